@@ -1,0 +1,187 @@
+//! Where a service can be reached: the endpoint tables that pool actors publish and the data path reads.
+//!
+//! A table is immutable; what changes per request (latency, requests in flight, ejection) sits in atomics of [`EndpointLoad`],
+//! which survive a new table for as long as the endpoint itself does.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use weft_gossip::{NodeId, ServiceName, ZoneName};
+
+use weft_gossip::catalog::Protocol;
+
+/// The address of another node's mesh port, where its replicas answer over mutual TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerAddr(pub SocketAddr);
+
+/// The address at which an application on this machine listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AppAddr(pub SocketAddr);
+
+/// The endpoints of one service; immutable, replaced whole.
+#[derive(Debug)]
+pub struct EndpointTable {
+    /// The service.
+    pub service: ServiceName,
+    /// What its replicas speak.
+    pub protocol: Protocol,
+    /// One entry a node that offers the service, healthy or not, ordered by node id.
+    pub endpoints: Box<[Arc<Endpoint>]>,
+}
+
+/// One node that offers a service.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// The node.
+    pub node: NodeId,
+    /// The generation of the node's process: a restart is a new generation and clears an ejection.
+    pub generation: u64,
+    /// Its mesh port.
+    pub addr: PeerAddr,
+    /// Its zone, for preference.
+    pub zone: Option<ZoneName>,
+    /// Relative share of the requests, at least 1.
+    pub weight: u32,
+    /// Whether the node itself says that a replica is healthy and the membership does not say that the node is gone.
+    pub healthy: bool,
+    /// What the data path learns.
+    pub load: Arc<EndpointLoad>,
+}
+
+/// What the data path knows of an endpoint; every field is an atomic, so that workers share it without a lock.
+#[derive(Debug, Default)]
+pub struct EndpointLoad {
+    /// Peak-EWMA latency in nanoseconds; 0 until the first answer.
+    ewma_ns: AtomicU64,
+    /// When `ewma_ns` was written, in nanoseconds of the data path's clock.
+    ewma_at_ns: AtomicU64,
+    /// Requests and streams in flight from this node.
+    in_flight: AtomicU32,
+    /// Ejected until then, in nanoseconds of the data path's clock; 0 when not ejected.
+    ejected_until_ns: AtomicU64,
+    /// Ejections in a row, for the backoff.
+    strikes: AtomicU32,
+}
+
+/// How fast an old latency is forgotten: after this time without a sample its weight is 1/e.
+pub const EWMA_DECAY: Duration = Duration::from_secs(10);
+/// The first ejection lasts this long; each further one in a row doubles it.
+pub const EJECTION_BASE: Duration = Duration::from_secs(1);
+/// No ejection is longer.
+pub const EJECTION_MAX: Duration = Duration::from_secs(30);
+
+impl EndpointLoad {
+    /// Counts one request or stream in; the guard counts it out when dropped.
+    pub fn enter(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(Arc::clone(self))
+    }
+
+    /// Requests and streams in flight.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Takes in a latency sample: a higher one counts at once (peak), a lower one by exponential decay.
+    pub fn observe(&self, latency: Duration, now_ns: u64) {
+        let sample = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+        let at = self.ewma_at_ns.swap(now_ns, Ordering::Relaxed);
+        let old = self.ewma_ns.load(Ordering::Relaxed);
+        let new = if sample >= old { sample } else { decayed(old, sample, now_ns.saturating_sub(at)) };
+        self.ewma_ns.store(new, Ordering::Relaxed);
+    }
+
+    /// The cost of sending one more request here: latency times (in flight + 1). An unknown latency counts as 1 ms.
+    pub fn cost(&self) -> u64 {
+        let latency = match self.ewma_ns.load(Ordering::Relaxed) {
+            0 => 1_000_000,
+            known => known,
+        };
+        latency.saturating_mul(u64::from(self.in_flight()) + 1)
+    }
+
+    /// Ejects the endpoint after a failure. Returns true if it was not ejected already.
+    pub fn eject(&self, now_ns: u64) -> bool {
+        if self.is_ejected(now_ns) {
+            return false;
+        }
+        let strikes = self.strikes.fetch_add(1, Ordering::Relaxed).min(5);
+        let span = EJECTION_BASE.saturating_mul(1 << strikes).min(EJECTION_MAX);
+        let until = now_ns.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX));
+        self.ejected_until_ns.store(until, Ordering::Relaxed);
+        true
+    }
+
+    /// Takes an ejection back: a request succeeded, or the node started anew.
+    pub fn restore(&self) {
+        if self.strikes.load(Ordering::Relaxed) != 0 {
+            self.strikes.store(0, Ordering::Relaxed);
+            self.ejected_until_ns.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the endpoint is ejected at `now_ns`.
+    pub fn is_ejected(&self, now_ns: u64) -> bool {
+        self.ejected_until_ns.load(Ordering::Relaxed) > now_ns
+    }
+}
+
+/// `old` drawn towards `sample` by the share that `elapsed_ns` of [`EWMA_DECAY`] gives it.
+fn decayed(old: u64, sample: u64, elapsed_ns: u64) -> u64 {
+    let keep = (-(elapsed_ns as f64) / EWMA_DECAY.as_nanos() as f64).exp();
+    (old as f64 * keep + sample as f64 * (1.0 - keep)) as u64
+}
+
+/// One request or stream in flight; dropping it counts it out.
+#[derive(Debug)]
+pub struct InFlight(Arc<EndpointLoad>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn a_slow_answer_counts_at_once_and_fades() {
+        let load = Arc::new(EndpointLoad::default());
+        load.observe(Duration::from_millis(1), SECOND);
+        let fast = load.cost();
+        load.observe(Duration::from_millis(100), 2 * SECOND);
+        assert!(load.cost() >= 100 * fast);
+        for second in 3..60 {
+            load.observe(Duration::from_millis(1), second * SECOND);
+        }
+        assert!(load.cost() < 2 * fast);
+    }
+
+    #[test]
+    fn an_ejection_ends_by_itself_and_doubles_in_a_row() {
+        let load = EndpointLoad::default();
+        assert!(load.eject(0));
+        assert!(!load.eject(1), "already ejected");
+        assert!(load.is_ejected(SECOND - 1));
+        assert!(!load.is_ejected(SECOND));
+        assert!(load.eject(SECOND));
+        assert!(load.is_ejected(3 * SECOND - 1));
+        load.restore();
+        assert!(!load.is_ejected(2 * SECOND));
+    }
+
+    #[test]
+    fn a_dropped_guard_counts_out() {
+        let load = Arc::new(EndpointLoad::default());
+        let guard = load.enter();
+        assert_eq!(load.in_flight(), 1);
+        drop(guard);
+        assert_eq!(load.in_flight(), 0);
+    }
+}

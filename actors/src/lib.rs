@@ -1,0 +1,1 @@
+//! The supervision tree of a node and the state that it owns.

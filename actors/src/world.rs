@@ -1,0 +1,134 @@
+//! The one snapshot that the data path reads: what this node knows at one moment. Loaded once per request and passed down, so
+//! that a request sees one world. Each part is published by one actor.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use weft_env::Timestamp;
+use weft_gossip::catalog::Protocol;
+use weft_gossip::identity::SpiffeId;
+use weft_gossip::{MeshName, NodeId, ServiceName, ZoneName};
+
+use crate::endpoint::{AppAddr, EndpointTable};
+
+/// What a node is called and where it stands; fixed for the life of the process.
+#[derive(Debug)]
+pub struct NodeFacts {
+    /// The mesh.
+    pub mesh: MeshName,
+    /// The node.
+    pub node: NodeId,
+    /// Its zone.
+    pub zone: Option<ZoneName>,
+}
+
+/// The endpoint tables by service; published by the pool actors.
+pub type ServiceTable = BTreeMap<ServiceName, Arc<EndpointTable>>;
+/// The services that this node offers; published by the Health actor.
+pub type LocalTable = BTreeMap<ServiceName, Arc<LocalService>>;
+
+/// What this node knows at one moment.
+#[derive(Clone)]
+pub struct World {
+    /// Names.
+    pub facts: Arc<NodeFacts>,
+    /// Every service known in the mesh.
+    pub services: Arc<ServiceTable>,
+    /// What this node offers itself.
+    pub local: Arc<LocalTable>,
+    /// What this node can prove.
+    pub credentials: Arc<Credentials>,
+    /// True from SIGTERM on: nothing new is taken in.
+    pub draining: bool,
+}
+
+/// A service that this node offers, with its replicas on this machine.
+#[derive(Debug)]
+pub struct LocalService {
+    /// The service.
+    pub service: ServiceName,
+    /// What its replicas speak.
+    pub protocol: Protocol,
+    /// The replicas on this machine, at least one.
+    pub replicas: Vec<Arc<LocalReplica>>,
+    /// Turn of the round robin among them.
+    pub turn: AtomicUsize,
+}
+
+/// One application process on this machine.
+#[derive(Debug)]
+pub struct LocalReplica {
+    /// Where it listens.
+    pub app: AppAddr,
+    /// What the last probes said; healthy until the first probe speaks against it.
+    pub healthy: AtomicBool,
+    /// Requests and streams in flight to it.
+    pub in_flight: AtomicU32,
+}
+
+impl LocalService {
+    /// The next healthy replica in turn; any replica when none is healthy, because a probe may be wrong.
+    pub fn next_replica(&self) -> Option<&Arc<LocalReplica>> {
+        let start = self.turn.fetch_add(1, Ordering::Relaxed);
+        let count = self.replicas.len();
+        (0..count)
+            .map(|step| &self.replicas[(start.wrapping_add(step)) % count])
+            .find(|replica| replica.healthy.load(Ordering::Relaxed))
+            .or_else(|| self.replicas.first())
+    }
+}
+
+/// What this node can prove at one moment; published by the Identity actor, replaced whole at each renewal.
+pub struct Credentials {
+    /// Grows with each renewal; pooled connections of an older generation are not used for new requests.
+    pub generation: u64,
+    /// The identities that this node may act as: its own and those of its granted services.
+    pub identities: BTreeMap<SpiffeId, Arc<Credential>>,
+    /// For the mesh port: presents the certificate that the dialled name asks for, and demands one of this mesh.
+    /// Offers `http/1.1`, `h2` and `weft-tcp/1`.
+    pub inbound: Arc<rustls::ServerConfig>,
+    /// For `weft-sign/1` on the mesh port: the node's certificate; the caller may have none yet.
+    pub inbound_sign: Arc<rustls::ServerConfig>,
+}
+
+/// One identity with its TLS configurations for dialling, one for each protocol.
+pub struct Credential {
+    /// Who.
+    pub identity: SpiffeId,
+    /// ALPN `http/1.1`.
+    pub dial_http1: Arc<rustls::ClientConfig>,
+    /// ALPN `h2`.
+    pub dial_http2: Arc<rustls::ClientConfig>,
+    /// ALPN `weft-tcp/1`.
+    pub dial_tcp: Arc<rustls::ClientConfig>,
+    /// When its certificate starts to be valid.
+    pub not_before: Timestamp,
+    /// When its certificate ends.
+    pub not_after: Timestamp,
+}
+
+/// The cell that holds the current [`World`]. Owned above the actors, so that a crash of one leaves it as it was.
+pub struct WorldCell(ArcSwap<World>);
+
+impl WorldCell {
+    /// A cell with a first world.
+    pub fn new(world: World) -> Self {
+        Self(ArcSwap::from_pointee(world))
+    }
+
+    /// The current world; an owned reference, safe to keep across an await.
+    pub fn load(&self) -> Arc<World> {
+        self.0.load_full()
+    }
+
+    /// Replaces the world by a change of one; concurrent changes are both kept.
+    pub fn change(&self, mut change: impl FnMut(&mut World)) {
+        self.0.rcu(|current| {
+            let mut next = World::clone(current);
+            change(&mut next);
+            next
+        });
+    }
+}

@@ -1,0 +1,1 @@
+//! Decisions over a snapshot, a request and a time: match, choose, retry.

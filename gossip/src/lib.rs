@@ -1,0 +1,10 @@
+//! Who is in the mesh and what each member says: identity, membership, catalog, wire format.
+//!
+//! - [`ids`]: the names of meshes, nodes, services and cells
+//! - [`codes`]: the registry of error codes
+
+pub mod codes;
+pub mod ids;
+
+pub use codes::{Code, Failure};
+pub use ids::{CellName, MeshName, NodeId, ServiceName, ZoneName};

@@ -1,0 +1,1 @@
+//! Weft: a service mesh and API gateway in one program.

@@ -1,0 +1,1 @@
+//! The seam between Weft and the machine: clock, randomness, network, disk.

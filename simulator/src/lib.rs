@@ -1,0 +1,1 @@
+//! Many nodes in one process on virtual time from one seed.

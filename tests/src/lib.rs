@@ -1,0 +1,1 @@
+//! Real processes and sockets, and the checks of the house rules.
