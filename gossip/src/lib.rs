@@ -2,8 +2,12 @@
 //!
 //! - [`ids`]: the names of meshes, nodes, services and cells
 //! - [`codes`]: the registry of error codes
+//! - [`identity`]: keys, certificates, trust bundle, enrolment, tokens, the verifier
+//! - [`catalog`]: signed records of what each node offers
 
+pub mod catalog;
 pub mod codes;
+pub mod identity;
 pub mod ids;
 
 pub use codes::{Code, Failure};
