@@ -33,7 +33,10 @@ impl fmt::Display for Timestamp {
 enum Wall {
     Machine,
     /// Unix milliseconds at `start` of tokio's clock.
-    Virtual { start: Instant, at_start_ms: u64 },
+    Virtual {
+        start: Instant,
+        at_start_ms: u64,
+    },
 }
 
 /// The clock of one node. Cheap to clone.
@@ -51,7 +54,10 @@ impl Clock {
 
     /// A wall clock that starts at `at_start` now and advances with tokio's (virtual) time.
     pub fn simulated(at_start: Timestamp) -> Self {
-        Self { wall: Arc::new(Wall::Virtual { start: Instant::now(), at_start_ms: at_start.0 }), skew_ms: Arc::default() }
+        Self {
+            wall: Arc::new(Wall::Virtual { start: Instant::now(), at_start_ms: at_start.0 }),
+            skew_ms: Arc::default(),
+        }
     }
 
     /// Makes the wall clock wrong by `skew_ms`, for tests and simulated faults.

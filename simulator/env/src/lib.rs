@@ -3,5 +3,13 @@
 //! Production is a thin layer over tokio and the operating system; the simulated side runs in memory from one seed.
 
 mod clock;
+mod disk;
+mod env;
+mod network;
+mod random;
 
 pub use clock::{Clock, Timestamp};
+pub use disk::{Disk, MemoryDisk, RandomAccess};
+pub use env::Env;
+pub use network::{Datagrams, Listener, Network, Reuse, Stream};
+pub use random::Random;

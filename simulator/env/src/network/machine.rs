@@ -1,0 +1,56 @@
+//! The machine's sockets with the options that a proxy needs. Called by `Network`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+
+use super::Reuse;
+
+/// Connections that wait for accept; the kernel cuts it to net.core.somaxconn, whose default is this.
+const BACKLOG: i32 = 4096;
+/// A silent peer is asked after this; shorter than the idle limit of the usual stateful firewall (5 minutes).
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+/// Bytes that nobody acknowledges for so long mean that the peer is gone, instead of the kernel's 15 minutes.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
+/// Room for a burst of datagrams while the receiving task waits for its turn.
+const DATAGRAM_BUFFER_BYTES: usize = 2 * 1024 * 1024;
+
+pub(super) async fn connect(to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    tune(&SockRef::from(&socket))?;
+    socket.connect(to).await
+}
+
+/// Linux hands a listener's options down to what it accepts, so accepting costs no further system call.
+pub(super) fn listen(at: SocketAddr, reuse: Reuse) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if reuse == Reuse::Shared {
+        socket.set_reuse_port(true)?;
+    }
+    tune(&SockRef::from(&socket))?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&at.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+pub(super) fn datagrams(at: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(at), Type::DGRAM, Some(Protocol::UDP))?;
+    // The kernel may grant less; that costs datagrams in a burst, which QUIC sends again.
+    socket.set_recv_buffer_size(DATAGRAM_BUFFER_BYTES)?;
+    socket.set_send_buffer_size(DATAGRAM_BUFFER_BYTES)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&at.into())?;
+    UdpSocket::from_std(socket.into())
+}
+
+fn tune(socket: &SockRef<'_>) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY))?;
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))
+}
