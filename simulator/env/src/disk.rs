@@ -127,3 +127,6 @@ impl From<MemoryDisk> for Disk {
         Self { kind: Kind::Memory(disk) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,5 +11,5 @@ mod random;
 pub use clock::{Clock, Timestamp};
 pub use disk::{Disk, MemoryDisk, RandomAccess};
 pub use env::Env;
-pub use network::{Datagrams, Listener, Network, Reuse, Stream};
+pub use network::{Datagrams, Link, Listener, Network, Reuse, SimNetwork, SimStream, Stream, Traffic};
 pub use random::Random;

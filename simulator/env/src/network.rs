@@ -2,6 +2,7 @@
 
 mod datagrams;
 mod machine;
+mod simulated;
 mod stream;
 
 use std::io;
@@ -9,7 +10,10 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
 
+use simulated::{SimHost, SimListener};
+
 pub use datagrams::Datagrams;
+pub use simulated::{Link, SimNetwork, SimStream, Traffic};
 pub use stream::Stream;
 
 /// Whether a listener shares its address.
@@ -30,6 +34,7 @@ pub struct Network {
 #[derive(Debug, Clone)]
 enum Kind {
     Machine,
+    Simulated(SimHost),
 }
 
 impl Network {
@@ -38,10 +43,15 @@ impl Network {
         Self { kind: Kind::Machine }
     }
 
+    fn simulated(host: SimHost) -> Self {
+        Self { kind: Kind::Simulated(host) }
+    }
+
     /// Opens a stream. It has no timeout of its own below the kernel's: wrap it in one. Dropping the future abandons the attempt.
     pub async fn connect(&self, to: SocketAddr) -> io::Result<Stream> {
         match &self.kind {
             Kind::Machine => Ok(Stream::Tcp(machine::connect(to).await?)),
+            Kind::Simulated(host) => Ok(Stream::Simulated(host.connect(to).await?)),
         }
     }
 
@@ -49,6 +59,7 @@ impl Network {
     pub async fn listen(&self, at: SocketAddr, reuse: Reuse) -> io::Result<Listener> {
         match &self.kind {
             Kind::Machine => Ok(Listener { kind: ListenerKind::Tcp(machine::listen(at, reuse)?) }),
+            Kind::Simulated(host) => Ok(Listener { kind: ListenerKind::Simulated(host.listen(at, reuse)?) }),
         }
     }
 
@@ -56,6 +67,7 @@ impl Network {
     pub async fn datagrams(&self, at: SocketAddr) -> io::Result<Datagrams> {
         match &self.kind {
             Kind::Machine => Ok(Datagrams::machine(machine::datagrams(at)?)),
+            Kind::Simulated(host) => Ok(Datagrams::simulated(host.datagrams(at)?)),
         }
     }
 }
@@ -69,6 +81,7 @@ pub struct Listener {
 #[derive(Debug)]
 enum ListenerKind {
     Tcp(TcpListener),
+    Simulated(SimListener),
 }
 
 impl Listener {
@@ -82,6 +95,10 @@ impl Listener {
                 let (stream, from) = listener.accept().await?;
                 Ok((Stream::Tcp(stream), from))
             }
+            ListenerKind::Simulated(listener) => {
+                let (stream, from) = listener.accept().await;
+                Ok((Stream::Simulated(stream), from))
+            }
         }
     }
 
@@ -89,6 +106,10 @@ impl Listener {
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         match &self.kind {
             ListenerKind::Tcp(listener) => listener.local_addr(),
+            ListenerKind::Simulated(listener) => Ok(listener.local_addr()),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,8 @@ use std::task::{Context, Poll};
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 
+use super::simulated::SimDatagrams;
+
 /// A datagram socket. Cheap to clone; clones are the same socket.
 #[derive(Debug, Clone)]
 pub struct Datagrams {
@@ -18,6 +20,7 @@ pub struct Datagrams {
 #[derive(Debug, Clone)]
 enum Kind {
     Machine(Arc<UdpSocket>),
+    Simulated(Arc<SimDatagrams>),
 }
 
 impl Datagrams {
@@ -25,10 +28,15 @@ impl Datagrams {
         Self { kind: Kind::Machine(Arc::new(socket)) }
     }
 
+    pub(super) fn simulated(socket: SimDatagrams) -> Self {
+        Self { kind: Kind::Simulated(Arc::new(socket)) }
+    }
+
     /// Sends one datagram, or fails with `WouldBlock` if there is no room now.
     pub fn try_send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<usize> {
         match &self.kind {
             Kind::Machine(socket) => socket.try_send_to(bytes, to),
+            Kind::Simulated(socket) => socket.send(bytes, to),
         }
     }
 
@@ -36,6 +44,7 @@ impl Datagrams {
     pub fn poll_recv_from(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<SocketAddr>> {
         match &self.kind {
             Kind::Machine(socket) => socket.poll_recv_from(cx, buf),
+            Kind::Simulated(socket) => socket.poll_recv_from(cx, buf).map(Ok),
         }
     }
 
@@ -43,6 +52,7 @@ impl Datagrams {
     pub fn poll_send_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &self.kind {
             Kind::Machine(socket) => socket.poll_send_ready(cx),
+            Kind::Simulated(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -50,6 +60,7 @@ impl Datagrams {
     pub async fn writable(&self) -> io::Result<()> {
         match &self.kind {
             Kind::Machine(socket) => socket.writable().await,
+            Kind::Simulated(_) => Ok(()),
         }
     }
 
@@ -74,6 +85,7 @@ impl Datagrams {
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         match &self.kind {
             Kind::Machine(socket) => socket.local_addr(),
+            Kind::Simulated(socket) => Ok(socket.local_addr()),
         }
     }
 }

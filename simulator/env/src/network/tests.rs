@@ -1,0 +1,52 @@
+//! Tests of the machine's sockets, on loopback.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+
+fn any_port() -> SocketAddr {
+    "127.0.0.1:0".parse().unwrap()
+}
+
+#[tokio::test]
+async fn bytes_and_datagrams_pass_over_the_machine() {
+    let network = Network::machine();
+    let listener = network.listen(any_port(), Reuse::Exclusive).await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let (dialled, accepted) = tokio::join!(network.connect(at), listener.accept());
+    let (mut dialled, (mut accepted, from)) = (dialled.unwrap(), accepted.unwrap());
+    assert_eq!(dialled.local_addr().unwrap(), from);
+    dialled.write_all(b"hello").await.unwrap();
+    let mut bytes = [0; 5];
+    accepted.read_exact(&mut bytes).await.unwrap();
+    assert_eq!(&bytes, b"hello");
+
+    let (left, right) = (network.datagrams(any_port()).await.unwrap(), network.datagrams(any_port()).await.unwrap());
+    left.send_to(b"hello", right.local_addr().unwrap()).await.unwrap();
+    assert_eq!(right.recv_from(&mut bytes).await.unwrap(), (5, left.local_addr().unwrap()));
+}
+
+#[tokio::test]
+async fn accepted_and_dialled_streams_send_at_once_and_notice_a_dead_peer() {
+    let network = Network::machine();
+    let listener = network.listen(any_port(), Reuse::Shared).await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let (dialled, accepted) = tokio::join!(network.connect(at), listener.accept());
+    for stream in [dialled.unwrap(), accepted.unwrap().0] {
+        let Stream::Tcp(stream) = stream else { panic!("the machine makes TCP streams") };
+        let socket = socket2::SockRef::from(&stream);
+        assert!(socket.tcp_nodelay().unwrap());
+        assert!(socket.keepalive().unwrap());
+        assert!(socket.tcp_user_timeout().unwrap().is_some());
+    }
+}
+
+#[tokio::test]
+async fn only_shared_listeners_share_a_port() {
+    let network = Network::machine();
+    let first = network.listen(any_port(), Reuse::Shared).await.unwrap();
+    let at = first.local_addr().unwrap();
+    assert!(network.listen(at, Reuse::Shared).await.is_ok());
+    let refused = network.listen(at, Reuse::Exclusive).await.unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
+}
