@@ -1,1 +1,12 @@
 //! Many nodes in one process on virtual time from one seed.
+//!
+//! - [`simulation`]: a thread in which time, randomness, network and disk come from a seed
+//! - [`event_log`]: what happened, when, and to whom
+//! - [`shim`]: the operating system's randomness, seeded inside a simulation
+
+pub mod event_log;
+pub mod shim;
+pub mod simulation;
+
+pub use event_log::{Event, EventLog};
+pub use simulation::{Simulation, SimulationError};
