@@ -1,5 +1,34 @@
-//! Who is who: keys, certificates, the trust bundle, enrolment, join tokens and the verifier.
+//! Who is who: keys, SPIFFE ids, certificates, the trust bundle, enrolments, join tokens, and the verifier of them all.
 
+mod bundle;
+mod certificate;
+mod enrolment;
+mod key_file;
+mod keys;
+mod names;
+mod provider;
+mod refusal;
+mod root_pin;
 mod spiffe;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod tls;
+mod token;
+mod trust;
+mod validity;
 
+pub use bundle::{OperatorEntry, SignedBundle, SignerEntry, SignerStanding, TrustBundle};
+pub use certificate::{
+    BACKDATE_MAX, CertificateError, Fingerprint, IssuedCertificate, Issuer, LEAF_LIFETIME, ROOT_LIFETIME,
+    SIGNER_LIFETIME, peer_identity, public_key, root_certificate, signer_certificate,
+};
+pub use enrolment::{ENROLMENT_CONTEXT, Enrolment, EnrolmentError, Grants, Roles, SignedEnrolment};
+pub use key_file::{KeyFile, KeyRole};
+pub use keys::{KeyError, PublicKey, Signature, SigningKey};
+pub use names::{any_node_name, dial_name, dialled_identity};
+pub use refusal::IdentityRefusal;
+pub(crate) use root_pin::pinned_client_config;
 pub use spiffe::{SpiffeError, SpiffeId, Subject};
+pub use token::{JoinToken, TokenId, TokenSecret};
+pub use trust::{Side, Trust};
+pub use validity::validity;

@@ -1,0 +1,263 @@
+//! The asking end of `weft-sign/1`: a machine that joins, and a node that wants certificates.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls_pki_types::CertificateDer;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use weft_env::{Env, Stream};
+
+use super::messages::{
+    Answer, CertificateWish, CertifyReply, CertifyRequest, EXCHANGE_TIMEOUT, JoinReply, JoinRequest, Proven, Question,
+    REQUEST_CONTEXT, SIGN_LEN_MAX, exporter, refused,
+};
+use crate::codes::{Code, Failure};
+use crate::identity::{
+    Enrolment, Fingerprint, IdentityRefusal, IssuedCertificate, JoinToken, PublicKey, Side, SignedBundle,
+    SignedEnrolment, SigningKey, SpiffeId, Trust, TrustBundle, any_node_name, peer_identity, pinned_client_config, tls,
+};
+use crate::ids::NodeId;
+use crate::wire::{self, Kind, Signed};
+
+/// Connecting and the handshake together take no longer; a machine that is down is found out after this.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a machine that joins wants to be.
+#[derive(Debug, Clone)]
+pub struct JoinWish<'a> {
+    /// Its name.
+    pub node: NodeId,
+    /// Its key, which will be enrolled.
+    pub key: &'a SigningKey,
+}
+
+/// What a machine has after joining; all of it verified.
+#[derive(Debug, Clone)]
+pub struct Joined {
+    /// Whom the mesh believes, as signed by its root.
+    pub signed_bundle: SignedBundle,
+    /// The same, verified.
+    pub bundle: TrustBundle,
+    /// The root certificate that the token named.
+    pub root: CertificateDer<'static>,
+    /// The signer's word on this node, as signed.
+    pub signed_enrolment: SignedEnrolment,
+    /// The same, verified.
+    pub enrolment: Enrolment,
+    /// The node's first certificate.
+    pub certificate: IssuedCertificate,
+    /// Nodes to gossip with.
+    pub peers: Vec<SocketAddr>,
+}
+
+/// Joins the token's mesh through the node at `at`, or, when that is not the token's signer, where it says that the signer is.
+pub async fn join(env: &Env, token: &JoinToken, at: SocketAddr, wish: JoinWish<'_>) -> Result<Joined, Failure> {
+    if env.clock.wall() > token.expires_at {
+        // The signer decides; here it only spares the way and the secret.
+        return Err(Failure::new(Code::TokenExpired, "the token has expired (by this machine's clock)"));
+    }
+    let (stream, root) = dial_pinned(env, token, at).await?;
+    if answers_as(&stream, &token.signer) {
+        return join_over(env, token, stream, root, wish).await;
+    }
+    let signer_at = match ask(stream, &Question::Whereabouts(token.signer.clone())).await? {
+        Answer::Whereabouts(Some(signer_at)) => signer_at,
+        Answer::Refused(code, detail) => return Err(refused(&code, detail)),
+        _ => {
+            let detail = format!("{at} does not know where the token's signer {} is; join at the signer", token.signer);
+            return Err(Failure::new(Code::NoSigner, detail));
+        }
+    };
+    let (stream, root) = dial_pinned(env, token, signer_at).await?;
+    if !answers_as(&stream, &token.signer) {
+        let detail = format!("{signer_at} should be the token's signer {} and is another node", token.signer);
+        return Err(Failure::new(Code::NoSigner, detail));
+    }
+    join_over(env, token, stream, root, wish).await
+}
+
+/// Gets certificates for an enrolled node from the signer at `signer_at`: one chain a wish, in order, each verified. Works without a
+/// valid certificate. Returns the newest bundle's signed form, too.
+pub async fn certify(
+    env: &Env,
+    trust: &Trust,
+    enrolled: (&SignedEnrolment, &SigningKey),
+    signer_at: SocketAddr,
+    wishes: Vec<(SpiffeId, PublicKey)>,
+) -> Result<(Vec<Vec<CertificateDer<'static>>>, SignedBundle), Failure> {
+    let (enrolment, key) = enrolled;
+    let stream = dial(env, tls::sign_client_config(trust)?, signer_at).await?;
+    let wishes: Vec<_> = wishes.into_iter().map(|(id, key)| CertificateWish { id, key }).collect();
+    let request = CertifyRequest { enrolment: enrolment.clone(), wishes: wishes.clone() };
+    let question = Question::Certify(prove(env, &stream, request, key)?);
+    let reply = match ask(stream, &question).await? {
+        Answer::Certified(reply) => *reply,
+        Answer::Refused(code, detail) => return Err(refused(&code, detail)),
+        _ => return Err(protocol_broken()),
+    };
+    let CertifyReply { bundle, chains } = reply;
+    if chains.len() != wishes.len() {
+        return Err(protocol_broken());
+    }
+    let mut verified = Vec::with_capacity(chains.len());
+    for (chain, wish) in chains.into_iter().zip(&wishes) {
+        verified.push(verified_chain(env, trust, chain, wish)?);
+    }
+    Ok((verified, bundle))
+}
+
+fn verified_chain(
+    env: &Env,
+    trust: &Trust,
+    chain: Vec<Vec<u8>>,
+    wish: &CertificateWish,
+) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let chain: Vec<_> = chain.into_iter().map(CertificateDer::from).collect();
+    let id = trust.identify(&chain, Side::Server, env.clock.wall()).map_err(|refusal| identity_failure(&refusal))?;
+    if id != wish.id {
+        return Err(Failure::new(Code::EnrolmentRefused, format!("asked for {} and got {id}", wish.id)));
+    }
+    Ok(chain)
+}
+
+async fn join_over(
+    env: &Env,
+    token: &JoinToken,
+    stream: TlsStream<Stream>,
+    root: CertificateDer<'static>,
+    wish: JoinWish<'_>,
+) -> Result<Joined, Failure> {
+    let certificate_key = SigningKey::generate(&env.random);
+    let request = JoinRequest {
+        token: token.id,
+        secret: token.secret.clone(),
+        node: wish.node.clone(),
+        key: wish.key.public(),
+        certificate_key: certificate_key.public(),
+    };
+    let question = Question::Join(prove(env, &stream, request, wish.key)?);
+    let reply = match ask(stream, &question).await? {
+        Answer::Joined(reply) => *reply,
+        Answer::Refused(code, detail) => return Err(refused(&code, detail)),
+        _ => return Err(protocol_broken()),
+    };
+    admitted(env, token, (reply, root), (wish, certificate_key))
+}
+
+/// Verifies everything that a signer handed out.
+fn admitted(
+    env: &Env,
+    token: &JoinToken,
+    handed: (JoinReply, CertificateDer<'static>),
+    own: (JoinWish<'_>, SigningKey),
+) -> Result<Joined, Failure> {
+    let ((reply, root), (wish, certificate_key)) = (handed, own);
+    let bundle = TrustBundle::verify(&reply.bundle, &root)
+        .map_err(|error| Failure::new(Code::RootMismatch, error.to_string()))?;
+    if bundle.mesh != token.mesh {
+        let detail = format!("the token is for mesh {} and the signer's bundle for {}", token.mesh, bundle.mesh);
+        return Err(Failure::new(Code::RootMismatch, detail));
+    }
+    let enrolment = Enrolment::verify(&reply.enrolment, &bundle)
+        .map_err(|error| Failure::new(Code::EnrolmentRefused, error.to_string()))?;
+    if enrolment.node != wish.node || enrolment.key != wish.key.public() {
+        return Err(Failure::new(Code::EnrolmentRefused, "the signer enrolled another node than this one"));
+    }
+    let trust = Trust::new(bundle.clone(), env.clock.clone());
+    let node = CertificateWish { id: SpiffeId::node(&bundle.mesh, &wish.node), key: certificate_key.public() };
+    let chain = verified_chain(env, &trust, reply.chain, &node)?;
+    let certificate = IssuedCertificate::new(chain, certificate_key)
+        .map_err(|error| Failure::new(Code::EnrolmentRefused, error.to_string()))?;
+    Ok(Joined {
+        signed_bundle: reply.bundle,
+        bundle,
+        root,
+        signed_enrolment: reply.enrolment,
+        enrolment,
+        certificate,
+        peers: reply.peers,
+    })
+}
+
+async fn dial_pinned(
+    env: &Env,
+    token: &JoinToken,
+    at: SocketAddr,
+) -> Result<(TlsStream<Stream>, CertificateDer<'static>), Failure> {
+    let config = pinned_client_config(token.root_fingerprint, &env.clock)
+        .map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
+    let stream = dial(env, config, at).await?;
+    let root = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(|chain| chain.iter().find(|one| Fingerprint::of(one) == token.root_fingerprint))
+        .map(|root| root.clone().into_owned())
+        .ok_or_else(protocol_broken)?;
+    Ok((stream, root))
+}
+
+async fn dial(env: &Env, config: Arc<rustls::ClientConfig>, at: SocketAddr) -> Result<TlsStream<Stream>, Failure> {
+    let dialling = async {
+        let stream = env.network.connect(at).await?;
+        TlsConnector::from(config).connect(any_node_name(), stream).await
+    };
+    match tokio::time::timeout(CONNECT_TIMEOUT, dialling).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(match IdentityRefusal::find(&error) {
+            Some(refusal) => identity_failure(refusal),
+            None => Failure::new(Code::NodeUnreachable, format!("connecting to {at} failed: {error}")),
+        }),
+        Err(_) => {
+            let detail = format!("connecting to {at} timed out; is the port open between the machines?");
+            Err(Failure::new(Code::NodeUnreachable, detail))
+        }
+    }
+}
+
+/// What a refused certificate means to somebody who joins or renews.
+fn identity_failure(refusal: &IdentityRefusal) -> Failure {
+    if refusal.is_about_time() {
+        let detail = format!("by this machine's clock the other node's certificate is out of its time: {refusal}");
+        return Failure::new(Code::ClockSkew, detail);
+    }
+    Failure::new(Code::RootMismatch, refusal.to_string())
+}
+
+/// Whether the node at the other end is this one; its chain is verified already.
+fn answers_as(stream: &TlsStream<Stream>, node: &NodeId) -> bool {
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    peer_identity(chain).is_ok_and(|id| id == SpiffeId::node(&id.mesh, node))
+}
+
+fn prove<T: Serialize + DeserializeOwned>(
+    env: &Env,
+    stream: &TlsStream<Stream>,
+    request: T,
+    key: &SigningKey,
+) -> Result<Signed<Proven<T>>, Failure> {
+    let internal = |error: String| Failure::new(Code::Internal, error);
+    let channel = exporter(stream.get_ref().1).map_err(|error| internal(error.to_string()))?;
+    let proven = Proven { channel, sent_at: env.clock.wall(), request };
+    Signed::sign(&proven, REQUEST_CONTEXT, key).map_err(|error| internal(error.to_string()))
+}
+
+async fn ask(mut stream: TlsStream<Stream>, question: &Question) -> Result<Answer, Failure> {
+    let exchange = async {
+        wire::write(&mut stream, Kind::SignRequest, question).await?;
+        wire::read(&mut stream, Kind::SignReply, SIGN_LEN_MAX).await
+    };
+    match tokio::time::timeout(EXCHANGE_TIMEOUT, exchange).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(Failure::new(Code::NodeUnreachable, format!("the signer did not answer: {error}"))),
+        Err(_) => Err(Failure::new(Code::NodeUnreachable, "the signer did not answer in time")),
+    }
+}
+
+fn protocol_broken() -> Failure {
+    Failure::new(Code::Internal, "the signer answered what was not asked; do both machines run the same version of weft?")
+}

@@ -1,0 +1,116 @@
+//! The trust bundle: whom a mesh believes. Signed by the root key, and everything that a verifier needs besides a clock.
+
+use rustls_pki_types::CertificateDer;
+use serde::{Deserialize, Serialize};
+
+use super::certificate::{self, CertificateError};
+use super::enrolment::Grants;
+use super::keys::{PublicKey, SigningKey};
+use crate::ids::{MeshName, NodeId};
+use crate::wire::{Signed, WireError};
+
+/// The use of a bundle's signature.
+const BUNDLE_CONTEXT: &str = "trust bundle";
+
+/// Whom a mesh believes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustBundle {
+    /// The mesh.
+    pub mesh: MeshName,
+    /// Grows with each bundle.
+    pub epoch: u64,
+    /// SHA-256 of the bundle before, none for the first.
+    pub previous: Option<[u8; 32]>,
+    /// The root certificates, DER.
+    pub roots: Vec<Vec<u8>>,
+    /// Who issues certificates.
+    pub signers: Vec<SignerEntry>,
+    /// Whose documents count.
+    pub operators: Vec<OperatorEntry>,
+}
+
+/// One signer of the mesh.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignerEntry {
+    /// The node with the role.
+    pub node: NodeId,
+    /// Its intermediate certificate, DER.
+    pub certificate: Vec<u8>,
+    /// The key of that certificate; it signs enrolments, too.
+    pub key: PublicKey,
+    /// The services that it may speak for; nodes it may always.
+    pub scope: Grants,
+    /// Whether it counts.
+    pub state: SignerStanding,
+}
+
+/// Whether a signer counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SignerStanding {
+    /// It does.
+    Active,
+    /// Nothing that it signed counts.
+    Revoked,
+}
+
+/// One operator of the mesh.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperatorEntry {
+    /// The key that signs.
+    pub key: PublicKey,
+    /// The services whose policies it may change.
+    pub scope: Grants,
+}
+
+/// A bundle with the root's signature.
+pub type SignedBundle = Signed<TrustBundle>;
+
+impl SignerEntry {
+    /// Whether it counts.
+    pub fn is_active(&self) -> bool {
+        self.state == SignerStanding::Active
+    }
+}
+
+impl TrustBundle {
+    /// Signs the bundle with the root key.
+    pub fn sign(&self, root: &SigningKey) -> Result<SignedBundle, WireError> {
+        Signed::sign(self, BUNDLE_CONTEXT, root)
+    }
+
+    /// The bundle, if the key of this root certificate signed it and it names that root.
+    pub fn verify(signed: &SignedBundle, root: &CertificateDer<'_>) -> Result<TrustBundle, CertificateError> {
+        let key = certificate::public_key(root)?;
+        let bundle = signed.verify(BUNDLE_CONTEXT, &key).map_err(|_| CertificateError::Bundle)?;
+        if !bundle.roots.iter().any(|known| known.as_slice() == root.as_ref()) {
+            return Err(CertificateError::Bundle);
+        }
+        Ok(bundle)
+    }
+
+    /// The entry of a node that is an active signer.
+    pub fn signer(&self, node: &NodeId) -> Option<&SignerEntry> {
+        self.signers.iter().find(|signer| signer.node == *node && signer.is_active())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::testing;
+
+    #[test]
+    fn a_bundle_counts_only_with_the_signature_of_the_root_that_it_names() {
+        let mesh = testing::mesh();
+        let root = CertificateDer::from(mesh.seed.root_certificate.clone());
+        let bundle = TrustBundle::verify(&mesh.seed.bundle, &root).unwrap();
+        assert_eq!(bundle.epoch, 1);
+
+        let other = testing::mesh_of("shop", 9);
+        let other_root = CertificateDer::from(other.seed.root_certificate.clone());
+        assert!(TrustBundle::verify(&mesh.seed.bundle, &other_root).is_err());
+        let forged = bundle.sign(&other.seed.root_key).unwrap();
+        assert!(TrustBundle::verify(&forged, &root).is_err());
+        assert!(TrustBundle::verify(&forged, &other_root).is_err(), "signed by a root that it does not name");
+    }
+}

@@ -1,0 +1,50 @@
+//! A mesh for tests: `bank` with its first node `vm-a`, at a fixed time.
+
+use std::time::Duration;
+
+use rustls_pki_types::CertificateDer;
+use weft_env::{Clock, Random, Timestamp};
+
+use super::{IssuedCertificate, SigningKey, SpiffeId, Trust, TrustBundle};
+use crate::signer::{Founding, NewMesh, make_mesh};
+
+/// 2026-01-01, a whole second.
+pub(crate) const NOW: Timestamp = Timestamp(1_767_225_600_000);
+
+/// A mesh and the randomness that made it.
+pub(crate) struct TestMesh {
+    pub(crate) seed: NewMesh,
+    pub(crate) random: Random,
+}
+
+pub(crate) fn mesh() -> TestMesh {
+    mesh_of("bank", 1)
+}
+
+pub(crate) fn mesh_of(name: &str, seed: u64) -> TestMesh {
+    let random = Random::seeded(seed);
+    let founding = Founding {
+        mesh: name.parse().unwrap(),
+        node: "vm-a".parse().unwrap(),
+        cell: "default".parse().unwrap(),
+    };
+    TestMesh { seed: make_mesh(&founding, NOW, &random).unwrap(), random }
+}
+
+impl TestMesh {
+    pub(crate) fn bundle(&self) -> TrustBundle {
+        TrustBundle::verify(&self.seed.bundle, &CertificateDer::from(self.seed.root_certificate.clone())).unwrap()
+    }
+
+    /// What a node of the mesh trusts, by this clock.
+    pub(crate) fn trust(&self, clock: &Clock) -> Trust {
+        Trust::new(self.bundle(), clock.clone())
+    }
+
+    pub(crate) fn issue_for(&self, id: &str, lifetime: Duration) -> IssuedCertificate {
+        let id: SpiffeId = id.parse().unwrap();
+        let key = SigningKey::generate(&self.random);
+        let chain = self.seed.issuer.issue((&id, &key.public()), lifetime, NOW, &self.random).unwrap();
+        IssuedCertificate::new(chain, key).unwrap()
+    }
+}

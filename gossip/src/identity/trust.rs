@@ -1,0 +1,209 @@
+//! The verifier: decides whether a peer's certificate chain is one of this mesh and names who was dialled. Called by rustls in every
+//! handshake, in both directions.
+//!
+//! What must hold: a chain leaf, signer, root that ends at this mesh's root; valid now by the seam's clock; exactly one name, a SPIFFE
+//! id of this mesh; the signer active and in scope for that name; and for dialling, the name that was dialled.
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
+use weft_env::{Clock, Timestamp};
+use webpki::{EndEntityCert, KeyUsage};
+
+use super::bundle::TrustBundle;
+use super::certificate::{self, CertificateError};
+use super::names::{any_node_name, dial_name};
+use super::provider;
+use super::refusal::IdentityRefusal;
+use super::spiffe::{SpiffeId, Subject};
+
+/// No chain of ours is longer: leaf, signer and, when it is sent along, root.
+const CHAIN_LEN_MAX: usize = 3;
+
+/// Whom this node believes, and by which clock. Cheap to clone; immutable, replaced whole with a new bundle.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    /// The mesh's trust bundle.
+    pub bundle: Arc<TrustBundle>,
+    /// The seam's clock.
+    pub clock: Clock,
+}
+
+/// Which side of a connection a certificate is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The one that was dialled.
+    Server,
+    /// The one that dials.
+    Client,
+}
+
+impl Trust {
+    /// Puts a bundle and a clock together.
+    pub fn new(bundle: TrustBundle, clock: Clock) -> Self {
+        Self { bundle: Arc::new(bundle), clock }
+    }
+
+    /// Who a chain proves its holder to be, at `at`.
+    pub fn identify(&self, chain: &[CertificateDer<'_>], side: Side, at: Timestamp) -> Result<SpiffeId, IdentityRefusal> {
+        let roots: Vec<_> = self.bundle.roots.iter().map(|root| CertificateDer::from(root.as_slice())).collect();
+        let (id, signer) = verify_chain(chain, &roots, side, at)?;
+        if id.mesh != self.bundle.mesh {
+            return Err(IdentityRefusal::OtherMesh(id));
+        }
+        let entry = self
+            .bundle
+            .signers
+            .iter()
+            .find(|entry| entry.certificate.as_slice() == signer.as_ref())
+            .ok_or_else(|| IdentityRefusal::SignerUnknown(id.clone()))?;
+        if !entry.is_active() {
+            return Err(IdentityRefusal::SignerRevoked(id, entry.node.clone()));
+        }
+        let in_scope = match &id.subject {
+            Subject::Service(name) | Subject::Gateway(name) => entry.scope.allows(name),
+            Subject::Node(_) => true,
+        };
+        if !in_scope {
+            return Err(IdentityRefusal::OutOfScope(id, entry.node.clone()));
+        }
+        Ok(id)
+    }
+}
+
+/// Verifies a chain up to one of the roots; returns the leaf's id and the signer's certificate.
+pub(super) fn verify_chain(
+    chain: &[CertificateDer<'_>],
+    roots: &[CertificateDer<'_>],
+    side: Side,
+    at: Timestamp,
+) -> Result<(SpiffeId, CertificateDer<'static>), IdentityRefusal> {
+    let [leaf, intermediates @ ..] = chain else {
+        return Err(IdentityRefusal::Certificate(CertificateError::Missing));
+    };
+    if chain.len() > CHAIN_LEN_MAX {
+        return Err(IdentityRefusal::Chain("the chain is too long".to_owned()));
+    }
+    let anchors: Vec<TrustAnchor<'_>> =
+        roots.iter().filter_map(|root| webpki::anchor_from_trusted_cert(root).ok()).collect();
+    let usage = match side {
+        Side::Server => KeyUsage::server_auth(),
+        Side::Client => KeyUsage::client_auth(),
+    };
+    let now = UnixTime::since_unix_epoch(std::time::Duration::from_millis(at.0));
+    let parsed = EndEntityCert::try_from(leaf).map_err(|_| CertificateError::Malformed)?;
+    let algorithms = [webpki::aws_lc_rs::ED25519];
+    let path = parsed.verify_for_usage(&algorithms, &anchors, intermediates, now, usage, None, None)?;
+    let mut signers = path.intermediate_certificates();
+    let (Some(signer), None) = (signers.next(), signers.next()) else {
+        return Err(IdentityRefusal::Chain("the chain is not leaf, signer, root".to_owned()));
+    };
+    let id = certificate::peer_identity(chain)?;
+    Ok((id, signer.der().into_owned()))
+}
+
+impl ServerCertVerifier for Trust {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let id = self.identify(&whole(end_entity, intermediates), Side::Server, timestamp(now))?;
+        let any_node = matches!(id.subject, Subject::Node(_)) && *server_name == any_node_name();
+        if !any_node && *server_name != dial_name(&id) {
+            let dialled = server_name.to_str().into_owned();
+            return Err(IdentityRefusal::NotDialled { presented: id, dialled }.into());
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(tls12_refused())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, &algorithms())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+}
+
+impl ClientCertVerifier for Trust {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        self.identify(&whole(end_entity, intermediates), Side::Client, timestamp(now))?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(tls12_refused())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, &algorithms())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+}
+
+/// The chain in one slice, as it came.
+pub(super) fn whole<'a>(
+    end_entity: &CertificateDer<'a>,
+    intermediates: &[CertificateDer<'a>],
+) -> Vec<CertificateDer<'a>> {
+    std::iter::once(end_entity).chain(intermediates).cloned().collect()
+}
+
+pub(super) fn timestamp(now: UnixTime) -> Timestamp {
+    Timestamp(now.as_secs().saturating_mul(1000))
+}
+
+pub(super) fn algorithms() -> WebPkiSupportedAlgorithms {
+    provider::provider().signature_verification_algorithms
+}
+
+pub(super) fn tls12_refused() -> rustls::Error {
+    rustls::Error::General("TLS 1.2 is not spoken".to_owned())
+}
+
+#[cfg(test)]
+mod tests;
