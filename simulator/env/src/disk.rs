@@ -4,6 +4,7 @@ mod machine;
 mod memory;
 
 use std::fmt::Debug;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -113,6 +114,19 @@ impl Disk {
         }
     }
 
+    /// Takes a file as a lock that nobody else holds; makes it if it is missing. It is free again once the lock is dropped or its
+    /// process ends, however that ends.
+    ///
+    /// # Errors
+    /// `WouldBlock` if somebody holds it.
+    pub fn lock(&self, path: &Path) -> io::Result<DiskLock> {
+        let kind = match &self.kind {
+            Kind::Machine => LockKind::Machine { _file: machine::lock(path)? },
+            Kind::Memory(disk) => LockKind::Memory { _held: disk.lock(path)? },
+        };
+        Ok(DiskLock { _kind: kind })
+    }
+
     /// Opens a file for reading and writing in place; makes it (0600) if it is missing.
     pub fn open_file(&self, path: &Path) -> io::Result<Arc<dyn RandomAccess>> {
         match &self.kind {
@@ -120,6 +134,18 @@ impl Disk {
             Kind::Memory(disk) => disk.open_file(path),
         }
     }
+}
+
+/// A lock on a path, held until it is dropped.
+#[derive(Debug)]
+pub struct DiskLock {
+    _kind: LockKind,
+}
+
+#[derive(Debug)]
+enum LockKind {
+    Machine { _file: File },
+    Memory { _held: Arc<()> },
 }
 
 impl From<MemoryDisk> for Disk {

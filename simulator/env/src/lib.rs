@@ -9,7 +9,7 @@ mod network;
 mod random;
 
 pub use clock::{Clock, Timestamp};
-pub use disk::{Disk, MemoryDisk, RandomAccess};
+pub use disk::{Disk, DiskLock, MemoryDisk, RandomAccess};
 pub use env::Env;
 pub use network::{Datagrams, Link, Listener, Network, Reuse, SimNetwork, SimStream, Stream, Traffic};
 pub use random::Random;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::RandomAccess;
 
@@ -20,6 +20,7 @@ pub struct MemoryDisk {
 struct State {
     files: BTreeMap<PathBuf, Arc<Mutex<Content>>>,
     dirs: BTreeSet<PathBuf>,
+    locks: BTreeMap<PathBuf, Weak<()>>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -99,6 +100,18 @@ impl MemoryDisk {
         state.need_parent(path)?;
         let content = state.files.entry(path.to_owned()).or_default();
         Ok(Arc::new(MemoryFile { content: Arc::clone(content) }))
+    }
+
+    pub(super) fn lock(&self, path: &Path) -> io::Result<Arc<()>> {
+        let mut state = locked(&self.state);
+        state.need_parent(path)?;
+        if state.locks.get(path).is_some_and(|held| held.strong_count() > 0) {
+            return Err(io::Error::from(io::ErrorKind::WouldBlock));
+        }
+        state.files.entry(path.to_owned()).or_default();
+        let held = Arc::new(());
+        state.locks.insert(path.to_owned(), Arc::downgrade(&held));
+        Ok(held)
     }
 
     fn file(&self, path: &Path) -> io::Result<Arc<Mutex<Content>>> {

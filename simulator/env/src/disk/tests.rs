@@ -36,6 +36,11 @@ fn behaves_as_a_disk(disk: &Disk, dir: &Path) {
     disk.remove(&one).unwrap();
     assert_eq!(disk.read(&one).unwrap_err().kind(), io::ErrorKind::NotFound);
 
+    let lock = disk.lock(&dir.join("lock")).unwrap();
+    assert_eq!(disk.lock(&dir.join("lock")).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    drop(lock);
+    drop(disk.lock(&dir.join("lock")).unwrap());
+
     let file = disk.open_file(&dir.join("store")).unwrap();
     assert!(file.is_empty().unwrap());
     file.write_at(3, b"abc").unwrap();
