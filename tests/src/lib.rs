@@ -1,1 +1,26 @@
-//! Real processes and sockets, and the checks of the house rules.
+//! Real processes and sockets: starts `weft` nodes, the programs behind and before them, and looks at what comes out.
+//!
+//! - [`mesh`]: a mesh of `weft` processes on loopback addresses of its own
+//! - [`weft`]: the command line of `weft`, and what it answered
+//! - [`process`]: a child process, its output, its end
+//! - [`http`]: a small HTTP/1.1 client that hides nothing
+//! - [`load`]: a steady load that counts every reply
+//! - [`programs`]: nginx, Python, PostgreSQL and tcpdump
+//! - [`scratch`], [`loopback`], [`wait`]: directories, addresses and deadlines
+
+// The house's clock and print rules are for the product; a test of real processes needs the real clock and a terminal.
+#![allow(clippy::disallowed_methods, reason = "real processes live in real time")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test's output is its terminal")]
+
+pub mod http;
+pub mod load;
+pub mod loopback;
+pub mod mesh;
+pub mod process;
+pub mod programs;
+pub mod scratch;
+pub mod wait;
+pub mod weft;
+
+pub use mesh::{Mesh, Node};
+pub use wait::until;

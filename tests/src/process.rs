@@ -1,0 +1,143 @@
+//! A child process with its output collected line by line; ended when dropped, always by its own id.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::wait::until;
+
+/// How long a process may take to end after SIGTERM: above the default drain timeout of a node, which is 30 s.
+const END_LIMIT: Duration = Duration::from_secs(40);
+
+/// What a process has written so far.
+#[derive(Debug, Clone, Default)]
+pub struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl Lines {
+    /// A copy of all lines so far.
+    pub fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn push(&self, line: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+
+    fn follow(&self, from: impl Read + Send + 'static) -> JoinHandle<()> {
+        let lines = self.clone();
+        std::thread::spawn(move || {
+            let mut reader = BufReader::new(from);
+            let mut raw = Vec::new();
+            while matches!(reader.read_until(b'\n', &mut raw), Ok(read) if read > 0) {
+                lines.push(String::from_utf8_lossy(&raw).trim_end().to_owned());
+                raw.clear();
+            }
+        })
+    }
+}
+
+/// A running (or ended) child.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    /// Lines of standard output.
+    pub stdout: Lines,
+    /// Lines of standard error.
+    pub stderr: Lines,
+    followers: Vec<JoinHandle<()>>,
+}
+
+impl Process {
+    /// Starts `command`; `name` is for messages.
+    pub fn start(name: &str, command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("start {name}: {error}"));
+        let (stdout, stderr) = (Lines::default(), Lines::default());
+        let followers = vec![
+            stdout.follow(child.stdout.take().expect("stdout is piped")),
+            stderr.follow(child.stderr.take().expect("stderr is piped")),
+        ];
+        Self { name: name.to_owned(), child, stdout, stderr, followers }
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The exit status, if it has ended.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be waited for")
+    }
+
+    /// Ends it at once, as a power cut would (SIGKILL), and waits.
+    pub fn kill(&mut self) {
+        if self.ended().is_none() {
+            self.child.kill().expect("a child can be killed");
+            self.child.wait().expect("a child can be waited for");
+        }
+        self.join_followers();
+    }
+
+    /// Sends `signal` (a name such as `TERM` or `STOP`) to this process alone.
+    pub fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &id]).status().expect("kill can be run");
+        assert!(sent.success(), "signal {signal} to {} ({id})", self.name);
+    }
+
+    /// Asks it to end (SIGTERM) and waits for that.
+    pub fn terminate(&mut self) -> ExitStatus {
+        if self.ended().is_none() {
+            self.signal("TERM");
+        }
+        let name = self.name.clone();
+        let status = until(&format!("the end of {name} after SIGTERM"), END_LIMIT, || self.ended());
+        self.join_followers();
+        status
+    }
+
+    /// Waits for its own end.
+    pub fn wait(&mut self, limit: Duration) -> ExitStatus {
+        let name = self.name.clone();
+        let status = until(&format!("the end of {name}"), limit, || self.ended());
+        self.join_followers();
+        status
+    }
+
+    /// Resident memory in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap_or_default();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or(0)
+    }
+
+    /// CPU time used so far, user and system, in clock ticks (100 a second on Linux).
+    pub fn cpu_ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
+        let after_name = stat.rsplit(')').next().unwrap_or_default();
+        after_name.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum()
+    }
+
+    fn join_followers(&mut self) {
+        for follower in self.followers.drain(..) {
+            follower.join().expect("a reader of output does not panic");
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.child.try_wait().ok().flatten().is_none() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
