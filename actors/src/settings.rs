@@ -1,0 +1,114 @@
+//! Every interval, timeout and limit of a node, already valid: the configuration file is parsed into this.
+
+use std::time::Duration;
+
+/// The port between nodes, TCP and UDP.
+pub const MESH_PORT: u16 = 4510;
+/// The port for metrics and health of the node itself, on the loopback address.
+pub const ADMIN_PORT: u16 = 4511;
+/// The port for outbound HTTP of local applications.
+pub const OUTBOUND_PORT: u16 = 4512;
+
+/// What a node is set to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The ports.
+    pub ports: Ports,
+    /// Life of the certificates that this node issues, if it is a signer; they are renewed at half of it.
+    pub certificate_lifetime: Duration,
+    /// How long a TCP connect and TLS handshake to another node may take, together.
+    pub connect_timeout: Duration,
+    /// How long the head of a response may take, over all tries.
+    pub request_timeout: Duration,
+    /// How long an idle pooled connection is kept.
+    pub idle_timeout: Duration,
+    /// How long the head of a request may take to arrive.
+    pub head_timeout: Duration,
+    /// How long requests in flight may take to finish after SIGTERM.
+    pub drain_timeout: Duration,
+    /// Space between two gossip rounds.
+    pub gossip_interval: Duration,
+    /// Space between two probes of a replica that states none.
+    pub health_interval: Duration,
+    /// How long a probe may take.
+    pub health_timeout: Duration,
+    /// Probes in a row that must fail before a replica counts as unhealthy.
+    pub unhealthy_after: u32,
+    /// Workers of the data path; 0 is one a core.
+    pub workers: usize,
+    /// Most requests and streams in flight in all.
+    pub in_flight_max: usize,
+    /// Most open connections a listener.
+    pub connections_max: usize,
+    /// The access log: on unless the operator says otherwise.
+    pub access_log: AccessLog,
+    /// What a supervisor allows before it gives up.
+    pub restarts: RestartBudget,
+}
+
+/// The ports of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ports {
+    /// Between nodes, TCP and UDP.
+    pub mesh: u16,
+    /// Metrics and health of the node, on the loopback address.
+    pub admin: u16,
+    /// Outbound HTTP of local applications.
+    pub outbound: u16,
+}
+
+/// Whether requests are written to the access log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessLog {
+    /// One JSON line a request, in the state directory.
+    Written,
+    /// None.
+    Off,
+}
+
+/// How many restarts in which span a supervisor allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RestartBudget {
+    /// Most restarts within `span`.
+    pub restarts_max: u32,
+    /// The span.
+    pub span: Duration,
+    /// Wait before the first restart; it doubles with each further one within `span`.
+    pub delay: Duration,
+}
+
+impl Default for Ports {
+    fn default() -> Self {
+        Self { mesh: MESH_PORT, admin: ADMIN_PORT, outbound: OUTBOUND_PORT }
+    }
+}
+
+impl Default for RestartBudget {
+    fn default() -> Self {
+        // A fault of the moment is gone after five tries; one that is not is for the service manager.
+        Self { restarts_max: 5, span: Duration::from_secs(30), delay: Duration::from_millis(50) }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            ports: Ports::default(),
+            certificate_lifetime: Duration::from_secs(24 * 3600),
+            connect_timeout: Duration::from_secs(1),
+            request_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(60),
+            head_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(30),
+            gossip_interval: Duration::from_millis(500),
+            health_interval: Duration::from_secs(2),
+            health_timeout: Duration::from_secs(1),
+            unhealthy_after: 2,
+            workers: 0,
+            in_flight_max: 10_000,
+            connections_max: 10_000,
+            access_log: AccessLog::Written,
+            restarts: RestartBudget::default(),
+        }
+    }
+}

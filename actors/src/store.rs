@@ -1,0 +1,129 @@
+//! The Store actor: the embedded database.
+//!
+//! - Owns: `store.redb` in the state directory; it is the only writer.
+//! - Receives: writes and reads of small rows from every other actor.
+//! - Publishes: nothing.
+//! - A crash loses: writes that were not answered; what was answered is on disk.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use redb::{Database, ReadableDatabase, StorageBackend, TableDefinition};
+use weft_env::{Disk, RandomAccess};
+use weft_gossip::{Code, Failure};
+
+use crate::address::Reply;
+use crate::shell::Role;
+
+/// One table for all: a handful of rows, each with its owner's name.
+const ROWS: TableDefinition<&str, &[u8]> = TableDefinition::new("rows");
+/// The cache of the database: every row of a node fits, and an idle node stays small.
+const CACHE_BYTES: usize = 1 << 20;
+/// Longest row: the last view of 1,000 members of 48 KB each.
+const ROW_LEN_MAX: usize = 64 << 20;
+
+/// The rows, each written by one actor.
+pub mod key {
+    /// The last generation of the membership.
+    pub const GENERATION: &str = "generation";
+    /// The last view of the membership.
+    pub const RECORDS: &str = "records";
+    /// The services that this node offers.
+    pub const EXPOSED: &str = "exposed";
+    /// The local ports that lead to services.
+    pub const BINDINGS: &str = "bindings";
+    /// What the signer knows of tokens and nodes.
+    pub const SIGNER: &str = "signer";
+}
+
+/// What the Store is sent.
+pub enum Message {
+    /// Write a row, durably, then answer.
+    Write(&'static str, Vec<u8>, Reply<Result<(), Failure>>),
+    /// Read a row.
+    Read(&'static str, Reply<Result<Option<Vec<u8>>, Failure>>),
+}
+
+/// What the Store is made from.
+#[derive(Clone)]
+pub(crate) struct Seed {
+    pub(crate) disk: Disk,
+    pub(crate) path: PathBuf,
+}
+
+/// The Store's state.
+pub(crate) struct Store(Database);
+
+impl Role for Store {
+    type Message = Message;
+    type Seed = Seed;
+
+    async fn start(seed: Seed) -> Result<Self, Failure> {
+        let broken = |error: &dyn std::fmt::Display| {
+            Failure::new(Code::StateBroken, format!("open {}: {error}", seed.path.display()))
+        };
+        let file = seed.disk.open_file(&seed.path).map_err(|error| broken(&error))?;
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE_BYTES);
+        builder.create_with_backend(Backend(file)).map(Self).map_err(|error| broken(&error))
+    }
+
+    async fn handle(&mut self, message: Message) -> Result<(), Failure> {
+        match message {
+            Message::Write(key, value, reply) => drop(reply.send(self.write(key, &value).map_err(failed))),
+            Message::Read(key, reply) => drop(reply.send(self.read(key).map_err(failed))),
+        }
+        Ok(())
+    }
+}
+
+impl Store {
+    fn write(&self, key: &str, value: &[u8]) -> Result<(), redb::Error> {
+        if value.len() > ROW_LEN_MAX {
+            return Err(redb::StorageError::ValueTooLarge(value.len()).into());
+        }
+        let mut transaction = self.0.begin_write()?;
+        transaction.set_two_phase_commit(true);
+        transaction.open_table(ROWS)?.insert(key, value)?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    fn read(&self, key: &str) -> Result<Option<Vec<u8>>, redb::Error> {
+        match self.0.begin_read()?.open_table(ROWS) {
+            Ok(table) => Ok(table.get(key)?.map(|row| row.value().to_vec())),
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn failed(error: redb::Error) -> Failure {
+    Failure::new(Code::StateBroken, format!("the store in the state directory: {error}"))
+}
+
+/// The seam's file as redb takes it.
+#[derive(Debug)]
+struct Backend(Arc<dyn RandomAccess>);
+
+impl StorageBackend for Backend {
+    fn len(&self) -> Result<u64, std::io::Error> {
+        Ok(self.0.len()?)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), std::io::Error> {
+        Ok(self.0.read_at(offset, out)?)
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), std::io::Error> {
+        Ok(self.0.set_len(len)?)
+    }
+
+    fn sync_data(&self) -> Result<(), std::io::Error> {
+        Ok(self.0.sync()?)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), std::io::Error> {
+        Ok(self.0.write_at(offset, data)?)
+    }
+}
