@@ -6,6 +6,9 @@
 //! - [`enrol`]: joining and certificates over `weft-sign/1`
 //! - [`signer`]: what a signer decides
 //! - [`catalog`]: signed records of what each node offers
+//! - [`membership`]: who is in the cell, by gossip that is verified before it is believed
+//! - [`quic`]: the endpoint that gossip runs over
+//! - [`metrics`]: names, help texts and handles
 //! - [`wire`]: what messages look like in bytes
 
 pub mod catalog;
@@ -13,6 +16,9 @@ pub mod codes;
 pub mod enrol;
 pub mod identity;
 pub mod ids;
+pub mod membership;
+pub mod metrics;
+pub mod quic;
 pub mod signer;
 pub mod wire;
 
