@@ -10,3 +10,6 @@ mod serve;
 pub use dialler::{JoinWish, Joined, certify, join};
 pub use messages::{CertificateWish, CertifyReply, CertifyRequest, JoinReply, JoinRequest};
 pub use serve::{SignDesk, serve};
+
+#[cfg(test)]
+mod tests;

@@ -130,11 +130,13 @@ impl SignerState {
     pub fn create_token(&mut self, deciding: &Deciding<'_>, wish: TokenWish) -> Result<JoinToken, Failure> {
         self.forget_tokens(deciding.now);
         if self.tokens.len() >= TOKENS_MAX {
-            let detail = format!("{TOKENS_MAX} tokens of the last day are in the signer's book; wait until some expire");
+            let detail =
+                format!("{TOKENS_MAX} tokens of the last day are in the signer's book; wait until some expire");
             return Err(Failure::new(Code::Overloaded, detail));
         }
         self.check_scope(deciding, &wish.grants)?;
-        let root = deciding.bundle.roots.first().ok_or_else(|| Failure::new(Code::StateBroken, "the bundle has no root"))?;
+        let root =
+            deciding.bundle.roots.first().ok_or_else(|| Failure::new(Code::StateBroken, "the bundle has no root"))?;
         let (id, secret) = (TokenId::generate(deciding.random), TokenSecret::generate(deciding.random));
         let expires_at = deciding.now.after(wish.time_to_live);
         let entry = TokenEntry {
@@ -207,7 +209,11 @@ impl SignerState {
 
     /// Issues certificates to an enrolled node or says why not: one chain a wish, in order. Any signer of the mesh may be asked, so the
     /// enrolment counts, and the book only where it knows better.
-    pub fn decide_certify(&self, deciding: &Deciding<'_>, request: &CertifyRequest) -> Result<Vec<Vec<Vec<u8>>>, Failure> {
+    pub fn decide_certify(
+        &self,
+        deciding: &Deciding<'_>,
+        request: &CertifyRequest,
+    ) -> Result<Vec<Vec<Vec<u8>>>, Failure> {
         let enrolment = Enrolment::verify(&request.enrolment, deciding.bundle)
             .map_err(|error| Failure::new(Code::EnrolmentRefused, error.to_string()))?;
         if let Some(known) = self.enrolled.get(&enrolment.node) {

@@ -56,10 +56,7 @@ pub struct Joined {
 
 /// Joins the token's mesh through the node at `at`, or, when that is not the token's signer, where it says that the signer is.
 pub async fn join(env: &Env, token: &JoinToken, at: SocketAddr, wish: JoinWish<'_>) -> Result<Joined, Failure> {
-    if env.clock.wall() > token.expires_at {
-        // The signer decides; here it only spares the way and the secret.
-        return Err(Failure::new(Code::TokenExpired, "the token has expired (by this machine's clock)"));
-    }
+    // Expiry is the signer's to judge: by a wrong clock here it would hide that the clock is wrong.
     let (stream, root) = dial_pinned(env, token, at).await?;
     if answers_as(&stream, &token.signer) {
         return join_over(env, token, stream, root, wish).await;
@@ -259,5 +256,8 @@ async fn ask(mut stream: TlsStream<Stream>, question: &Question) -> Result<Answe
 }
 
 fn protocol_broken() -> Failure {
-    Failure::new(Code::Internal, "the signer answered what was not asked; do both machines run the same version of weft?")
+    Failure::new(
+        Code::Internal,
+        "the signer answered what was not asked; do both machines run the same version of weft?",
+    )
 }

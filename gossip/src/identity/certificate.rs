@@ -13,8 +13,8 @@ use rcgen::{
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use weft_env::{Random, Timestamp};
 use webpki::EndEntityCert;
+use weft_env::{Random, Timestamp};
 
 use super::keys::{PublicKey, SigningKey};
 use super::spiffe::SpiffeId;

@@ -97,7 +97,10 @@ impl KeyFile {
         let nonce = Nonce::try_assume_unique_for_key(&bytes(text, "nonce")?).map_err(broken)?;
         let mut secret = bytes(text, "sealed")?;
         let opened = opening.open_in_place(nonce, Aad::from(head.as_bytes()), &mut secret).map_err(|_| {
-            Failure::new(Code::PassphraseWrong, format!("the passphrase does not open the {} key of {mesh}", role.as_str()))
+            Failure::new(
+                Code::PassphraseWrong,
+                format!("the passphrase does not open the {} key of {mesh}", role.as_str()),
+            )
         })?;
         SigningKey::from_pkcs8(opened).map_err(broken)
     }

@@ -75,7 +75,8 @@ impl FromStr for SpiffeId {
         let wrong = || SpiffeError(text.to_owned());
         let rest = text.strip_prefix("spiffe://").ok_or_else(wrong)?;
         let mut parts = rest.split('/');
-        let (Some(mesh), Some(kind), Some(name), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        let (Some(mesh), Some(kind), Some(name), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
             return Err(wrong());
         };
         let mesh = mesh.parse().map_err(|_| wrong())?;
@@ -98,7 +99,13 @@ mod tests {
         for text in ["spiffe://bank/svc/orders", "spiffe://bank/node/vm-a", "spiffe://bank/gw/edge"] {
             assert_eq!(text.parse::<SpiffeId>().unwrap().to_string(), text);
         }
-        for text in ["spiffe://bank/svc/", "spiffe://bank/svc/a/b", "https://bank/svc/a", "spiffe:///svc/a", "spiffe://bank/x/a"] {
+        for text in [
+            "spiffe://bank/svc/",
+            "spiffe://bank/svc/a/b",
+            "https://bank/svc/a",
+            "spiffe:///svc/a",
+            "spiffe://bank/x/a",
+        ] {
             assert!(text.parse::<SpiffeId>().is_err(), "{text}");
         }
     }

@@ -23,11 +23,8 @@ pub(crate) fn mesh() -> TestMesh {
 
 pub(crate) fn mesh_of(name: &str, seed: u64) -> TestMesh {
     let random = Random::seeded(seed);
-    let founding = Founding {
-        mesh: name.parse().unwrap(),
-        node: "vm-a".parse().unwrap(),
-        cell: "default".parse().unwrap(),
-    };
+    let founding =
+        Founding { mesh: name.parse().unwrap(), node: "vm-a".parse().unwrap(), cell: "default".parse().unwrap() };
     TestMesh { seed: make_mesh(&founding, NOW, &random).unwrap(), random }
 }
 

@@ -54,10 +54,8 @@ pub fn inbound_config(
 pub fn inbound_sign_config(trust: &Trust, own: &IssuedCertificate) -> Result<Arc<ServerConfig>, Failure> {
     let mut chain = own.chain.clone();
     chain.extend(trust.bundle.roots.first().map(|root| CertificateDer::from(root.clone())));
-    let mut config = server_builder(trust)?
-        .with_no_client_auth()
-        .with_single_cert(chain, own.key.to_tls())
-        .map_err(tls_failure)?;
+    let mut config =
+        server_builder(trust)?.with_no_client_auth().with_single_cert(chain, own.key.to_tls()).map_err(tls_failure)?;
     config.alpn_protocols = vec![ALPN_SIGN.to_vec()];
     Ok(Arc::new(without_resumption(config)))
 }

@@ -117,7 +117,10 @@ impl FromStr for JoinToken {
             .strip_prefix(PREFIX)
             .ok_or_else(|| malformed(format!("a join token starts with {PREFIX:?}; this text does not")))?;
         if body.len() > TOKEN_LEN_MAX {
-            return Err(malformed(format!("the token has {} characters, at most {TOKEN_LEN_MAX} are read", body.len())));
+            return Err(malformed(format!(
+                "the token has {} characters, at most {TOKEN_LEN_MAX} are read",
+                body.len()
+            )));
         }
         let bytes = URL_SAFE_NO_PAD
             .decode(body)

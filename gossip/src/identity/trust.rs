@@ -11,8 +11,8 @@ use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
-use weft_env::{Clock, Timestamp};
 use webpki::{EndEntityCert, KeyUsage};
+use weft_env::{Clock, Timestamp};
 
 use super::bundle::TrustBundle;
 use super::certificate::{self, CertificateError};
@@ -49,7 +49,12 @@ impl Trust {
     }
 
     /// Who a chain proves its holder to be, at `at`.
-    pub fn identify(&self, chain: &[CertificateDer<'_>], side: Side, at: Timestamp) -> Result<SpiffeId, IdentityRefusal> {
+    pub fn identify(
+        &self,
+        chain: &[CertificateDer<'_>],
+        side: Side,
+        at: Timestamp,
+    ) -> Result<SpiffeId, IdentityRefusal> {
         let roots: Vec<_> = self.bundle.roots.iter().map(|root| CertificateDer::from(root.as_slice())).collect();
         let (id, signer) = verify_chain(chain, &roots, side, at)?;
         if id.mesh != self.bundle.mesh {
