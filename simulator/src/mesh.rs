@@ -15,7 +15,7 @@ use weft_gossip::{CellName, Code, Failure, MeshName, NodeId};
 use crate::simulation::Simulation;
 
 /// Longer than any scenario.
-const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// The port between nodes.
 const MESH_PORT: u16 = 4510;
 
@@ -23,8 +23,8 @@ const MESH_PORT: u16 = 4510;
 #[derive(Debug)]
 pub struct SimMesh {
     simulation: Simulation,
-    founder: NewMesh,
-    bundle: TrustBundle,
+    pub(crate) founder: NewMesh,
+    pub(crate) bundle: TrustBundle,
     cell: CellName,
 }
 
@@ -119,13 +119,13 @@ impl SimMesh {
     }
 }
 
-fn name<T: std::str::FromStr>(text: &str) -> Result<T, Failure>
+pub(crate) fn name<T: std::str::FromStr>(text: &str) -> Result<T, Failure>
 where
     T::Err: std::fmt::Display,
 {
     text.parse().map_err(internal)
 }
 
-fn internal(error: impl std::fmt::Display) -> Failure {
+pub(crate) fn internal(error: impl std::fmt::Display) -> Failure {
     Failure::new(Code::Internal, error.to_string())
 }

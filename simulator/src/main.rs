@@ -1,0 +1,80 @@
+//! `weft-sim`: runs a scenario on virtual time from a seed and prints what happened. `weft sim …` starts it.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use weft_env::{Link, Traffic};
+use weft_gossip::Failure;
+use weft_sim::{Event, Simulation, enrolment};
+
+#[derive(Parser)]
+#[command(name = "weft-sim", version, about = "Many nodes in one process on virtual time from one seed")]
+struct Arguments {
+    #[command(subcommand)]
+    scenario: Scenario,
+}
+
+#[derive(Subcommand)]
+enum Scenario {
+    /// Lets nodes join a signer, each with a token of its own; fails unless all get in
+    Enrolment(Run),
+}
+
+#[derive(Args, Clone, Copy)]
+struct Run {
+    /// How many nodes
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(2..=600))]
+    nodes: u16,
+    /// One seed gives one run
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The part of packets that get lost, in percent
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=50))]
+    loss: u8,
+    /// Prints the summary only
+    #[arg(long)]
+    quiet: bool,
+}
+
+impl Run {
+    fn link(self) -> Link {
+        Link { loss: f64::from(self.loss) / 100.0, ..Link::default() }
+    }
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    match Arguments::parse().scenario {
+        Scenario::Enrolment(run) => {
+            let scenario = async move |simulation: Simulation| enrolment::run(&simulation, run.nodes).await;
+            let report = Simulation::run(run.seed, run.link(), scenario)?.map_err(failed)?;
+            let summary = [format!("{} of {} nodes joined", report.joined, run.nodes)];
+            print(run, &report.events, &summary, report.traffic)?;
+            Ok(held(report.joined == usize::from(run.nodes)))
+        }
+    }
+}
+
+fn failed(failure: Failure) -> anyhow::Error {
+    anyhow::anyhow!("{}: {}", failure.code, failure.detail)
+}
+
+fn held(all: bool) -> ExitCode {
+    if all { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn print(run: Run, events: &[Event], summary: &[String], traffic: Traffic) -> anyhow::Result<()> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut write = || {
+        for event in events.iter().filter(|_| !run.quiet) {
+            writeln!(out, "{event}")?;
+        }
+        for line in summary {
+            writeln!(out, "{line}")?;
+        }
+        writeln!(out, "{} streams, {} datagrams", traffic.streams_opened, traffic.datagrams_sent)?;
+        out.flush()
+    };
+    write().context("write to standard output")
+}

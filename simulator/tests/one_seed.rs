@@ -1,0 +1,18 @@
+//! Two processes with one seed must see the same events, in the same order, at the same virtual times.
+
+use std::process::Command;
+
+fn events(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_weft-sim")).args(arguments).output().expect("cargo built it");
+    let text = String::from_utf8(output.stdout).expect("it prints text");
+    assert!(output.status.success(), "{arguments:?}\n{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+#[test]
+fn five_nodes_that_join_twice_with_one_seed_give_one_event_log() {
+    let first = events(&["enrolment", "--nodes", "5", "--seed", "7", "--loss", "20"]);
+    assert_eq!(first.matches("joined with serial").count(), 5, "{first}");
+    assert_eq!(first, events(&["enrolment", "--nodes", "5", "--seed", "7", "--loss", "20"]));
+    assert_ne!(first, events(&["enrolment", "--nodes", "5", "--seed", "8", "--loss", "20"]));
+}
