@@ -91,7 +91,7 @@ fn a_draining_node_finishes_what_is_in_flight() {
     let mut connection = Connection::open(two.outbound()).unwrap();
     connection.write(b"GET /slow?2 HTTP/1.1\r\nhost: orders.weft.internal\r\n\r\n").unwrap();
     until_true("the call to be in flight", Duration::from_secs(2), || {
-        one.metric("weft_connections_open", &["direction=\"inbound\""]) >= 1.0
+        one.metric("weft_connections_open", &["listener=\"inbound\""]) >= 1.0
     });
     one.process().signal("TERM");
     let reply = connection.read_reply().unwrap();

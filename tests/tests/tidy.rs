@@ -1,0 +1,289 @@
+//! The house rules that a program can check: sizes, names, docs, the direction of dependencies. Uses the standard library alone, so
+//! that it also builds in a second with `rustc --test`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Most lines of a file before its tests.
+const FILE_LINES_MAX: usize = 400;
+/// Most lines of a file of tests.
+const TEST_FILE_LINES_MAX: usize = 600;
+/// File names that say nothing.
+const EMPTY_NAMES: &[&str] = &["mod", "util", "utils", "helper", "helpers", "common", "misc", "manager", "handler", "context", "data", "info"];
+/// Crates with their folders, in the order of dependencies: each may name only those before it.
+const CRATES: &[(&str, &str)] = &[
+    ("weft-env", "simulator/env"),
+    ("weft-gossip", "gossip"),
+    ("weft-actors", "actors"),
+    ("weft-gateway", "gateway"),
+    ("weft", "node"),
+    ("weft-sim", "simulator"),
+    ("weft-tests", "tests"),
+];
+/// What may stand at the top level.
+const TOP_LEVEL: &[&str] = &[
+    ".ci", ".git", ".gitignore", "Cargo.lock", "Cargo.toml", "LICENSE", "README.md", "actors", "clippy.toml", "deny.toml", "docs", "gateway",
+    "gossip", "node", "rustfmt.toml", "simulator", "target", "tests",
+];
+/// The only file that may contain unsafe code: it stands between std and the operating system's randomness.
+const UNSAFE_FILES: &[&str] = &["simulator/src/shim.rs"];
+/// Libraries with the only places that may name them.
+const NAMED_ONLY_IN: &[(&str, &[&str])] =
+    &[("bincode::", &["gossip/src/wire.rs", "gossip/src/wire/"]), ("ractor::", &["actors/src/"]), ("chitchat::", &["gossip/src/membership"])];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the checkout").to_owned()
+}
+
+fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let name = entry.file_name();
+        if path.is_dir() && name != "target" && name != ".git" && name != "__pycache__" {
+            files_below(&path, found);
+        } else if path.is_file() {
+            found.push(path);
+        }
+    }
+}
+
+/// Every file of the checkout with one of these endings, as (path from the top, text), in order.
+fn texts(endings: &[&str]) -> Vec<(String, String)> {
+    let top = root();
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&top).expect("the checkout can be read").flatten() {
+        let known = TOP_LEVEL.iter().any(|name| entry.file_name() == *name) && entry.file_name() != "target";
+        if known && entry.path().is_dir() && entry.file_name() != ".git" {
+            files_below(&entry.path(), &mut found);
+        } else if known && entry.path().is_file() {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    let wanted = found.into_iter().filter(|path| endings.iter().any(|ending| path.to_string_lossy().ends_with(ending)));
+    let named = |path: PathBuf| {
+        let short = path.strip_prefix(&top).expect("below the top").to_string_lossy().into_owned();
+        fs::read_to_string(&path).ok().map(|text| (short, text))
+    };
+    wanted.filter_map(named).collect()
+}
+
+fn rust_files() -> Vec<(String, String)> {
+    texts(&[".rs"])
+}
+
+fn page(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn none(found: &[String], rule: &str) {
+    assert!(found.is_empty(), "{rule}:\n  {}", found.join("\n  "));
+}
+
+/// Whether a file holds nothing but tests.
+fn is_test_file(path: &str) -> bool {
+    path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("/tests.rs") || path.ends_with("/testing.rs")
+}
+
+fn lines_before_tests(text: &str) -> usize {
+    text.lines().position(|line| line.trim() == "#[cfg(test)]").unwrap_or_else(|| text.lines().count())
+}
+
+#[test]
+fn files_are_short_and_named_for_what_they_hold() {
+    let mut found = Vec::new();
+    for (path, text) in rust_files() {
+        let limit = if is_test_file(&path) { TEST_FILE_LINES_MAX } else { FILE_LINES_MAX };
+        let lines = lines_before_tests(&text);
+        if lines > limit {
+            found.push(format!("{path}: {lines} lines, at most {limit}"));
+        }
+        let stem = Path::new(&path).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if EMPTY_NAMES.contains(&stem.as_str()) {
+            found.push(format!("{path}: a name that says nothing"));
+        }
+    }
+    none(&found, "sizes and names");
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    let silent: Vec<String> = rust_files().into_iter().filter(|(_, text)| !text.starts_with("//!")).map(|(path, _)| path).collect();
+    none(&silent, "a file starts with `//!`");
+}
+
+#[test]
+fn a_crate_root_is_a_map() {
+    let mut found = Vec::new();
+    for (path, text) in rust_files().into_iter().filter(|(path, _)| path.ends_with("src/lib.rs")) {
+        let code = ["fn ", "impl ", "struct ", "enum ", "trait "];
+        let odd = text.lines().filter(|line| code.iter().any(|word| line.starts_with(word) || line.starts_with(&format!("pub {word}"))));
+        found.extend(odd.map(|line| format!("{path}: {line}")));
+    }
+    none(&found, "lib.rs holds docs, `mod` and `pub use`");
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let mut found = Vec::new();
+    for (position, (name, folder)) in CRATES.iter().enumerate() {
+        let manifest = page(&format!("{folder}/Cargo.toml"));
+        let section = manifest.split("[dependencies]").nth(1).unwrap_or_default();
+        for (later, _) in &CRATES[position..] {
+            let named = section.lines().any(|line| line.split(['.', ' ', '=']).next() == Some(later));
+            if named {
+                found.push(format!("{name} depends on {later}"));
+            }
+        }
+    }
+    none(&found, "env <- gossip <- actors <- gateway <- node <- simulator, tests");
+}
+
+#[test]
+fn some_libraries_are_named_in_one_place() {
+    let mut found = Vec::new();
+    for (path, text) in rust_files().into_iter().filter(|(path, _)| !path.starts_with("tests/")) {
+        for (word, places) in NAMED_ONLY_IN {
+            let elsewhere = !places.iter().any(|place| path.starts_with(place));
+            let names = |line: &str| line.contains(word) && !line.trim_start().starts_with("//");
+            if elsewhere && text.lines().any(names) {
+                found.push(format!("{path} names {word}"));
+            }
+        }
+        let is_unsafe = text.lines().any(|line| line.contains("unsafe ") && !line.trim_start().starts_with("//"));
+        if is_unsafe && !UNSAFE_FILES.contains(&path.as_str()) {
+            found.push(format!("{path} is unsafe"));
+        }
+    }
+    none(&found, "libraries behind a façade");
+}
+
+#[test]
+fn nothing_is_left_unfinished() {
+    let words = [["TO", "DO"], ["FIX", "ME"], ["to", "do!("], ["unimpl", "emented!("], ["#[ig", "nore"]].map(|parts| parts.concat());
+    let mut found = Vec::new();
+    for (path, text) in texts(&[".rs", ".md", ".toml", ".py", ".sh", "run"]) {
+        for (number, line) in text.lines().enumerate() {
+            if words.iter().any(|word| line.contains(word.as_str())) {
+                found.push(format!("{path}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+    none(&found, "unfinished places");
+}
+
+#[test]
+fn the_project_speaks_of_itself_alone() {
+    let words = [["/wo", "rk/"], ["/fa", "rm/"], ["/ro", "ot/"], ["crates", ".io/"], ["pypi", ".org"], ["assis", "tant"], ["co-auth", "ored"]];
+    let words = words.map(|parts| parts.concat());
+    let mut found = Vec::new();
+    for (path, text) in texts(&[".rs", ".md", ".toml", ".py", ".sh", "run"]) {
+        for (number, line) in text.lines().enumerate() {
+            let lower = line.to_lowercase();
+            if words.iter().any(|word| lower.contains(word.as_str())) {
+                found.push(format!("{path}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+    none(&found, "a place of some machine, or of how the text came to be");
+}
+
+#[test]
+fn the_top_level_is_known() {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root()).expect("the checkout can be read").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !TOP_LEVEL.contains(&name.as_str()) {
+            found.push(name);
+        }
+    }
+    none(&found, "the layout does not know");
+}
+
+/// Every string that starts with `weft_` in the metrics files: a metric's name.
+fn metric_names() -> BTreeSet<String> {
+    let files = rust_files().into_iter().filter(|(path, _)| path.ends_with("/metrics.rs") && !path.starts_with("tests/"));
+    let mut names = BTreeSet::new();
+    for (_, text) in files {
+        for quoted in text.split('"').skip(1).step_by(2) {
+            let is_name = quoted.starts_with("weft_") && quoted.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+            if is_name {
+                names.insert(quoted.to_owned());
+            }
+        }
+    }
+    names
+}
+
+#[test]
+fn every_metric_is_documented() {
+    let text = page("docs/reference/metrics.md");
+    let names = metric_names();
+    let missing: Vec<String> = names.iter().filter(|name| !text.contains(&format!("`{name}`"))).cloned().collect();
+    none(&missing, "docs/reference/metrics.md lacks");
+    let listed = text.split('`').skip(1).step_by(2).filter(|word| word.starts_with("weft_") && !word.contains(['{', '=', ' ']));
+    let gone: Vec<String> = listed.filter(|word| !names.contains(*word)).map(str::to_owned).collect();
+    none(&gone, "docs/reference/metrics.md names what is no metric");
+}
+
+/// The quoted texts that follow `prefix` in a file.
+fn quoted_after(text: &str, prefix: &str) -> BTreeSet<String> {
+    let parts = text.split(prefix).skip(1).filter_map(|rest| rest.split('"').next());
+    parts.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_code_has_its_page_and_every_page_its_code() {
+    let registry = page("gossip/src/codes.rs");
+    let table = registry.split("codes! {").nth(1).unwrap_or_default().split("\n}").next().unwrap_or_default().to_owned();
+    let rows = table.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let codes: BTreeSet<String> = rows.filter_map(|line| line.split('"').nth(1)).map(str::to_owned).collect();
+    assert!(codes.len() > 30, "the registry was read: {codes:?}");
+    let pages = fs::read_dir(root().join("docs/errors")).expect("docs/errors").flatten();
+    let pages: BTreeSet<String> = pages.map(|entry| entry.file_name().to_string_lossy().trim_end_matches(".md").to_owned()).collect();
+    let odd: Vec<String> = codes.symmetric_difference(&pages).cloned().collect();
+    none(&odd, "codes without a page, or pages without a code");
+}
+
+#[test]
+fn every_setting_is_documented() {
+    let keys = quoted_after(&page("node/src/config/keys.rs"), "key(\"");
+    assert!(keys.len() > 10, "the table was read: {keys:?}");
+    let text = page("docs/reference/configuration.md");
+    let missing: Vec<String> = keys.into_iter().filter(|key| !text.contains(&format!("`{key}`"))).collect();
+    none(&missing, "docs/reference/configuration.md lacks");
+}
+
+#[test]
+fn every_actor_is_documented() {
+    let text = page("docs/actors.md").to_lowercase();
+    let mut missing = Vec::new();
+    for (path, source) in rust_files().into_iter().filter(|(path, _)| path.starts_with("actors/src/")) {
+        let stem = Path::new(&path).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let is_actor = source.contains("impl Actor for ") || source.contains("impl Leaf for ");
+        if is_actor && !text.contains(&stem) {
+            missing.push(path);
+        }
+    }
+    none(&missing, "docs/actors.md lacks");
+    for word in ["owns", "receives", "publishes", "crash"] {
+        assert!(text.contains(word), "docs/actors.md tells what an actor {word}");
+    }
+}
+
+#[test]
+fn links_between_pages_lead_somewhere() {
+    let mut found = Vec::new();
+    for (path, text) in texts(&[".md"]) {
+        let folder = root().join(&path).parent().expect("a file lies in a folder").to_owned();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = target.split('#').next().unwrap_or_default();
+            let is_foreign = file.is_empty() || file.contains("://") || file.contains(' ');
+            if !is_foreign && !folder.join(file).exists() {
+                found.push(format!("{path}: {target}"));
+            }
+        }
+    }
+    none(&found, "broken links");
+}
