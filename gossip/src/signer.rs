@@ -21,8 +21,10 @@ use crate::wire::Signed;
 
 pub use founding::{Founding, NewMesh, make_mesh};
 
-/// Tokens in the book at once, used and expired ones of the last day included.
-pub const TOKENS_MAX: usize = 10_000;
+/// Tokens in the book at once, used and expired ones of the last day included: two for each node of a full cell.
+pub const TOKENS_MAX: usize = 2_000;
+/// Services that one token grants; above it, grant all. Keeps a token's line and the book short.
+pub const GRANTS_MAX: usize = 100;
 /// A used or expired token is remembered this long, so that a second use gets the true reason.
 pub const TOKEN_MEMORY: Duration = Duration::from_secs(86_400);
 /// A reply may be lost: the same node with the same key may redeem a token again for this long.
@@ -133,6 +135,10 @@ impl SignerState {
             let detail =
                 format!("{TOKENS_MAX} tokens of the last day are in the signer's book; wait until some expire");
             return Err(Failure::new(Code::Overloaded, detail));
+        }
+        if matches!(&wish.grants, Grants::Only(services) if services.len() > GRANTS_MAX) {
+            let detail = format!("a token grants at most {GRANTS_MAX} services, or all");
+            return Err(Failure::new(Code::UsageInvalid, detail));
         }
         self.check_scope(deciding, &wish.grants)?;
         let root =

@@ -87,12 +87,13 @@ pub enum WireError {
     Stream(#[from] std::io::Error),
 }
 
-/// Encodes one message.
+/// Encodes one message; what no reader would take, over [`STATE_LEN_MAX`], is refused here.
 pub fn encode<T: Serialize + ?Sized>(kind: Kind, value: &T) -> Result<Vec<u8>, WireError> {
     let mut bytes = vec![MAGIC[0], MAGIC[1], VERSION, kind as u8, 0, 0, 0, 0];
     let body = bincode::serde::encode_to_vec(value, bincode::config::standard())
         .map_err(|error| WireError::Encode(error.to_string()))?;
-    let len = u32::try_from(body.len()).map_err(|_| WireError::TooLong { len: body.len(), limit: STATE_LEN_MAX })?;
+    let too_long = WireError::TooLong { len: body.len(), limit: STATE_LEN_MAX };
+    let len = u32::try_from(body.len()).ok().filter(|_| body.len() <= STATE_LEN_MAX - HEADER_LEN).ok_or(too_long)?;
     bytes[4..].copy_from_slice(&len.to_be_bytes());
     bytes.extend_from_slice(&body);
     Ok(bytes)

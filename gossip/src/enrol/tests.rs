@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rustls_pki_types::CertificateDer;
 use tokio_rustls::TlsAcceptor;
-use weft_env::{Clock, Disk, Env, Link, Random, Reuse, SimNetwork};
+use weft_env::{Clock, Disk, Env, Link, Listener, Random, Reuse, SimNetwork};
 
 use super::*;
 use crate::codes::{Code, Failure};
@@ -115,13 +115,7 @@ impl Scene {
         let config = tls::inbound_sign_config(&desk.mesh.trust(&self.clock), &own).unwrap();
         let clock = self.clock.clone();
         let listener = self.network.host(at.ip()).listen(at, Reuse::Exclusive).await.unwrap();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                if let Ok(stream) = TlsAcceptor::from(Arc::clone(&config)).accept(stream).await {
-                    let _ = serve(stream, &*desk, &clock).await;
-                }
-            }
-        });
+        tokio::spawn(answer_all(listener, config, desk, clock));
     }
 
     async fn join(&self, token: &JoinToken, at: &str, key: &SigningKey) -> Result<Joined, Failure> {
@@ -131,6 +125,14 @@ impl Scene {
 
     fn key(&self) -> SigningKey {
         SigningKey::generate(&self.joiner.random)
+    }
+}
+
+async fn answer_all(listener: Listener, config: Arc<rustls::ServerConfig>, desk: Arc<TestDesk>, clock: Clock) {
+    while let Ok((stream, _)) = listener.accept().await {
+        if let Ok(stream) = TlsAcceptor::from(Arc::clone(&config)).accept(stream).await {
+            let _ = serve(stream, &*desk, &clock).await;
+        }
     }
 }
 

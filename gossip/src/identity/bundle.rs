@@ -88,6 +88,15 @@ impl TrustBundle {
         Ok(bundle)
     }
 
+    /// The newer of this bundle and one that came over the wire: it counts if one of this bundle's roots signed it, for this mesh, and
+    /// its epoch is higher. None if this one stays.
+    pub fn successor(&self, signed: &SignedBundle) -> Option<TrustBundle> {
+        let roots = self.roots.iter().map(|root| CertificateDer::from(root.as_slice()));
+        roots
+            .filter_map(|root| Self::verify(signed, &root).ok())
+            .find(|bundle| bundle.mesh == self.mesh && bundle.epoch > self.epoch)
+    }
+
     /// The entry of a node that is an active signer.
     pub fn signer(&self, node: &NodeId) -> Option<&SignerEntry> {
         self.signers.iter().find(|signer| signer.node == *node && signer.is_active())
@@ -105,6 +114,12 @@ mod tests {
         let root = CertificateDer::from(mesh.seed.root_certificate.clone());
         let bundle = TrustBundle::verify(&mesh.seed.bundle, &root).unwrap();
         assert_eq!(bundle.epoch, 1);
+
+        let newer = TrustBundle { epoch: 2, ..bundle.clone() };
+        let signed = newer.sign(&mesh.seed.root_key).unwrap();
+        assert_eq!(bundle.successor(&signed), Some(newer.clone()));
+        assert_eq!(newer.successor(&mesh.seed.bundle), None, "a node never goes back");
+        assert_eq!(bundle.successor(&newer.sign(&mesh.seed.operator_key).unwrap()), None);
 
         let other = testing::mesh_of("shop", 9);
         let other_root = CertificateDer::from(other.seed.root_certificate.clone());

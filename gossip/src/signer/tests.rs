@@ -125,8 +125,14 @@ fn certificates_go_to_enrolled_nodes_for_what_they_are_granted() {
     let enrolment = desk.join(&token, "vm-b", &key, NOW).unwrap().enrolment;
     let chains = desk.certify(&enrolment, &["spiffe://bank/node/vm-b", "spiffe://bank/svc/web"]).unwrap();
     assert_eq!(chains.len(), 2);
-    for refused in ["spiffe://bank/svc/api", "spiffe://bank/node/vm-a", "spiffe://shop/svc/web", "spiffe://bank/gw/edge"] {
-        assert_eq!(code(desk.certify(&enrolment, &["spiffe://bank/svc/web", refused])), Code::GrantMissing, "{refused}");
+    for refused in
+        ["spiffe://bank/svc/api", "spiffe://bank/node/vm-a", "spiffe://shop/svc/web", "spiffe://bank/gw/edge"]
+    {
+        assert_eq!(
+            code(desk.certify(&enrolment, &["spiffe://bank/svc/web", refused])),
+            Code::GrantMissing,
+            "{refused}"
+        );
     }
 }
 
@@ -152,7 +158,7 @@ fn a_revoked_a_forged_and_a_superseded_enrolment_get_nothing() {
 }
 
 #[test]
-fn a_signer_out_of_office_or_scope_creates_no_token() {
+fn a_signer_out_of_office_or_scope_or_bounds_creates_no_token() {
     let mut desk = Desk::new();
     let wish = |grants| TokenWish {
         grants,
@@ -161,6 +167,9 @@ fn a_signer_out_of_office_or_scope_creates_no_token() {
         time_to_live: TEN_MINUTES,
         seeds: Vec::new(),
     };
+    let many = (0..=GRANTS_MAX).map(|number| format!("s{number}").parse().unwrap()).collect();
+    let long = desk.with(NOW, |state, deciding| state.create_token(deciding, wish(Grants::Only(many))));
+    assert_eq!(code(long), Code::UsageInvalid);
     desk.bundle.signers[0].scope = web();
     let out = desk.with(NOW, |state, deciding| state.create_token(deciding, wish(Grants::All)));
     assert_eq!(code(out), Code::GrantMissing);

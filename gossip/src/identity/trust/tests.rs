@@ -16,7 +16,12 @@ fn trust(mesh: &TestMesh) -> Trust {
     mesh.trust(&Clock::machine())
 }
 
-fn server_at(trust: &Trust, issued: &IssuedCertificate, name: &ServerName<'_>, at: Timestamp) -> Result<(), IdentityRefusal> {
+fn server_at(
+    trust: &Trust,
+    issued: &IssuedCertificate,
+    name: &ServerName<'_>,
+    at: Timestamp,
+) -> Result<(), IdentityRefusal> {
     let now = UnixTime::since_unix_epoch(Duration::from_millis(at.0));
     trust
         .verify_server_cert(&issued.chain[0], &issued.chain[1..], name, &[], now)
