@@ -1,1 +1,21 @@
 //! Weft: a service mesh and API gateway in one program.
+//!
+//! - [`worker`]: the data path: workers, listeners
+//! - `proxy`: the life of a request
+//! - [`metrics`]: the data path's metrics
+//! - `problem`: how a failure reaches the caller
+
+mod access_log;
+mod body;
+mod dial;
+mod http1;
+mod http2;
+mod inbound;
+pub mod metrics;
+mod outbound;
+mod pool;
+mod problem;
+mod proxy;
+mod tcp;
+mod trace;
+pub mod worker;

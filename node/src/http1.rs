@@ -1,0 +1,61 @@
+//! The HTTP/1.1 interface of the data path: hyper behind it today, a codec of our own later. Nothing outside this file and the
+//! two listeners names hyper's HTTP/1 types.
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::body::Body;
+use crate::worker::Worker;
+
+/// Bytes that one connection buffers of what it reads: heads up to the limit fit several times.
+pub(crate) const BUFFER_BYTES_MAX: usize = 128 * 1024;
+
+/// One client connection; takes one request at a time.
+pub(crate) struct Http1(http1::SendRequest<Body>);
+
+/// A request that was not answered.
+pub(crate) struct SendError {
+    /// What went wrong.
+    pub(crate) error: hyper::Error,
+    /// The request, if nothing of it was written.
+    pub(crate) unsent: Option<Box<Request<Body>>>,
+}
+
+impl Http1 {
+    /// Speaks HTTP/1.1 on an open stream; the connection is driven by a task of the worker until either side ends it.
+    pub(crate) async fn start<S>(worker: &Worker, stream: S) -> Result<Self, hyper::Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(BUFFER_BYTES_MAX);
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+        worker.spawn(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(%error, "upstream connection ended");
+            }
+        });
+        Ok(Self(sender))
+    }
+
+    /// Sends a request and waits for the head of its answer. Dropping the future closes the connection.
+    pub(crate) async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, SendError> {
+        self.0
+            .try_send_request(request)
+            .await
+            .map_err(|mut failed| SendError { unsent: failed.take_message().map(Box::new), error: failed.into_error() })
+    }
+
+    /// Whether it can take a request now.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.0.is_ready()
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+}

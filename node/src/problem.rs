@@ -1,0 +1,106 @@
+//! How a refusal or failure reaches the caller: `application/problem+json` (RFC 9457) with the code, where it arose, why and what
+//! to do next, and a `proxy-status` header (RFC 9209). Made by [`crate::proxy`] and the listeners.
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use serde::Serialize;
+use weft_gossip::Code;
+
+use crate::body::Body;
+
+/// The header of RFC 9209.
+pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+/// Between two nodes: the request did not reach the application, so that trying another replica is safe. Never leaves the mesh.
+pub(crate) const UNDELIVERED: HeaderName = HeaderName::from_static("weft-undelivered");
+
+/// Why a request is not served.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// The code.
+    pub(crate) code: Code,
+    /// What was being done, and the likely cause.
+    pub(crate) why: String,
+    /// Whether anything of the request reached the application.
+    pub(crate) delivery: Delivery,
+}
+
+/// Whether anything of a request reached the application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// Nothing did: it may be tried elsewhere.
+    None,
+    /// Something may have.
+    Possible,
+}
+
+impl Refusal {
+    pub(crate) fn new(code: Code, why: impl Into<String>) -> Self {
+        Self { code, why: why.into(), delivery: Delivery::None }
+    }
+}
+
+/// The body of the reply.
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+    r#where: &'a str,
+    why: &'a str,
+    next: &'a str,
+}
+
+/// The reply for a refusal that arose at `place`, for example `node vm-a, outbound`.
+pub(crate) fn reply(refusal: &Refusal, place: &str) -> Response<Body> {
+    let entry = refusal.code.entry();
+    let status = StatusCode::from_u16(entry.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let problem = Problem {
+        r#type: format!("urn:weft:error:{}", entry.code),
+        title: entry.title,
+        status: status.as_u16(),
+        detail: &refusal.why,
+        code: entry.code,
+        r#where: place,
+        why: &refusal.why,
+        next: entry.next_step,
+    };
+    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    let mut reply = Response::new(Body::full(Bytes::from(body)));
+    *reply.status_mut() = status;
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    let kind = if entry.proxy_status.is_empty() { "proxy_internal_error" } else { entry.proxy_status };
+    let line = format!("weft; error={kind}; details=\"{}\"", entry.code);
+    if let Ok(value) = HeaderValue::from_str(&line) {
+        headers.insert(PROXY_STATUS, value);
+    }
+    if matches!(refusal.code, Code::RequestMalformed | Code::HeadTooLarge | Code::Draining) {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_names_code_place_reason_and_next_step() {
+        let reply = reply(&Refusal::new(Code::ServiceUnknown, "no service \"x\""), "node vm-a, outbound");
+        assert_eq!(reply.status(), 404);
+        let line = reply.headers().get(PROXY_STATUS).unwrap();
+        assert_eq!(line, "weft; error=destination_not_found; details=\"service-unknown\"");
+        let body = reply.into_body();
+        let Body::Full(Some(bytes)) = &body else { panic!("a full body") };
+        let json: serde_json::Value = serde_json::from_slice(bytes).unwrap();
+        for (field, value) in
+            [("code", "service-unknown"), ("where", "node vm-a, outbound"), ("why", "no service \"x\"")]
+        {
+            assert_eq!(json[field], value);
+        }
+        assert!(json["next"].as_str().unwrap().contains("weft"));
+    }
+}

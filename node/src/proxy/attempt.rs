@@ -1,0 +1,200 @@
+//! One try of one request at one endpoint or replica: take a pooled connection or open one, send, wait for the head.
+
+use std::sync::Arc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use metrics::Counter;
+use tokio::time::{Instant, timeout_at};
+use weft_actors::endpoint::{AppAddr, PeerAddr};
+use weft_gateway::Stage;
+use weft_gossip::Code;
+use weft_gossip::identity::SpiffeId;
+
+use crate::body::Body;
+use crate::dial::{self, DialError, PeerDial};
+use crate::http1::{Http1, SendError};
+use crate::http2::Http2;
+use crate::pool::Host;
+use crate::worker::Worker;
+
+/// Which version of HTTP goes over the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wire {
+    /// Pooled, one request at a time.
+    Http1,
+    /// Shared.
+    Http2,
+}
+
+/// Whether a pooled connection will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A pooled one, or a new one if there is none.
+    Pooled,
+    /// A new one: a pooled one just turned out to be dead.
+    Fresh,
+}
+
+/// Where a try goes.
+pub(crate) struct Route<'a> {
+    /// The pool's name for it.
+    pub(crate) host: Host,
+    /// The version.
+    pub(crate) wire: Wire,
+    /// The address.
+    pub(crate) to: Target<'a>,
+    /// Counts the connections that are opened.
+    pub(crate) connects: &'a Counter,
+    /// The head of the answer must be here by then.
+    pub(crate) deadline: Instant,
+}
+
+/// The address of a try.
+pub(crate) enum Target<'a> {
+    /// Another node, which must prove to be the service.
+    Peer(PeerAddr, &'a SpiffeId),
+    /// An application of this machine.
+    App(AppAddr),
+}
+
+/// An answer's head, and the connection to give back once the rest is read.
+pub(crate) struct Answer {
+    pub(crate) response: Response<Incoming>,
+    pub(crate) connection: Option<Http1>,
+}
+
+/// A try that got no answer.
+pub(crate) struct Failed {
+    pub(crate) code: Code,
+    pub(crate) why: String,
+    pub(crate) stage: Stage,
+    /// The connection came from the pool, so that the failure says little of the endpoint.
+    pub(crate) reused: bool,
+    /// The request, if it was not written.
+    pub(crate) request: Option<Box<Request<Body>>>,
+}
+
+/// Makes one try.
+pub(crate) async fn send(
+    worker: &Arc<Worker>,
+    route: &Route<'_>,
+    source: Source,
+    request: Request<Body>,
+) -> Result<Answer, Failed> {
+    match route.wire {
+        Wire::Http1 => send_http1(worker, route, source, request).await,
+        Wire::Http2 => send_http2(worker, route, source, request).await,
+    }
+}
+
+async fn send_http1(
+    worker: &Arc<Worker>,
+    route: &Route<'_>,
+    source: Source,
+    request: Request<Body>,
+) -> Result<Answer, Failed> {
+    let pooled = if source == Source::Pooled { worker.pool.take(&route.host) } else { None };
+    let reused = pooled.is_some();
+    let mut connection = match pooled {
+        Some(connection) => connection,
+        None => match open_http1(worker, route).await {
+            Ok(connection) => connection,
+            Err(error) => return Err(unconnected(error, request)),
+        },
+    };
+    match timeout_at(route.deadline, connection.send(request)).await {
+        Ok(Ok(response)) => Ok(Answer { response, connection: Some(connection) }),
+        Ok(Err(error)) => Err(unanswered(error, reused)),
+        Err(_) => Err(late(reused)),
+    }
+}
+
+async fn send_http2(
+    worker: &Arc<Worker>,
+    route: &Route<'_>,
+    source: Source,
+    request: Request<Body>,
+) -> Result<Answer, Failed> {
+    let shared = if source == Source::Pooled { worker.pool.shared(&route.host, Instant::now()) } else { None };
+    let reused = shared.is_some();
+    let mut connection = match shared {
+        Some(connection) => connection,
+        None => match shared_http2(worker, route).await {
+            Ok(connection) => connection,
+            Err(error) => return Err(unconnected(error, request)),
+        },
+    };
+    match timeout_at(route.deadline, connection.send(request)).await {
+        Ok(Ok(response)) => Ok(Answer { response, connection: None }),
+        Ok(Err(error)) => Err(unanswered(error, reused)),
+        Err(_) => Err(late(reused)),
+    }
+}
+
+async fn open_http1(worker: &Arc<Worker>, route: &Route<'_>) -> Result<Http1, DialError> {
+    route.connects.increment(1);
+    let within = worker.connect_timeout(route.deadline);
+    let started = match (&route.to, &route.host) {
+        (Target::Peer(addr, identity), Host::Peer(_, credential)) => {
+            let config = &credential.dial_http1;
+            let dial = PeerDial { addr: *addr, identity, config, within };
+            Http1::start(worker, dial::peer(&worker.env.network, dial).await?).await
+        }
+        (Target::App(addr), _) => Http1::start(worker, dial::app(&worker.env.network, *addr, within).await?).await,
+        (Target::Peer(..), Host::App(_)) => return Err(mixed()),
+    };
+    started.map_err(|error| DialError { code: Code::UpstreamReset, why: format!("start HTTP/1.1: {error}") })
+}
+
+/// The shared connection, opened by the first of those who want it at once.
+async fn shared_http2(worker: &Arc<Worker>, route: &Route<'_>) -> Result<Http2, DialError> {
+    let opening = worker.pool.opening(&route.host, Instant::now());
+    let _turn = opening.lock().await;
+    if let Some(connection) = worker.pool.shared(&route.host, Instant::now()) {
+        return Ok(connection);
+    }
+    route.connects.increment(1);
+    let within = worker.connect_timeout(route.deadline);
+    let started = match (&route.to, &route.host) {
+        (Target::Peer(addr, identity), Host::Peer(_, credential)) => {
+            let config = &credential.dial_http2;
+            let dial = PeerDial { addr: *addr, identity, config, within };
+            Http2::start(worker, dial::peer(&worker.env.network, dial).await?).await
+        }
+        (Target::App(addr), _) => Http2::start(worker, dial::app(&worker.env.network, *addr, within).await?).await,
+        (Target::Peer(..), Host::App(_)) => return Err(mixed()),
+    };
+    let connection =
+        started.map_err(|error| DialError { code: Code::UpstreamReset, why: format!("start HTTP/2: {error}") })?;
+    worker.pool.share(&route.host, connection.clone(), Instant::now());
+    Ok(connection)
+}
+
+fn mixed() -> DialError {
+    DialError { code: Code::Internal, why: "a peer's address with an application's pool".to_owned() }
+}
+
+fn unconnected(error: DialError, request: Request<Body>) -> Failed {
+    let DialError { code, why } = error;
+    Failed { code, why, stage: Stage::Connect, reused: false, request: Some(Box::new(request)) }
+}
+
+fn unanswered(failed: SendError, reused: bool) -> Failed {
+    let stage = if failed.unsent.is_some() { Stage::Unsent } else { Stage::Sent };
+    let code = dial::code_of(&failed.error).unwrap_or(Code::UpstreamReset);
+    let why = format!("the connection broke before an answer: {}", with_cause(&failed.error));
+    Failed { code, why, stage, reused, request: failed.unsent }
+}
+
+fn late(reused: bool) -> Failed {
+    let why = "no answer within the request timeout".to_owned();
+    Failed { code: Code::RequestTimeout, why, stage: Stage::Sent, reused, request: None }
+}
+
+fn with_cause(error: &hyper::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}

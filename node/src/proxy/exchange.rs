@@ -1,0 +1,226 @@
+//! One exchange from its head to its end: what it holds while it lasts, and what is recorded when it is dropped.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Request};
+use tokio::time::Instant;
+use weft_actors::endpoint::InFlight;
+use weft_actors::world::LocalReplica;
+use weft_gossip::{Code, NodeId};
+
+use crate::access_log::Line;
+use crate::http1::Http1;
+use crate::metrics::{Direction, Meter};
+use crate::pool::Host;
+use crate::worker::Worker;
+
+/// How an exchange ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Not yet, or the caller went away.
+    Open,
+    /// The answer was read whole.
+    Complete,
+    /// The answer broke off.
+    Broken,
+}
+
+/// One request and its answer, or one stream. Dropping it counts it out and records it.
+pub struct Exchange {
+    worker: Arc<Worker>,
+    direction: Direction,
+    started: Instant,
+    meter: Option<Arc<Meter>>,
+    status: u16,
+    code: Option<Code>,
+    sent_bytes: u64,
+    end: End,
+    lease: Option<(Host, Http1)>,
+    held: Held,
+    line: Option<Asked>,
+}
+
+/// What counts the exchange at its endpoint or replica.
+enum Held {
+    Nothing,
+    Endpoint { _in_flight: InFlight, node: NodeId },
+    Replica(ReplicaFlight),
+}
+
+/// One exchange in flight to a replica.
+struct ReplicaFlight(Arc<LocalReplica>);
+
+impl Drop for ReplicaFlight {
+    fn drop(&mut self) {
+        let count: &AtomicU32 = &self.0.in_flight;
+        count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What the access log says of the request; kept only when there is a log.
+struct Asked {
+    method: Option<Method>,
+    path: Option<PathAndQuery>,
+    trace: Option<HeaderValue>,
+}
+
+impl Exchange {
+    /// Takes an exchange in; none when the worker is at its limit.
+    pub(crate) fn start(worker: &Arc<Worker>, direction: Direction) -> Option<Box<Self>> {
+        worker.enter().then(|| {
+            Box::new(Self {
+                worker: Arc::clone(worker),
+                direction,
+                started: Instant::now(),
+                meter: None,
+                status: 0,
+                code: None,
+                sent_bytes: 0,
+                end: End::Open,
+                lease: None,
+                held: Held::Nothing,
+                line: None,
+            })
+        })
+    }
+
+    /// When it began.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The worker that serves it.
+    pub(crate) fn worker(&self) -> &Arc<Worker> {
+        &self.worker
+    }
+
+    /// Notes what the access log will say.
+    pub(crate) fn asked<B>(&mut self, request: &Request<B>, trace: HeaderValue) {
+        if self.worker.access_log().is_some() {
+            self.line = Some(Asked {
+                method: Some(request.method().clone()),
+                path: request.uri().path_and_query().cloned(),
+                trace: Some(trace),
+            });
+        }
+    }
+
+    /// Notes a stream for the access log.
+    pub(crate) fn streamed(&mut self, trace: Option<HeaderValue>) {
+        if self.worker.access_log().is_some() {
+            self.line = Some(Asked { method: None, path: None, trace });
+        }
+    }
+
+    /// Names the meter that counts it.
+    pub(crate) fn counted_by(&mut self, meter: Arc<Meter>) {
+        self.meter = Some(meter);
+    }
+
+    /// The meter, once known.
+    pub(crate) fn meter(&self) -> Option<&Arc<Meter>> {
+        self.meter.as_ref()
+    }
+
+    /// Counts it at an endpoint until the end; replaces an earlier try.
+    pub(crate) fn at_endpoint(&mut self, in_flight: InFlight, node: NodeId) {
+        self.held = Held::Endpoint { _in_flight: in_flight, node };
+    }
+
+    /// Counts it at a replica until the end.
+    pub(crate) fn at_replica(&mut self, replica: &Arc<LocalReplica>) {
+        replica.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.held = Held::Replica(ReplicaFlight(Arc::clone(replica)));
+    }
+
+    /// Keeps the connection that answers, to give it back when the answer was read whole.
+    pub(crate) fn answered_by(&mut self, host: &Host, connection: Option<Http1>) {
+        self.lease = connection.map(|connection| (host.clone(), connection));
+    }
+
+    /// Notes the status of the answer.
+    pub(crate) fn status(&mut self, status: u16) {
+        self.status = status;
+    }
+
+    /// Notes a failure of our own.
+    pub(crate) fn failed(&mut self, code: Code) {
+        self.code = Some(code);
+        self.status = code.entry().status;
+    }
+
+    /// Counts bytes to the caller.
+    pub(crate) fn sent(&mut self, bytes: u64) {
+        self.sent_bytes += bytes;
+    }
+
+    /// Counts bytes from the caller.
+    pub(crate) fn received(&self, bytes: u64) {
+        if let Some(meter) = &self.meter {
+            meter.received.increment(bytes);
+        }
+    }
+
+    /// The answer ended as it should: its connection can serve again.
+    pub(crate) fn complete(&mut self) {
+        if self.end == End::Open {
+            self.end = End::Complete;
+            if let Some((host, connection)) = self.lease.take() {
+                self.worker.pool.give(&host, connection, Instant::now());
+            }
+        }
+    }
+
+    /// The answer broke off: its connection is not used again.
+    pub(crate) fn broken(&mut self) {
+        if self.end == End::Open {
+            self.end = End::Broken;
+            self.code.get_or_insert(Code::UpstreamReset);
+        }
+    }
+
+    fn record(&mut self) {
+        let took = self.started.elapsed();
+        if let Some(meter) = &self.meter {
+            meter.count(self.status);
+            meter.seconds.record(took.as_secs_f64());
+            meter.sent.increment(self.sent_bytes);
+            if let Some(code) = self.code {
+                meter.count_error(code);
+            }
+        }
+        let (Some(asked), Some(log)) = (self.line.take(), self.worker.access_log()) else {
+            return;
+        };
+        let node = match &self.held {
+            Held::Endpoint { node, .. } => Some(node.clone()),
+            Held::Nothing | Held::Replica(_) => None,
+        };
+        log.push(
+            self.worker.number(),
+            Line {
+                at: self.worker.env.clock.wall(),
+                direction: self.direction,
+                meter: self.meter.clone(),
+                method: asked.method,
+                path: asked.path,
+                trace: asked.trace,
+                status: self.status,
+                code: self.code,
+                bytes: self.sent_bytes,
+                took,
+                node,
+                cut: self.end == End::Open && self.code.is_none(),
+            },
+        );
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.record();
+        self.worker.leave();
+    }
+}

@@ -1,0 +1,277 @@
+//! Streams of any TCP protocol through the mesh: `weft-tcp/1`. A header names service, trace and origin, the other node replies
+//! once its application accepted, then bytes go both ways. Because of the reply, a stream that no application took is tried
+//! elsewhere before the caller has sent a byte.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy_bidirectional_with_sizes};
+use tokio::time::{Instant, timeout};
+use tokio_rustls::client::TlsStream;
+use weft_actors::endpoint::Endpoint;
+use weft_actors::world::{World, WorldCell};
+use weft_env::Stream;
+use weft_gateway::retry::RETRIES_MAX;
+use weft_gossip::catalog::Protocol;
+use weft_gossip::wire::{self, Kind};
+use weft_gossip::{Code, ServiceName};
+
+use crate::dial::{self, DialError, PeerDial};
+use crate::inbound::Caller;
+use crate::metrics::Direction;
+use crate::problem::Refusal;
+use crate::proxy::{self, Exchange, Matched};
+use crate::trace;
+use crate::worker::{Gate, Phase, Worker};
+
+/// A stream to another node, open for bytes.
+pub(crate) type PeerStream = TlsStream<Stream>;
+
+/// Longest header or reply of a stream, envelope included: three names of one label each.
+const HEADER_LEN_MAX: usize = 1024;
+/// What one direction of a stream buffers; two of them fill one TLS record.
+const COPY_BUFFER_BYTES: usize = 16 * 1024;
+
+/// The first message of a stream.
+#[derive(Debug, Serialize, Deserialize)]
+struct StreamHeader {
+    /// The service that is called; must be the one that was dialled.
+    service: String,
+    /// W3C `traceparent`.
+    trace: String,
+    /// The node that the stream comes from, for its log.
+    origin: String,
+}
+
+/// The reply to it: empty when bytes may flow, else the code of what is in the way.
+#[derive(Debug, Serialize, Deserialize)]
+struct StreamReply {
+    refused: Option<String>,
+}
+
+/// A listener on a local port that leads to one TCP service.
+pub(crate) struct Bound {
+    /// Serves it.
+    pub(crate) worker: Arc<Worker>,
+    /// Read once a stream.
+    pub(crate) world: Arc<WorldCell>,
+    /// Where it leads.
+    pub(crate) service: ServiceName,
+    /// As whom.
+    pub(crate) identity: Option<ServiceName>,
+    /// The listener's.
+    pub(crate) gate: Arc<Gate>,
+}
+
+/// Carries one stream of an application of this machine; closes it when the service cannot be reached.
+pub(crate) async fn outbound(bound: &Bound, stream: Stream) {
+    let world = bound.world.load();
+    let Some(mut exchange) = Exchange::start(&bound.worker, Direction::Outbound) else {
+        return;
+    };
+    let context = trace::created(bound.worker.random(), bound.worker.random(), bound.worker.random());
+    exchange.streamed(Some(context.clone()));
+    let asked = (bound.identity.as_ref(), bound.service.as_str());
+    let opened = match proxy::identify(&bound.worker, &world, &mut exchange, asked) {
+        Ok(matched) if matched.table.protocol == Protocol::Http2 => {
+            Err(Refusal::new(Code::ProtocolMismatch, "a bound port does not speak HTTP/2 for its callers"))
+        }
+        Ok(matched) => open(&bound.worker, &world, &mut exchange, &matched, context.to_str().unwrap_or_default()).await,
+        Err(refusal) => Err(refusal),
+    };
+    match opened {
+        Ok(peer) => {
+            exchange.status(200);
+            splice(stream, peer, exchange, &bound.gate).await;
+        }
+        Err(refusal) => {
+            tracing::debug!(service = %bound.service, code = %refusal.code, why = refusal.why, "stream refused");
+            exchange.failed(refusal.code);
+        }
+    }
+}
+
+/// Opens a stream to a service: on another endpoint after a failure, as long as retries last. Nothing of the caller is sent yet,
+/// so that every retry is safe.
+pub(crate) async fn open(
+    worker: &Arc<Worker>,
+    world: &World,
+    exchange: &mut Exchange,
+    matched: &Matched<'_>,
+    trace: &str,
+) -> Result<PeerStream, Refusal> {
+    let deadline = exchange.started() + worker.settings().request_timeout;
+    let mut tried: Vec<Arc<Endpoint>> = Vec::new();
+    matched.state.budget.earn();
+    let mut last = proxy::nowhere_to_go(matched.table);
+    while tried.len() <= RETRIES_MAX {
+        let Some(endpoint) = proxy::pick(worker, world, matched.table, &tried) else {
+            return Err(last);
+        };
+        if !tried.is_empty() {
+            if !matched.state.budget.spend(worker.now_ns()) {
+                return Err(last);
+            }
+            matched.state.retries.increment(1);
+        }
+        exchange.at_endpoint(endpoint.load.enter(), endpoint.node.clone());
+        matched.state.connects.increment(1);
+        let header = StreamHeader {
+            service: matched.table.service.as_str().to_owned(),
+            trace: trace.to_owned(),
+            origin: world.facts.node.as_str().to_owned(),
+        };
+        let began = Instant::now();
+        match open_at(worker, endpoint, matched, &header, deadline).await {
+            Ok(stream) => {
+                endpoint.load.observe(began.elapsed(), worker.now_ns());
+                endpoint.load.restore();
+                return Ok(stream);
+            }
+            Err(error) => {
+                if endpoint.load.eject(worker.now_ns()) {
+                    matched.state.ejections.increment(1);
+                    tracing::info!(
+                        service = %matched.table.service, node = %endpoint.node, code = %error.code, why = error.why,
+                        "endpoint ejected"
+                    );
+                }
+                last = Refusal::new(error.code, format!("node {}: {}", endpoint.node, error.why));
+                tried.push(Arc::clone(endpoint));
+            }
+        }
+    }
+    Err(last)
+}
+
+async fn open_at(
+    worker: &Arc<Worker>,
+    endpoint: &Endpoint,
+    matched: &Matched<'_>,
+    header: &StreamHeader,
+    deadline: Instant,
+) -> Result<PeerStream, DialError> {
+    let within = worker.connect_timeout(deadline);
+    let dial =
+        PeerDial { addr: endpoint.addr, identity: &matched.identity, config: &matched.credential.dial_tcp, within };
+    let mut stream = dial::peer(&worker.env.network, dial).await?;
+    let broken = |error: wire::WireError| {
+        let code = dial::code_of(&error).unwrap_or(Code::UpstreamReset);
+        DialError { code, why: format!("open a stream: {error}") }
+    };
+    let asked = async {
+        wire::write(&mut stream, Kind::StreamHeader, header).await?;
+        wire::read::<StreamReply, _>(&mut stream, Kind::StreamReply, HEADER_LEN_MAX).await
+    };
+    // The other node has its own connect to make, in the same time.
+    let reply = match timeout(worker.connect_timeout(deadline) * 2, asked).await {
+        Ok(reply) => reply.map_err(broken)?,
+        Err(_) => {
+            return Err(DialError { code: Code::ConnectTimeout, why: "no answer to the stream's header".to_owned() });
+        }
+    };
+    match reply.refused {
+        None => Ok(stream),
+        Some(text) => {
+            let code = Code::find(&text).unwrap_or(Code::UpstreamReset);
+            Err(DialError { code, why: format!("it answered {code} for its application") })
+        }
+    }
+}
+
+/// Carries one stream from the mesh to the local replica.
+pub(crate) async fn inbound(caller: &Caller, mut stream: tokio_rustls::server::TlsStream<Stream>) {
+    let header_timeout = caller.worker.settings().head_timeout;
+    let header = wire::read::<StreamHeader, _>(&mut stream, Kind::StreamHeader, HEADER_LEN_MAX);
+    let header = match timeout(header_timeout, header).await {
+        Ok(Ok(header)) => header,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, caller = %caller.identity, "stream without a header");
+            return;
+        }
+        Err(_) => return,
+    };
+    let Some(mut exchange) = Exchange::start(&caller.worker, Direction::Inbound) else {
+        answer(&mut stream, Some(Code::Overloaded)).await;
+        return;
+    };
+    exchange.streamed(http::HeaderValue::from_str(&header.trace).ok());
+    match deliver(caller, &mut exchange, &header).await {
+        Ok(app) => {
+            exchange.status(200);
+            if answer(&mut stream, None).await {
+                splice(stream, app, exchange, &caller.gate).await;
+            }
+        }
+        Err(refusal) => {
+            tracing::debug!(code = %refusal.code, why = refusal.why, origin = header.origin, "stream refused");
+            exchange.failed(refusal.code);
+            answer(&mut stream, Some(refusal.code)).await;
+        }
+    }
+}
+
+/// Connects to a replica; to each of them in turn before it gives up.
+async fn deliver(caller: &Caller, exchange: &mut Exchange, header: &StreamHeader) -> Result<Stream, Refusal> {
+    let world = caller.world.load();
+    let worker = &caller.worker;
+    let local = proxy::local_of(caller, &world, exchange)?;
+    let state = worker.states.of(&local.service, worker.now_ns());
+    exchange.counted_by(worker.states.meter(&state, Direction::Inbound, &caller.identity, &local.service));
+    if header.service != local.service.as_str() {
+        return Err(Refusal::new(Code::RequestMalformed, "the header names another service than was dialled"));
+    }
+    let mut last = Refusal::new(Code::NoHealthyReplica, format!("no application is exposed as {}", local.service));
+    for _ in 0..local.replicas.len() {
+        let Some(replica) = local.next_replica() else { break };
+        exchange.at_replica(replica);
+        state.connects.increment(1);
+        match dial::app(&worker.env.network, replica.app, worker.settings().connect_timeout).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = Refusal::new(error.code, error.why),
+        }
+    }
+    Err(last)
+}
+
+/// Sends the reply; false when the caller is gone.
+async fn answer(stream: &mut tokio_rustls::server::TlsStream<Stream>, refused: Option<Code>) -> bool {
+    let reply = StreamReply { refused: refused.map(|code| code.as_str().to_owned()) };
+    let sent = wire::write(stream, Kind::StreamReply, &reply).await.is_ok();
+    if refused.is_some() {
+        // Said goodbye or not, the stream ends here.
+        let _closed = timeout(GOODBYE_MAX, stream.shutdown()).await;
+    }
+    sent
+}
+
+/// How long a refused caller may take to see the end of its stream.
+const GOODBYE_MAX: Duration = Duration::from_secs(1);
+
+/// Copies both ways until both sides ended, one broke, or the listener was closed. A half-closed side passes on as such.
+pub(crate) async fn splice<A, B>(caller: A, service: B, mut exchange: Box<Exchange>, gate: &Arc<Gate>)
+where
+    A: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
+    let _open = gate.hold();
+    let mut phase = gate.watch();
+    let (mut caller, mut service) = (caller, service);
+    let copied =
+        async { copy_bidirectional_with_sizes(&mut caller, &mut service, COPY_BUFFER_BYTES, COPY_BUFFER_BYTES).await };
+    tokio::select! {
+        copied = copied => match copied {
+            Ok((received, sent)) => {
+                exchange.received(received);
+                exchange.sent(sent);
+                exchange.complete();
+            }
+            Err(error) => {
+                tracing::debug!(%error, "stream broke");
+                exchange.broken();
+            }
+        },
+        _ = phase.wait_for(|phase| *phase == Phase::Closed) => exchange.broken(),
+    }
+}

@@ -1,0 +1,367 @@
+//! Workers: each one thread with its own current-thread runtime, its own listeners (SO_REUSEPORT), pools and meters. The
+//! [`DataPath`] owns them and opens listeners on all of them; the Listeners actor asks it to.
+
+mod gate;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use weft_actors::opener::{ListenerSpec, OpenHandle, OpenListener};
+use weft_actors::settings::Settings;
+use weft_actors::world::WorldCell;
+use weft_env::{Env, Listener, Reuse, Stream};
+use weft_gossip::{Code, Failure};
+
+use crate::access_log::AccessLog;
+use crate::inbound::{self, Inbound};
+use crate::metrics::{self, ACCESS_LOG_DROPPED_TOTAL, ServiceStates, SharedRecorder};
+use crate::outbound::{self, Outbound};
+use crate::pool::Pool;
+use crate::tcp::{self, Bound};
+pub(crate) use gate::{Gate, Phase};
+
+/// How often a worker closes idle upstream connections.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// The wait after a failed accept: most often there are no file descriptors left, and trying on at once would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// Where the workers run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// A thread each, as many as the settings say.
+    Threads,
+    /// One worker in the runtime that starts the data path: tests and the simulator.
+    Here,
+}
+
+/// What a data path is made of.
+pub struct PathArgs {
+    /// The machine.
+    pub env: Env,
+    /// Timeouts and limits.
+    pub settings: Settings,
+    /// Takes the metrics.
+    pub recorder: SharedRecorder,
+    /// The access log's file; none for no log.
+    pub access_log: Option<PathBuf>,
+    /// Where the workers run.
+    pub placement: Placement,
+}
+
+/// What all workers share.
+struct Shared {
+    settings: Settings,
+    recorder: SharedRecorder,
+    access_log: Option<AccessLog>,
+    /// Zero of the data path's clock.
+    zero: Instant,
+}
+
+/// The part of a node that moves bytes. Dropping it ends the workers and everything they serve.
+pub struct DataPath {
+    workers: Vec<Arc<Worker>>,
+    shared: Arc<Shared>,
+    threads: Vec<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+/// One worker.
+pub(crate) struct Worker {
+    /// The machine.
+    pub(crate) env: Env,
+    /// Upstream connections.
+    pub(crate) pool: Pool,
+    /// Budgets and meters of the services in use.
+    pub(crate) states: ServiceStates,
+    shared: Arc<Shared>,
+    handle: Handle,
+    number: usize,
+    /// State of a xorshift generator: choices need speed, not secrecy.
+    random: AtomicU64,
+    in_flight: AtomicUsize,
+    in_flight_max: usize,
+}
+
+impl Worker {
+    /// Runs a task on this worker.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        drop(self.handle.spawn(task));
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    pub(crate) fn access_log(&self) -> Option<&AccessLog> {
+        self.shared.access_log.as_ref()
+    }
+
+    /// Which worker it is.
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+
+    /// Nanoseconds of the data path's clock; the same for all workers.
+    pub(crate) fn now_ns(&self) -> u64 {
+        u64::try_from(self.shared.zero.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// What is left for connecting before a deadline, at most the setting.
+    pub(crate) fn connect_timeout(&self, deadline: Instant) -> Duration {
+        self.settings().connect_timeout.min(deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// 64 random bits (xorshift64*, Vigna 2016). Only tasks of this worker draw, so that a plain load and store do.
+    pub(crate) fn random(&self) -> u64 {
+        let mut state = self.random.load(Ordering::Relaxed);
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        self.random.store(state, Ordering::Relaxed);
+        state.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    /// A number below `bound`.
+    pub(crate) fn random_below(&self, bound: u64) -> u64 {
+        if bound == 0 { 0 } else { (self.random() >> 11) % bound }
+    }
+
+    /// Counts one exchange in; false at the limit.
+    pub(crate) fn enter(&self) -> bool {
+        if self.in_flight.fetch_add(1, Ordering::Relaxed) < self.in_flight_max {
+            return true;
+        }
+        self.leave();
+        false
+    }
+
+    /// Counts one exchange out.
+    pub(crate) fn leave(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl DataPath {
+    /// Starts the workers.
+    pub fn start(args: PathArgs) -> Result<Self, Failure> {
+        let PathArgs { env, settings, recorder, access_log, placement } = args;
+        metrics::describe(recorder.as_ref());
+        let count = match (placement, settings.workers) {
+            (Placement::Here, _) => 1,
+            (Placement::Threads, 0) => std::thread::available_parallelism().map_or(1, usize::from),
+            (Placement::Threads, count) => count,
+        };
+        let access_log = match access_log {
+            None => None,
+            Some(path) => {
+                let dropped = metrics::counter(&recorder, ACCESS_LOG_DROPPED_TOTAL, &[]);
+                let log = AccessLog::start(&path, count, dropped).map_err(|error| {
+                    Failure::new(Code::StateBroken, format!("open the access log {}: {error}", path.display()))
+                })?;
+                Some(log)
+            }
+        };
+        let shared = Arc::new(Shared { settings, recorder, access_log, zero: Instant::now() });
+        let mut path = Self { workers: Vec::new(), shared, threads: Vec::new() };
+        for number in 0..count {
+            let handle = match placement {
+                Placement::Here => Handle::current(),
+                Placement::Threads => path.start_thread(number)?,
+            };
+            path.add_worker(&env, handle, number, count);
+        }
+        Ok(path)
+    }
+
+    fn start_thread(&mut self, number: usize) -> Result<Handle, Failure> {
+        let failed = |error: std::io::Error| Failure::new(Code::Internal, format!("start worker {number}: {error}"));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{number}"))
+            .spawn(move || {
+                // Ends when the data path sends or is dropped.
+                let _stop = runtime.block_on(stopped);
+                runtime.shutdown_background();
+            })
+            .map_err(failed)?;
+        self.threads.push((stop, thread));
+        Ok(handle)
+    }
+
+    fn add_worker(&mut self, env: &Env, handle: Handle, number: usize, count: usize) {
+        let settings = &self.shared.settings;
+        let worker = Arc::new(Worker {
+            env: env.clone(),
+            pool: Pool::default(),
+            states: ServiceStates::new(Arc::clone(&self.shared.recorder)),
+            shared: Arc::clone(&self.shared),
+            handle,
+            number,
+            random: AtomicU64::new(env.random.next_u64() | 1),
+            in_flight: AtomicUsize::new(0),
+            in_flight_max: settings.in_flight_max.div_ceil(count).max(1),
+        });
+        let idle_timeout = settings.idle_timeout;
+        let swept = Arc::downgrade(&worker);
+        worker.spawn(async move {
+            loop {
+                tokio::time::sleep(SWEEP_INTERVAL).await;
+                let Some(worker) = swept.upgrade() else { return };
+                worker.pool.sweep(Instant::now(), idle_timeout);
+            }
+        });
+        self.workers.push(worker);
+    }
+
+    /// Requests and streams in flight.
+    pub fn in_flight(&self) -> usize {
+        self.workers.iter().map(|worker| worker.in_flight.load(Ordering::Relaxed)).sum()
+    }
+}
+
+impl Drop for DataPath {
+    fn drop(&mut self) {
+        for worker in &self.workers {
+            worker.pool.clear();
+        }
+        for (stop, _thread) in self.threads.drain(..) {
+            // A worker that ended already has nobody to tell.
+            let _sent = stop.send(());
+        }
+    }
+}
+
+impl OpenListener for DataPath {
+    fn open(
+        &self,
+        spec: ListenerSpec,
+        world: Arc<WorldCell>,
+    ) -> BoxFuture<'static, Result<Box<dyn OpenHandle>, Failure>> {
+        let workers = self.workers.clone();
+        let gate = Gate::new(&self.shared.recorder, label_of(&spec), self.shared.settings.connections_max);
+        Box::pin(async move {
+            let at = claim(&workers, spec.at()).await?;
+            for worker in &workers {
+                let listener = listen(worker, at).await?;
+                let server = Server::new(&spec, worker, &world, &gate);
+                worker.spawn(accept(Arc::clone(worker), listener, server, Arc::clone(&gate)));
+            }
+            let open: Box<dyn OpenHandle> = Box::new(gate::GateHandle(gate));
+            Ok(open)
+        })
+    }
+}
+
+/// The metric label of a listener: its kind, and not its address, so that it is bounded.
+fn label_of(spec: &ListenerSpec) -> &'static str {
+    match spec {
+        ListenerSpec::Inbound { .. } => "inbound",
+        ListenerSpec::OutboundHttp { .. } => "outbound",
+        ListenerSpec::Bound { .. } => "bound",
+    }
+}
+
+/// Finds out whether the address is free, because sharing it would hide that another process has it; settles port 0.
+async fn claim(workers: &[Arc<Worker>], at: SocketAddr) -> Result<SocketAddr, Failure> {
+    let Some(first) = workers.first() else {
+        return Err(Failure::new(Code::Internal, "the data path has no worker"));
+    };
+    let network = first.env.network.clone();
+    let probe = first.handle.spawn(async move { network.listen(at, Reuse::Exclusive).await?.local_addr() });
+    match probe.await {
+        Ok(Ok(at)) => Ok(at),
+        Ok(Err(error)) => Err(unopened(at, &error)),
+        Err(error) => Err(Failure::new(Code::Internal, format!("listen at {at}: {error}"))),
+    }
+}
+
+async fn listen(worker: &Worker, at: SocketAddr) -> Result<Listener, Failure> {
+    let network = worker.env.network.clone();
+    // On the worker's own runtime, whose reactor the socket belongs to.
+    match worker.handle.spawn(async move { network.listen(at, Reuse::Shared).await }).await {
+        Ok(Ok(listener)) => Ok(listener),
+        Ok(Err(error)) => Err(unopened(at, &error)),
+        Err(error) => Err(Failure::new(Code::Internal, format!("listen at {at}: {error}"))),
+    }
+}
+
+fn unopened(at: SocketAddr, error: &std::io::Error) -> Failure {
+    let code = match error.kind() {
+        std::io::ErrorKind::AddrInUse => Code::PortInUse,
+        _ => Code::AddressInvalid,
+    };
+    Failure::new(code, format!("listen at {at}: {error}"))
+}
+
+/// What an accepted connection goes to.
+#[derive(Clone)]
+enum Server {
+    Inbound(Arc<Inbound>),
+    Outbound(Arc<Outbound>),
+    Bound(Arc<Bound>),
+}
+
+impl Server {
+    fn new(spec: &ListenerSpec, worker: &Arc<Worker>, world: &Arc<WorldCell>, gate: &Arc<Gate>) -> Self {
+        let (worker, world, gate) = (Arc::clone(worker), Arc::clone(world), Arc::clone(gate));
+        match spec {
+            ListenerSpec::Inbound { desk, .. } => {
+                Self::Inbound(Arc::new(Inbound { worker, world, desk: desk.clone(), gate }))
+            }
+            ListenerSpec::OutboundHttp { identity, .. } => {
+                Self::Outbound(Arc::new(Outbound { worker, world, identity: identity.clone(), gate }))
+            }
+            ListenerSpec::Bound { service, identity, .. } => {
+                let (service, identity) = (service.clone(), identity.clone());
+                Self::Bound(Arc::new(Bound { worker, world, service, identity, gate }))
+            }
+        }
+    }
+
+    async fn serve(self, stream: Stream) {
+        match self {
+            Self::Inbound(entry) => inbound::serve(entry, stream).await,
+            Self::Outbound(entry) => outbound::serve(entry, stream).await,
+            Self::Bound(entry) => tcp::outbound(&entry, stream).await,
+        }
+    }
+}
+
+/// Takes connections in until the gate is no longer open.
+async fn accept(worker: Arc<Worker>, listener: Listener, server: Server, gate: Arc<Gate>) {
+    let mut phase = gate.watch();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = phase.wait_for(|phase| *phase != Phase::Open) => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _from)) => {
+                let Some(pass) = gate.pass() else { continue };
+                let mut closed = gate.watch();
+                let server = server.clone();
+                worker.spawn(async move {
+                    let _pass = pass;
+                    tokio::select! {
+                        () = server.serve(stream) => {}
+                        _ = closed.wait_for(|phase| *phase == Phase::Closed) => {}
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "accept failed; are there file descriptors left?");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
