@@ -4,13 +4,24 @@
 //! - [`endpoint`]: endpoint tables and what the data path learns of each endpoint
 //! - [`settings`]: every interval, timeout and limit
 //! - [`opener`]: what the tree asks of the data path
+//! - [`state`], [`enlist`]: the state directory and how a machine comes to have one
+//! - [`control`]: what an operator can ask of a running node
 //! - [`address`]: how actors are reached
 
 pub mod address;
+pub mod control;
+mod core;
 pub mod endpoint;
+pub mod enlist;
+mod health;
+mod identity;
+mod listeners;
 pub mod opener;
 pub mod settings;
 mod shell;
 mod supervisor;
+mod signer;
+pub mod state;
 pub mod store;
+pub mod tree;
 pub mod world;

@@ -1,0 +1,68 @@
+//! What the actors of one node share and what must survive a crash of any: addresses and snapshot cells. Owned above the tree.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use weft_env::Env;
+use weft_gossip::identity::IssuedCertificate;
+use weft_gossip::wire::{self, Kind};
+use weft_gossip::{Code, Failure, ServiceName};
+
+use crate::address::Address;
+use crate::control::{BindSpec, ServiceSpec};
+use crate::opener::{OpenHandle, OpenListener};
+use crate::settings::Settings;
+use crate::state::{NodeState, StateDir};
+use crate::supervisor::Restarts;
+use crate::world::WorldCell;
+use crate::{health, identity, listeners, signer, store};
+
+/// The services that a node offers, as its operator said.
+pub(crate) type Exposed = BTreeMap<ServiceName, ServiceSpec>;
+/// The local ports that lead to services.
+pub(crate) type Bindings = BTreeMap<SocketAddr, BindSpec>;
+/// The open listeners by address.
+pub(crate) type Handles = BTreeMap<SocketAddr, Box<dyn OpenHandle>>;
+
+/// The shared part of one node.
+pub(crate) struct Core {
+    pub(crate) env: Env,
+    pub(crate) settings: Settings,
+    pub(crate) dir: StateDir,
+    pub(crate) state: NodeState,
+    pub(crate) world: Arc<WorldCell>,
+    pub(crate) restarts: Restarts,
+    pub(crate) opener: Arc<dyn OpenListener>,
+    /// Written by Identity.
+    pub(crate) certificates: ArcSwap<Vec<IssuedCertificate>>,
+    /// Written by Health.
+    pub(crate) exposed: ArcSwap<Exposed>,
+    /// Written by Listeners.
+    pub(crate) bindings: ArcSwap<Bindings>,
+    /// Written by Listeners; here so that a crash of it closes nothing.
+    pub(crate) handles: Mutex<Handles>,
+    pub(crate) store: Address<store::Message>,
+    pub(crate) identity: Address<identity::Message>,
+    pub(crate) health: Address<health::Message>,
+    pub(crate) signer: Address<signer::Message>,
+    pub(crate) listeners: Address<listeners::Message>,
+}
+
+impl Core {
+    /// Writes a row of the store.
+    pub(crate) async fn keep<T: Serialize>(&self, key: &'static str, value: &T) -> Result<(), Failure> {
+        let bytes = wire::encode(Kind::State, value).map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
+        self.store.call(|reply| store::Message::Write(key, bytes, reply)).await?
+    }
+
+    /// Reads a row of the store.
+    pub(crate) async fn kept<T: DeserializeOwned>(&self, key: &'static str) -> Result<Option<T>, Failure> {
+        let Some(bytes) = self.store.call(|reply| store::Message::Read(key, reply)).await?? else { return Ok(None) };
+        let broken = |error| Failure::new(Code::StateBroken, format!("the row {key} of the store: {error}"));
+        wire::decode(Kind::State, &bytes, wire::STATE_LEN_MAX).map(Some).map_err(broken)
+    }
+}

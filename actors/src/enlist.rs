@@ -1,0 +1,234 @@
+//! How a machine comes to have a state directory: by founding a mesh (`weft init`) or by joining one (`weft join`). Both write only
+//! once everything is known to be right.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use weft_env::Env;
+use weft_gossip::enrol::{self, JoinWish};
+use weft_gossip::identity::{Enrolment, IssuedCertificate, Issuer, JoinToken, KeyFile, KeyRole, SigningKey, SpiffeId, TrustBundle};
+use weft_gossip::signer::{self, Founding, NewMesh};
+use weft_gossip::{CellName, Code, Failure, MeshName, NodeId, ZoneName};
+
+use weft_gossip::ids::NameError;
+
+use crate::settings::{MESH_PORT, Settings};
+use crate::state::{NodeFile, NodeState, StateDir};
+
+/// The cell of a mesh that has one only.
+pub const DEFAULT_CELL: &str = "main";
+
+/// What `weft init` is told.
+pub struct InitArgs {
+    /// The state directory.
+    pub dir: PathBuf,
+    /// The mesh.
+    pub mesh: MeshName,
+    /// Its first node.
+    pub node: NodeId,
+    /// That node's cell.
+    pub cell: CellName,
+    /// That node's zone.
+    pub zone: Option<ZoneName>,
+    /// Where other nodes will reach it.
+    pub advertise: SocketAddr,
+    /// Where it will listen.
+    pub bind: SocketAddr,
+    /// Encrypts the root and the operator key.
+    pub passphrase: String,
+    /// Life of the node's first certificate.
+    pub certificate_lifetime: Duration,
+}
+
+/// What `weft init` made.
+#[derive(Debug)]
+pub struct InitDone {
+    /// Names and addresses.
+    pub file: NodeFile,
+    /// The encrypted root key: to be taken offline.
+    pub root_key: PathBuf,
+    /// The encrypted operator key.
+    pub operator_key: PathBuf,
+}
+
+/// What `weft join` is told.
+pub struct JoinArgs {
+    /// The state directory.
+    pub dir: PathBuf,
+    /// A node of the mesh to dial.
+    pub at: SocketAddr,
+    /// The token.
+    pub token: JoinToken,
+    /// This node's name; kept when the state directory has one.
+    pub node: NodeId,
+    /// Its zone.
+    pub zone: Option<ZoneName>,
+    /// Where other nodes will reach it.
+    pub advertise: SocketAddr,
+    /// Where it will listen.
+    pub bind: SocketAddr,
+}
+
+/// What `weft join` got.
+#[derive(Debug)]
+pub struct JoinDone {
+    /// Names and addresses.
+    pub file: NodeFile,
+    /// What the node may offer and be.
+    pub enrolment: Enrolment,
+}
+
+impl InitArgs {
+    /// The first node of a mesh that lives on one machine, at a loopback address; its keys are for throwing away.
+    pub fn demo(mesh: &str, node: &str, at: IpAddr, dir: PathBuf) -> Result<Self, Failure> {
+        Ok(Self {
+            dir,
+            mesh: mesh.parse().map_err(invalid_name)?,
+            node: node.parse().map_err(invalid_name)?,
+            cell: DEFAULT_CELL.parse().map_err(invalid_name)?,
+            zone: None,
+            advertise: SocketAddr::new(at, MESH_PORT),
+            bind: SocketAddr::new(at, MESH_PORT),
+            passphrase: "demo".to_owned(),
+            certificate_lifetime: Settings::default().certificate_lifetime,
+        })
+    }
+}
+
+impl JoinArgs {
+    /// A further node of such a mesh.
+    pub fn demo(token: String, node: &str, at: IpAddr, dir: PathBuf) -> Result<Self, Failure> {
+        let token: JoinToken = token.parse()?;
+        let seed = token.seeds.first().ok_or_else(|| Failure::new(Code::TokenMalformed, "the token names no node"))?;
+        Ok(Self {
+            dir,
+            at: *seed,
+            token,
+            node: node.parse().map_err(invalid_name)?,
+            zone: None,
+            advertise: SocketAddr::new(at, MESH_PORT),
+            bind: SocketAddr::new(at, MESH_PORT),
+        })
+    }
+}
+
+fn invalid_name(error: NameError) -> Failure {
+    Failure::new(Code::NameInvalid, error.to_string())
+}
+
+/// Makes a certificate for a key of this process, on a signer.
+pub(crate) fn issue(
+    issuer: &Issuer,
+    env: &Env,
+    subject: (&SpiffeId, &SigningKey),
+    lifetime: Duration,
+) -> Result<IssuedCertificate, Failure> {
+    let (id, key) = subject;
+    issuer
+        .issue((id, &key.public()), lifetime, env.clock.wall(), &env.random)
+        .and_then(|chain| IssuedCertificate::new(chain, key.clone()))
+        .map_err(|error| Failure::new(Code::Internal, format!("issue a certificate for {id}: {error}")))
+}
+
+/// Founds a mesh. An existing state is [`Code::StateExists`].
+pub async fn init(env: &Env, args: InitArgs) -> Result<InitDone, Failure> {
+    let dir = StateDir::new(env, &args.dir);
+    if dir.is_present() {
+        let detail = format!("{} already holds a node of mesh {}", args.dir.display(), dir.node_file()?.mesh);
+        return Err(Failure::new(Code::StateExists, detail));
+    }
+    let founding = Founding { mesh: args.mesh.clone(), node: args.node.clone(), cell: args.cell.clone() };
+    let now = env.clock.wall();
+    let mesh = signer::make_mesh(&founding, now, &env.random)?;
+    let seal = |key: &SigningKey, role| KeyFile::seal(key, (role, &args.mesh), &args.passphrase, &env.random);
+    let (root_text, operator_text) = (seal(&mesh.root_key, KeyRole::Root)?, seal(&mesh.operator_key, KeyRole::Operator)?);
+    let file = NodeFile {
+        mesh: args.mesh,
+        node: args.node,
+        cell: args.cell,
+        zone: args.zone,
+        advertise: args.advertise,
+        bind: args.bind,
+        seeds: Vec::new(),
+    };
+    let state = founded(env, &file, mesh, args.certificate_lifetime)?;
+    dir.save(&state)?;
+    let root_key = dir.save_text("keys/root.key", &root_text)?;
+    let operator_key = dir.save_text("keys/operator.key", &operator_text)?;
+    Ok(InitDone { file, root_key, operator_key })
+}
+
+fn founded(env: &Env, file: &NodeFile, mesh: NewMesh, lifetime: Duration) -> Result<NodeState, Failure> {
+    let root = CertificateDer::from(mesh.root_certificate);
+    let internal = |error: &dyn std::fmt::Display| Failure::new(Code::Internal, format!("found the mesh: {error}"));
+    let bundle = TrustBundle::verify(&mesh.bundle, &root).map_err(|error| internal(&error))?;
+    let enrolment = Enrolment::verify(&mesh.enrolment, &bundle).map_err(|error| internal(&error))?;
+    let key = SigningKey::generate(&env.random);
+    let id = SpiffeId::node(&file.mesh, &file.node);
+    let certificate = issue(&mesh.issuer, env, (&id, &key), lifetime)?;
+    Ok(NodeState {
+        file: file.clone(),
+        root,
+        signed_bundle: mesh.bundle,
+        bundle,
+        signed_enrolment: mesh.enrolment,
+        enrolment,
+        node_key: mesh.node_key,
+        issuer: Some(mesh.issuer),
+        certificates: vec![certificate],
+    })
+}
+
+/// Joins a mesh, or joins it again for more grants. State of another mesh is [`Code::StateOtherMesh`] and stays as it is.
+pub async fn join(env: &Env, args: JoinArgs) -> Result<JoinDone, Failure> {
+    let dir = StateDir::new(env, &args.dir);
+    let old = existing(&dir, &args.dir, &args.token)?;
+    let node = old.as_ref().map_or(args.node, |state| state.file.node.clone());
+    let node_key = old.as_ref().map_or_else(|| SigningKey::generate(&env.random), |state| state.node_key.clone());
+    let joined = enrol::join(env, &args.token, args.at, JoinWish { node: node.clone(), key: &node_key }).await?;
+    let mut seeds = joined.peers;
+    seeds.push(args.at);
+    seeds.extend(&args.token.seeds);
+    seeds.sort_unstable();
+    seeds.dedup();
+    seeds.retain(|seed| *seed != args.advertise);
+    let file = NodeFile {
+        mesh: joined.bundle.mesh.clone(),
+        node,
+        cell: joined.enrolment.cell.clone(),
+        zone: args.zone,
+        advertise: args.advertise,
+        bind: args.bind,
+        seeds,
+    };
+    let mut certificates: Vec<IssuedCertificate> = old.iter().flat_map(|state| state.certificates.clone()).collect();
+    certificates.retain(|certificate| certificate.id != joined.certificate.id);
+    certificates.push(joined.certificate);
+    let state = NodeState {
+        file: file.clone(),
+        root: joined.root,
+        signed_bundle: joined.signed_bundle,
+        bundle: joined.bundle,
+        signed_enrolment: joined.signed_enrolment,
+        enrolment: joined.enrolment.clone(),
+        node_key,
+        issuer: old.and_then(|state| state.issuer),
+        certificates,
+    };
+    dir.save(&state)?;
+    Ok(JoinDone { file, enrolment: joined.enrolment })
+}
+
+fn existing(dir: &StateDir, path: &Path, token: &JoinToken) -> Result<Option<NodeState>, Failure> {
+    if !dir.is_present() {
+        return Ok(None);
+    }
+    let mesh = dir.node_file()?.mesh;
+    if mesh != token.mesh {
+        let detail = format!("{} holds a node of mesh {mesh}; the token is for mesh {}", path.display(), token.mesh);
+        return Err(Failure::new(Code::StateOtherMesh, detail));
+    }
+    dir.load().map(Some)
+}

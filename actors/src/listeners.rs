@@ -1,0 +1,128 @@
+//! The Listeners actor: which listeners this node has.
+//!
+//! - Owns: the bindings of local ports to services. The handles lie in the core, so that a crash closes nothing.
+//! - Receives: bind and unbind, from the operator.
+//! - Publishes: the bindings, for lists.
+//! - A crash loses: nothing; what is open stays open, and a restart opens only what is missing.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError};
+
+use weft_gossip::{Code, Failure};
+
+use crate::address::Reply;
+use crate::control::BindSpec;
+use crate::core::{Bindings, Core};
+use crate::opener::ListenerSpec;
+use crate::shell::Role;
+use crate::signer::Desk;
+use crate::store::key;
+
+/// Most bindings: each is a port of this machine.
+const BINDINGS_MAX: usize = 1_000;
+
+/// What Listeners is sent.
+pub(crate) enum Message {
+    /// Open a local port.
+    Bind(BindSpec, Reply<Result<(), Failure>>),
+    /// Close it.
+    Unbind(SocketAddr, Reply<Result<(), Failure>>),
+}
+
+/// Listeners' state.
+pub(crate) struct Listeners(Arc<Core>);
+
+impl Role for Listeners {
+    type Message = Message;
+    type Seed = Arc<Core>;
+
+    async fn start(core: Arc<Core>) -> Result<Self, Failure> {
+        let listeners = Self(core);
+        let core = &listeners.0;
+        let bindings: Bindings =
+            core.kept::<Vec<BindSpec>>(key::BINDINGS).await?.unwrap_or_default().into_iter().map(|one| (one.at, one)).collect();
+        let outbound = SocketAddr::new(local_ip(core), core.settings.ports.outbound);
+        let desk: Arc<dyn weft_gossip::enrol::SignDesk> = Arc::new(Desk(Arc::clone(core)));
+        listeners.open(ListenerSpec::Inbound { at: core.state.file.bind, desk: Some(desk) }).await?;
+        listeners.open(ListenerSpec::OutboundHttp { at: outbound, identity: None }).await?;
+        for spec in bindings.values() {
+            // A port that another program took meanwhile must not keep the node down.
+            if let Err(failure) = listeners.open(bound(spec)).await {
+                tracing::warn!(at = %spec.at, service = %spec.service, %failure, "a binding was not opened");
+            }
+        }
+        core.bindings.store(Arc::new(bindings));
+        Ok(listeners)
+    }
+
+    async fn handle(&mut self, message: Message) -> Result<(), Failure> {
+        match message {
+            Message::Bind(spec, reply) => drop(reply.send(self.bind(spec).await)),
+            Message::Unbind(at, reply) => drop(reply.send(self.unbind(at).await)),
+        }
+        Ok(())
+    }
+}
+
+impl Listeners {
+    /// Opens a listener unless it is open.
+    async fn open(&self, spec: ListenerSpec) -> Result<(), Failure> {
+        let at = spec.at();
+        if self.0.handles.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&at) {
+            return Ok(());
+        }
+        let handle = self.0.opener.open(spec, Arc::clone(&self.0.world)).await?;
+        self.0.handles.lock().unwrap_or_else(PoisonError::into_inner).insert(at, handle);
+        Ok(())
+    }
+
+    async fn bind(&mut self, spec: BindSpec) -> Result<(), Failure> {
+        let mut bindings = Bindings::clone(&self.0.bindings.load());
+        match bindings.get(&spec.at) {
+            Some(old) if *old == spec => return Ok(()),
+            Some(old) => {
+                let detail = format!("{} already leads to {}; remove that binding first", spec.at, old.service);
+                return Err(Failure::new(Code::BindingConflict, detail));
+            }
+            None if bindings.len() >= BINDINGS_MAX => {
+                return Err(Failure::new(Code::BindingConflict, format!("there are {BINDINGS_MAX} bindings already")));
+            }
+            None => {}
+        }
+        if self.0.handles.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&spec.at) {
+            return Err(Failure::new(Code::BindingConflict, format!("{} is a port of the node itself", spec.at)));
+        }
+        self.open(bound(&spec)).await?;
+        bindings.insert(spec.at, spec);
+        self.keep(bindings).await
+    }
+
+    async fn unbind(&mut self, at: SocketAddr) -> Result<(), Failure> {
+        let mut bindings = Bindings::clone(&self.0.bindings.load());
+        if bindings.remove(&at).is_none() {
+            return Err(Failure::new(Code::BindingConflict, format!("nothing is bound at {at}")));
+        }
+        self.keep(bindings).await?;
+        self.0.handles.lock().unwrap_or_else(PoisonError::into_inner).remove(&at);
+        Ok(())
+    }
+
+    async fn keep(&self, bindings: Bindings) -> Result<(), Failure> {
+        let rows: Vec<_> = bindings.values().cloned().collect();
+        self.0.keep(key::BINDINGS, &rows).await?;
+        self.0.bindings.store(Arc::new(bindings));
+        Ok(())
+    }
+}
+
+/// Where local ports listen: the node's own address when that is a loopback one, so that many nodes fit on one machine.
+pub(crate) fn local_ip(core: &Core) -> std::net::IpAddr {
+    match core.state.file.bind.ip() {
+        ip if ip.is_loopback() => ip,
+        _ => std::net::Ipv4Addr::LOCALHOST.into(),
+    }
+}
+
+fn bound(spec: &BindSpec) -> ListenerSpec {
+    ListenerSpec::Bound { at: spec.at, service: spec.service.clone(), identity: spec.identity.clone() }
+}
