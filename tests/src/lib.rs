@@ -6,6 +6,7 @@
 //! - [`http`]: a small HTTP/1.1 client that hides nothing
 //! - [`load`]: a steady load that counts every reply
 //! - [`programs`]: nginx, Python, PostgreSQL and tcpdump
+//! - [`rogue`]: a member with a valid certificate that lies, and datagrams as an outsider can make them
 //! - [`scratch`], [`loopback`], [`wait`]: directories, addresses and deadlines
 
 // The house's clock and print rules are for the product; a test of real processes needs the real clock and a terminal.
@@ -18,6 +19,7 @@ pub mod loopback;
 pub mod mesh;
 pub mod process;
 pub mod programs;
+pub mod rogue;
 pub mod scratch;
 pub mod wait;
 pub mod weft;

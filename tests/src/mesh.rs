@@ -46,7 +46,13 @@ impl Mesh {
     /// A node that is neither initialised nor joined.
     pub fn blank(&mut self, name: &str) -> Node {
         let address = self.next_address();
-        Node { name: name.to_owned(), address, dir: self.scratch.path().join(name), process: None, tolerated: Vec::new() }
+        Node {
+            name: name.to_owned(),
+            address,
+            dir: self.scratch.path().join(name),
+            process: None,
+            tolerated: Vec::new(),
+        }
     }
 
     /// `weft init`: the first node, not yet running.
@@ -56,7 +62,8 @@ impl Mesh {
         std::fs::write(&passphrase, "correct horse battery staple\n").expect("the scratch directory is writable");
         let (at, file) = (node.address.to_string(), passphrase.display().to_string());
         let mesh = self.name.clone();
-        node.weft(&["init", &mesh, "--advertise", &at, "--bind", &at, "--node", name, "--passphrase-file", &file]).json();
+        node.weft(&["init", &mesh, "--advertise", &at, "--bind", &at, "--node", name, "--passphrase-file", &file])
+            .json();
         node
     }
 
@@ -104,7 +111,8 @@ impl Node {
 
     /// The words of a command with this node's state directory and JSON output.
     pub fn words(&self, words: &[&str]) -> Vec<String> {
-        let mut all = vec!["--dir".to_owned(), self.dir.display().to_string(), "--output".to_owned(), "json".to_owned()];
+        let mut all =
+            vec!["--dir".to_owned(), self.dir.display().to_string(), "--output".to_owned(), "json".to_owned()];
         all.extend(words.iter().map(|word| (*word).to_owned()));
         all
     }
@@ -200,7 +208,8 @@ impl Node {
     }
 
     fn is_unexpected(&self, line: &str) -> bool {
-        let loud = line.contains("panicked at") || line.split_whitespace().take(3).any(|word| word == "WARN" || word == "ERROR");
+        let loud = line.contains("panicked at")
+            || line.split_whitespace().take(3).any(|word| word == "WARN" || word == "ERROR");
         loud && !self.tolerated.iter().any(|text| line.contains(text))
     }
 

@@ -109,7 +109,11 @@ impl Server {
         init.arg(format!("--pwfile={}", password.display())).arg("-D").arg(&data).current_dir("/");
         run(&mut init);
         let mut command = as_postgres(&postgres_program("postgres"));
-        command.arg("-D").arg(&data).args(["-h", "127.0.0.1", "-p", &port.to_string(), "-c", "fsync=off", "-k"]).arg(&home);
+        command
+            .arg("-D")
+            .arg(&data)
+            .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-c", "fsync=off", "-k"])
+            .arg(&home);
         Self::listening(Process::start("postgres", command.current_dir("/")), port)
     }
 }

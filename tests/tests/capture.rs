@@ -1,11 +1,11 @@
 //! A capture between two nodes holds no byte of what the applications say.
 
-use weft_tests::mesh::SPREAD_LIMIT;
+use weft_tests::Mesh;
 use weft_tests::http::Connection;
 use weft_tests::loopback::free_port;
+use weft_tests::mesh::SPREAD_LIMIT;
 use weft_tests::programs::{Capture, Server, dial, echo};
 use weft_tests::wait::until_true;
-use weft_tests::Mesh;
 
 /// Words that stand in no protocol and in no name of this test's mesh.
 const MARK: &str = "SesquipedalianMarmaladeZeppelin";

@@ -3,11 +3,11 @@
 use std::io::{BufRead, BufReader};
 use std::process::Command;
 
+use weft_tests::Mesh;
 use weft_tests::loopback::free_port;
 use weft_tests::mesh::SPREAD_LIMIT;
 use weft_tests::programs::{Server, dial, echo, output_of};
 use weft_tests::wait::until_true;
-use weft_tests::Mesh;
 
 #[test]
 fn psql_works_through_a_bound_port() {

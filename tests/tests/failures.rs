@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
+use weft_tests::Mesh;
 use weft_tests::load::{Load, Plan};
 use weft_tests::mesh::SPREAD_LIMIT;
 use weft_tests::programs::Server;
 use weft_tests::wait::{let_pass, until_true};
-use weft_tests::Mesh;
 
 /// GETs a second of the load.
 const RATE: u32 = 500;
@@ -18,7 +18,8 @@ fn a_killed_node_costs_its_callers_no_error() {
     let long = std::env::var_os("WEFT_LONG").is_some();
     let (before, after) = if long { (20, 40) } else { (4, 8) };
     let mut mesh = Mesh::new("kill");
-    let (first, second) = (Server::nginx(mesh.scratch.path(), "replica-a"), Server::nginx(mesh.scratch.path(), "replica-b"));
+    let (first, second) =
+        (Server::nginx(mesh.scratch.path(), "replica-a"), Server::nginx(mesh.scratch.path(), "replica-b"));
     let mut caller = mesh.init_running("caller");
     caller.tolerate("");
     let mut a = mesh.join_running("a", &caller, &["orders"]);
@@ -73,7 +74,10 @@ fn a_node_started_alone_still_knows_and_serves() {
     two.kill();
     two.start();
     two.reaches("own", "/");
-    assert!(two.listing("services").iter().any(|service| service["service"] == "foreign"), "the last endpoints are known");
+    assert!(
+        two.listing("services").iter().any(|service| service["service"] == "foreign"),
+        "the last endpoints are known"
+    );
     let reply = two.get("foreign", "/");
     assert_ne!(reply.problem(), "service-unknown", "known, though not reachable");
     one.start();

@@ -25,14 +25,19 @@ fn an_idle_node_is_small_and_quiet() {
         let node = mesh.join_running(&format!("n{number}"), &nodes[0], &["web"]);
         nodes.push(node);
     }
-    nodes.iter().for_each(|node| drop(node.sees(count)));
+    for node in &nodes {
+        node.sees(count);
+    }
     let_pass(Duration::from_secs(5));
     let ticks = |nodes: &[Node]| nodes.iter().map(|node| node.process().cpu_ticks()).collect::<Vec<_>>();
     let before = ticks(&nodes);
     let_pass(span);
     let used = ticks(&nodes).iter().zip(&before).map(|(after, before)| after - before).collect::<Vec<_>>();
     #[allow(clippy::cast_precision_loss, reason = "ticks of a minute are far below 2^52")]
-    let share = used.iter().sum::<u64>() as f64 / TICKS_PER_SECOND / span.as_secs_f64() / f64::from(u32::try_from(count).unwrap());
+    let share = used.iter().sum::<u64>() as f64
+        / TICKS_PER_SECOND
+        / span.as_secs_f64()
+        / f64::from(u32::try_from(count).unwrap());
     let resident = nodes.iter().map(|node| node.process().resident_kib()).max().unwrap();
     println!("{count} nodes: largest {resident} KiB resident, {:.2} % of a core each", share * 100.0);
     assert!(resident < RESIDENT_KIB_MAX, "{resident} KiB");

@@ -65,7 +65,16 @@ fn a_python_server_and_nginx_serve_through_the_mesh() {
     assert_eq!(two.get("pages", "/").text(), "from nginx");
     assert!(two.get("files", "/large").body == large, "12 MB arrive as they were sent");
     let url = format!("http://{}/", two.outbound());
-    let told = output_of(Command::new("h2load").args(["--h1", "-n", "2000", "-c", "20", "-H", "Host: pages.weft.internal", &url]));
+    let told = output_of(Command::new("h2load").args([
+        "--h1",
+        "-n",
+        "2000",
+        "-c",
+        "20",
+        "-H",
+        "Host: pages.weft.internal",
+        &url,
+    ]));
     assert!(told.contains("2000 succeeded, 0 failed, 0 errored"), "{told}");
 }
 
@@ -82,7 +91,9 @@ fn bodies_stream_in_both_directions() {
     while !connection.read_chunk().unwrap().is_empty() {}
     assert!(first.elapsed() > early + Duration::from_millis(300), "the first piece came before the last was sent");
     let body = vec![b'x'; 1_000_000];
-    let mut request = format!("POST /echo HTTP/1.1\r\nhost: orders.weft.internal\r\ncontent-length: {}\r\n\r\n", body.len()).into_bytes();
+    let mut request =
+        format!("POST /echo HTTP/1.1\r\nhost: orders.weft.internal\r\ncontent-length: {}\r\n\r\n", body.len())
+            .into_bytes();
     request.extend(&body);
     assert!(connection.send(&request).unwrap().body == body);
     let chunked = b"POST /echo HTTP/1.1\r\nhost: orders.weft.internal\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
@@ -112,7 +123,8 @@ fn http2_with_trailers_is_carried() {
     let two = mesh.join_running("two", &one, &["web"]);
     let url = format!("http://{}/reply", two.outbound());
     until_true("a reply over HTTP/2 with its trailer", SPREAD_LIMIT, || {
-        let told = output_of(Command::new("nghttp").args(["-v", "--no-dep", "-H:authority: greeter.weft.internal", &url]));
+        let told =
+            output_of(Command::new("nghttp").args(["-v", "--no-dep", "-H:authority: greeter.weft.internal", &url]));
         told.contains("a reply with a trailer") && told.contains("grpc-status: 0")
     });
     let load = ["-n", "2000", "-c", "4", "-m", "10", "-H", ":authority: greeter.weft.internal", &url];
@@ -145,7 +157,9 @@ fn two_replicas_share_the_calls_and_telemetry_tells_of_them() {
     let other = Server::app("b");
     let three = mesh.join_running("three", &one, &["orders"]);
     three.weft(&["expose", "orders", &other.port.to_string(), "--protocol", "http"]).json();
-    let seen = |name: char| until_true("both replicas to answer", SPREAD_LIMIT, || two.get("orders", "/").text().starts_with(name));
+    let seen = |name: char| {
+        until_true("both replicas to answer", SPREAD_LIMIT, || two.get("orders", "/").text().starts_with(name))
+    };
     seen('a');
     seen('b');
     let before = two.metric("weft_requests_total", &["service=\"orders\"", "direction=\"outbound\""]);
@@ -154,7 +168,9 @@ fn two_replicas_share_the_calls_and_telemetry_tells_of_them() {
     }
     let after = two.metric("weft_requests_total", &["service=\"orders\"", "direction=\"outbound\""]);
     assert_eq!(after - before, 50.0);
-    assert!(one.metric("weft_requests_total", &["service=\"orders\"", "direction=\"inbound\"", "caller=\"web\""]) > 0.0);
+    assert!(
+        one.metric("weft_requests_total", &["service=\"orders\"", "direction=\"inbound\"", "caller=\"web\""]) > 0.0
+    );
     for name in ["weft_request_duration_seconds", "weft_connections_open", "weft_bytes_total"] {
         assert!(two.metrics().contains(name), "{name}");
     }

@@ -36,7 +36,11 @@ fn malformed_requests_are_refused() {
     let cases: &[(&str, &[u8], &[u16])] = &[
         ("two hosts", b"GET / HTTP/1.1\r\nhost: a.weft.internal\r\nhost: b.weft.internal\r\n\r\n", &[400]),
         ("a host that is no name", b"GET / HTTP/1.1\r\nhost: ..\r\n\r\n", &[400, 404]),
-        ("length and coding", b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", &[400]),
+        (
+            "length and coding",
+            b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+            &[400],
+        ),
         ("two lengths", b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabcd", &[400]),
         ("not HTTP", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", &[400]),
     ];

@@ -5,12 +5,12 @@
 use std::io::Read;
 use std::time::{Duration, Instant};
 
+use weft_tests::Mesh;
 use weft_tests::load::{Load, Plan};
 use weft_tests::loopback::free_port;
 use weft_tests::mesh::SPREAD_LIMIT;
 use weft_tests::programs::{Server, WebSocket, dial, echo};
 use weft_tests::wait::{let_pass, until_true};
-use weft_tests::Mesh;
 
 #[test]
 #[allow(clippy::disallowed_methods, reason = "a run over real time")]

@@ -10,7 +10,8 @@ const FILE_LINES_MAX: usize = 400;
 /// Most lines of a file of tests.
 const TEST_FILE_LINES_MAX: usize = 600;
 /// File names that say nothing.
-const EMPTY_NAMES: &[&str] = &["mod", "util", "utils", "helper", "helpers", "common", "misc", "manager", "handler", "context", "data", "info"];
+const EMPTY_NAMES: &[&str] =
+    &["mod", "util", "utils", "helper", "helpers", "common", "misc", "manager", "handler", "context", "data", "info"];
 /// Crates with their folders, in the order of dependencies: each may name only those before it.
 const CRATES: &[(&str, &str)] = &[
     ("weft-env", "simulator/env"),
@@ -23,14 +24,33 @@ const CRATES: &[(&str, &str)] = &[
 ];
 /// What may stand at the top level.
 const TOP_LEVEL: &[&str] = &[
-    ".ci", ".git", ".gitignore", "Cargo.lock", "Cargo.toml", "LICENSE", "README.md", "actors", "clippy.toml", "deny.toml", "docs", "gateway",
-    "gossip", "node", "rustfmt.toml", "simulator", "target", "tests",
+    ".ci",
+    ".git",
+    ".gitignore",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "README.md",
+    "actors",
+    "clippy.toml",
+    "deny.toml",
+    "docs",
+    "gateway",
+    "gossip",
+    "node",
+    "rustfmt.toml",
+    "simulator",
+    "target",
+    "tests",
 ];
 /// The only file that may contain unsafe code: it stands between std and the operating system's randomness.
 const UNSAFE_FILES: &[&str] = &["simulator/src/shim.rs"];
 /// Libraries with the only places that may name them.
-const NAMED_ONLY_IN: &[(&str, &[&str])] =
-    &[("bincode::", &["gossip/src/wire.rs", "gossip/src/wire/"]), ("ractor::", &["actors/src/"]), ("chitchat::", &["gossip/src/membership"])];
+const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
+    ("bincode::", &["gossip/src/wire.rs", "gossip/src/wire/"]),
+    ("ractor::", &["actors/src/"]),
+    ("chitchat::", &["gossip/src/membership"]),
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the checkout").to_owned()
@@ -83,7 +103,10 @@ fn none(found: &[String], rule: &str) {
 
 /// Whether a file holds nothing but tests.
 fn is_test_file(path: &str) -> bool {
-    path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("/tests.rs") || path.ends_with("/testing.rs")
+    path.starts_with("tests/")
+        || path.contains("/tests/")
+        || path.ends_with("/tests.rs")
+        || path.ends_with("/testing.rs")
 }
 
 fn lines_before_tests(text: &str) -> usize {
@@ -109,7 +132,8 @@ fn files_are_short_and_named_for_what_they_hold() {
 
 #[test]
 fn every_file_says_what_it_is_for() {
-    let silent: Vec<String> = rust_files().into_iter().filter(|(_, text)| !text.starts_with("//!")).map(|(path, _)| path).collect();
+    let silent: Vec<String> =
+        rust_files().into_iter().filter(|(_, text)| !text.starts_with("//!")).map(|(path, _)| path).collect();
     none(&silent, "a file starts with `//!`");
 }
 
@@ -118,7 +142,9 @@ fn a_crate_root_is_a_map() {
     let mut found = Vec::new();
     for (path, text) in rust_files().into_iter().filter(|(path, _)| path.ends_with("src/lib.rs")) {
         let code = ["fn ", "impl ", "struct ", "enum ", "trait "];
-        let odd = text.lines().filter(|line| code.iter().any(|word| line.starts_with(word) || line.starts_with(&format!("pub {word}"))));
+        let odd = text
+            .lines()
+            .filter(|line| code.iter().any(|word| line.starts_with(word) || line.starts_with(&format!("pub {word}"))));
         found.extend(odd.map(|line| format!("{path}: {line}")));
     }
     none(&found, "lib.rs holds docs, `mod` and `pub use`");
@@ -161,7 +187,8 @@ fn some_libraries_are_named_in_one_place() {
 
 #[test]
 fn nothing_is_left_unfinished() {
-    let words = [["TO", "DO"], ["FIX", "ME"], ["to", "do!("], ["unimpl", "emented!("], ["#[ig", "nore"]].map(|parts| parts.concat());
+    let words = [["TO", "DO"], ["FIX", "ME"], ["to", "do!("], ["unimpl", "emented!("], ["#[ig", "nore"]]
+        .map(|parts| parts.concat());
     let mut found = Vec::new();
     for (path, text) in texts(&[".rs", ".md", ".toml", ".py", ".sh", "run"]) {
         for (number, line) in text.lines().enumerate() {
@@ -175,7 +202,15 @@ fn nothing_is_left_unfinished() {
 
 #[test]
 fn the_project_speaks_of_itself_alone() {
-    let words = [["/wo", "rk/"], ["/fa", "rm/"], ["/ro", "ot/"], ["crates", ".io/"], ["pypi", ".org"], ["assis", "tant"], ["co-auth", "ored"]];
+    let words = [
+        ["/wo", "rk/"],
+        ["/fa", "rm/"],
+        ["/ro", "ot/"],
+        ["crates", ".io/"],
+        ["pypi", ".org"],
+        ["assis", "tant"],
+        ["co-auth", "ored"],
+    ];
     let words = words.map(|parts| parts.concat());
     let mut found = Vec::new();
     for (path, text) in texts(&[".rs", ".md", ".toml", ".py", ".sh", "run"]) {
@@ -203,11 +238,13 @@ fn the_top_level_is_known() {
 
 /// Every string that starts with `weft_` in the metrics files: a metric's name.
 fn metric_names() -> BTreeSet<String> {
-    let files = rust_files().into_iter().filter(|(path, _)| path.ends_with("/metrics.rs") && !path.starts_with("tests/"));
+    let files =
+        rust_files().into_iter().filter(|(path, _)| path.ends_with("/metrics.rs") && !path.starts_with("tests/"));
     let mut names = BTreeSet::new();
     for (_, text) in files {
         for quoted in text.split('"').skip(1).step_by(2) {
-            let is_name = quoted.starts_with("weft_") && quoted.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+            let is_name = quoted.starts_with("weft_")
+                && quoted.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
             if is_name {
                 names.insert(quoted.to_owned());
             }
@@ -222,7 +259,8 @@ fn every_metric_is_documented() {
     let names = metric_names();
     let missing: Vec<String> = names.iter().filter(|name| !text.contains(&format!("`{name}`"))).cloned().collect();
     none(&missing, "docs/reference/metrics.md lacks");
-    let listed = text.split('`').skip(1).step_by(2).filter(|word| word.starts_with("weft_") && !word.contains(['{', '=', ' ']));
+    let listed =
+        text.split('`').skip(1).step_by(2).filter(|word| word.starts_with("weft_") && !word.contains(['{', '=', ' ']));
     let gone: Vec<String> = listed.filter(|word| !names.contains(*word)).map(str::to_owned).collect();
     none(&gone, "docs/reference/metrics.md names what is no metric");
 }
@@ -236,12 +274,14 @@ fn quoted_after(text: &str, prefix: &str) -> BTreeSet<String> {
 #[test]
 fn every_code_has_its_page_and_every_page_its_code() {
     let registry = page("gossip/src/codes.rs");
-    let table = registry.split("codes! {").nth(1).unwrap_or_default().split("\n}").next().unwrap_or_default().to_owned();
+    let table =
+        registry.split("codes! {").nth(1).unwrap_or_default().split("\n}").next().unwrap_or_default().to_owned();
     let rows = table.lines().filter(|line| !line.trim_start().starts_with("//"));
     let codes: BTreeSet<String> = rows.filter_map(|line| line.split('"').nth(1)).map(str::to_owned).collect();
     assert!(codes.len() > 30, "the registry was read: {codes:?}");
     let pages = fs::read_dir(root().join("docs/errors")).expect("docs/errors").flatten();
-    let pages: BTreeSet<String> = pages.map(|entry| entry.file_name().to_string_lossy().trim_end_matches(".md").to_owned()).collect();
+    let pages: BTreeSet<String> =
+        pages.map(|entry| entry.file_name().to_string_lossy().trim_end_matches(".md").to_owned()).collect();
     let odd: Vec<String> = codes.symmetric_difference(&pages).cloned().collect();
     none(&odd, "codes without a page, or pages without a code");
 }

@@ -1,0 +1,244 @@
+//! What attacks a node's port: a member with a valid certificate that lies in gossip, and datagrams as an outsider can make them.
+//! The encoder of gossip messages is written anew from the format, because an attacker would not use ours.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use weft_env::{Env, Random};
+use weft_gossip::catalog::{NodeRecord, Protocol, ReplicaRecord, encode_value, sign_record};
+use weft_gossip::enrol::{JoinWish, Joined, join};
+use weft_gossip::identity::{JoinToken, SigningKey, Trust};
+use weft_gossip::metrics::GossipMetrics;
+use weft_gossip::quic::{PeerConnection, QuicCredentials, QuicEndpoint};
+
+/// The port between nodes.
+const MESH_PORT: u16 = 4510;
+/// How long a lie may take to be sent.
+const SEND_LIMIT: Duration = Duration::from_secs(5);
+
+/// A member of the mesh that runs no node but speaks gossip by hand.
+#[derive(Debug)]
+pub struct Rogue {
+    key: SigningKey,
+    joined: Joined,
+    address: SocketAddr,
+    generation: u64,
+    victim: SocketAddr,
+    endpoint: QuicEndpoint,
+    peer: Option<PeerConnection>,
+}
+
+/// What a record of the rogue says.
+#[derive(Debug, Clone, Copy)]
+pub struct Lie<'a> {
+    /// The node it claims to be.
+    pub node: &'a str,
+    /// The service it claims to offer.
+    pub service: &'a str,
+    /// The sequence number.
+    pub version: u64,
+    /// The key under which it is gossiped.
+    pub key: &'a str,
+}
+
+impl Rogue {
+    /// Joins with a token from `own` and opens a QUIC endpoint there.
+    pub async fn join(token: &str, name: &str, own: Ipv4Addr, victim: Ipv4Addr) -> Self {
+        let env = Env::machine();
+        let key = SigningKey::generate(&env.random);
+        let token: JoinToken = token.parse().expect("a token of the victim's mesh");
+        let wish = JoinWish { node: name.parse().expect("a node's name"), key: &key };
+        let joined = join(&env, &token, SocketAddr::from((victim, MESH_PORT)), wish).await.expect("the token admits");
+        let trust = Trust::new(joined.bundle.clone(), env.clock.clone());
+        let address = SocketAddr::from((own, MESH_PORT));
+        let credentials = QuicCredentials { trust: &trust, certificate: &joined.certificate, key: &key };
+        let metrics = Arc::new(GossipMetrics::new(&metrics::NoopRecorder));
+        let (endpoint, _) = QuicEndpoint::open(&env, address, credentials, metrics).await.expect("the port is free");
+        let generation = now_ms(&env);
+        Self { key, joined, address, generation, victim: SocketAddr::from((victim, MESH_PORT)), endpoint, peer: None }
+    }
+
+    /// Sends a record of its own making, signed by its own enrolled key.
+    pub async fn tell(&mut self, lie: Lie<'_>) {
+        let record = NodeRecord {
+            mesh: self.joined.enrolment.mesh.clone(),
+            cell: self.joined.enrolment.cell.clone(),
+            zone: None,
+            node: lie.node.parse().expect("a node's name"),
+            generation: self.generation,
+            version: lie.version,
+            addr: self.address,
+            roles: self.joined.enrolment.roles,
+            replicas: vec![ReplicaRecord {
+                service: lie.service.parse().expect("a service's name"),
+                version: String::new(),
+                protocol: Protocol::Http,
+                port: 1,
+                weight: 100,
+                labels: std::collections::BTreeMap::new(),
+                healthy: true,
+            }],
+            leaving: false,
+            enrolment: self.joined.signed_enrolment.clone(),
+        };
+        let signed = sign_record(&record, &self.key).expect("a small record");
+        let value = encode_value(&signed).expect("a small record");
+        self.send(&self.news_of(lie, &value)).await;
+    }
+
+    /// Sends a value that is no record at all.
+    pub async fn tell_raw(&mut self, lie: Lie<'_>, value: &str) {
+        self.send(&self.news_of(lie, value)).await;
+    }
+
+    /// Sends any bytes as one gossip message; dials again where the victim has hung up.
+    pub async fn send(&mut self, message: &[u8]) {
+        let sent = tokio::time::timeout(SEND_LIMIT, self.try_send(message)).await;
+        if !sent.unwrap_or(false) {
+            self.peer = None;
+        }
+    }
+
+    async fn try_send(&mut self, message: &[u8]) -> bool {
+        if self.peer.as_ref().is_none_or(|peer| peer.connection.close_reason().is_some()) {
+            let Ok(peer) = self.endpoint.dial(self.victim).await else { return false };
+            self.peer = Some(peer);
+        }
+        let Some(peer) = &self.peer else { return false };
+        let Ok(mut stream) = peer.connection.open_uni().await else { return false };
+        stream.write_all(message).await.is_ok() && stream.finish().is_ok() && stream.stopped().await.is_ok()
+    }
+
+    /// An ACK with one delta.
+    fn news_of(&self, lie: Lie<'_>, value: &str) -> Vec<u8> {
+        let mut operations = vec![0];
+        put_id(&mut operations, lie.node, self.generation, self.address);
+        operations.extend([0_u64, lie.version.saturating_sub(1)].iter().flat_map(|number| number.to_le_bytes()));
+        operations.push(1);
+        put_text(&mut operations, lie.key);
+        put_text(&mut operations, value);
+        operations.extend(lie.version.to_le_bytes());
+        operations.push(0);
+        chitchat_ack(&operations)
+    }
+}
+
+fn now_ms(env: &Env) -> u64 {
+    let since = env.clock.wall().since(weft_env::Timestamp(0));
+    u64::try_from(since.as_millis()).expect("the clock is after 1970")
+}
+
+/// A chitchat ACK that carries these operations uncompressed.
+pub fn chitchat_ack(operations: &[u8]) -> Vec<u8> {
+    let mut message = 45_139_u16.to_le_bytes().to_vec();
+    message.extend([0, 2]);
+    for block in operations.chunks(usize::from(u16::MAX)) {
+        message.push(2);
+        message.extend(u16::try_from(block.len()).expect("a chunk").to_le_bytes());
+        message.extend(block);
+    }
+    message.push(0);
+    message
+}
+
+/// A chitchat SYN as an outsider would send it: `node` claims to be there with a heartbeat.
+pub fn chitchat_syn(cluster: &str, node: &str, at: SocketAddr) -> Vec<u8> {
+    let mut message = 45_139_u16.to_le_bytes().to_vec();
+    message.extend([0, 0]);
+    message.extend(1_u16.to_le_bytes());
+    put_id(&mut message, node, 1, at);
+    message.extend([7_u64, 0, 9].iter().flat_map(|number| number.to_le_bytes()));
+    put_text(&mut message, cluster);
+    message
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    out.extend(u16::try_from(text.len()).expect("a short text").to_le_bytes());
+    out.extend(text.as_bytes());
+}
+
+fn put_id(out: &mut Vec<u8>, node: &str, generation: u64, at: SocketAddr) {
+    put_text(out, node);
+    out.extend(generation.to_le_bytes());
+    let IpAddr::V4(ip) = at.ip() else { panic!("the tests run on IPv4 loopback") };
+    out.push(4);
+    out.extend(ip.octets());
+    out.extend(at.port().to_le_bytes());
+}
+
+/// The first datagrams of `count` genuine QUIC connections, taken by a socket that never answers.
+pub async fn genuine_initials(rogue: &Rogue, count: usize) -> Vec<Vec<u8>> {
+    let sink = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    sink.set_read_timeout(Some(SEND_LIMIT)).expect("a timeout above zero");
+    let at = sink.local_addr().expect("a bound socket");
+    let mut taken = Vec::new();
+    for _ in 0..count {
+        // Nobody answers: the future is dropped as soon as the first datagram has left.
+        let _ = tokio::time::timeout(Duration::from_millis(20), rogue.endpoint.dial(at)).await;
+        let mut buffer = vec![0; 2048];
+        let len = sink.recv(&mut buffer).expect("a first datagram");
+        buffer.truncate(len);
+        taken.push(buffer);
+    }
+    taken
+}
+
+/// What an outsider's flood is made of.
+#[derive(Debug)]
+pub struct Flood {
+    random: Random,
+    initials: Vec<Vec<u8>>,
+    gossip: Vec<Vec<u8>>,
+}
+
+impl Flood {
+    /// From one seed, so that a failure can be had again.
+    pub fn new(seed: u64, initials: Vec<Vec<u8>>, victim: SocketAddr) -> Self {
+        let mut operations = vec![0];
+        put_id(&mut operations, "one", 1, victim);
+        operations.extend([0_u8; 16]);
+        operations.push(1);
+        put_text(&mut operations, "r");
+        put_text(&mut operations, "forged");
+        operations.extend(9_u64.to_le_bytes());
+        operations.push(0);
+        let gossip =
+            vec![chitchat_syn("c", "one", victim), chitchat_ack(&operations), chitchat_syn("", "\u{e9}", victim)];
+        Self { random: Random::seeded(seed), initials, gossip }
+    }
+
+    /// The next datagram: random, random with a QUIC header, gossip in the clear, or an Initial, genuine or with a bit changed.
+    pub fn next_datagram(&mut self) -> Vec<u8> {
+        match self.random.below(6) {
+            0 => self.random_bytes(1, 1400),
+            1 => self.with_header(&[0xc0, 0, 0, 0, 1, 8]),
+            2 => self.with_header(&[0x40]),
+            3 => self.gossip[self.pick(self.gossip.len())].clone(),
+            4 => self.initials[self.pick(self.initials.len())].clone(),
+            _ => {
+                let mut changed = self.initials[self.pick(self.initials.len())].clone();
+                let at = self.pick(changed.len());
+                changed[at] ^= 1 << self.random.below(8);
+                changed
+            }
+        }
+    }
+
+    fn random_bytes(&self, min: u64, max: u64) -> Vec<u8> {
+        let len = usize::try_from(min + self.random.below(max - min)).expect("a small length");
+        let mut bytes = vec![0; len];
+        self.random.fill(&mut bytes);
+        bytes
+    }
+
+    fn with_header(&self, header: &[u8]) -> Vec<u8> {
+        let mut bytes = self.random_bytes(1200, 1400);
+        bytes[..header.len()].copy_from_slice(header);
+        bytes
+    }
+
+    fn pick(&self, len: usize) -> usize {
+        usize::try_from(self.random.below(len as u64)).expect("below a length")
+    }
+}
