@@ -119,9 +119,14 @@ impl QuicEndpoint {
         self.endpoint.local_addr().ok()
     }
 
-    /// Says goodbye to every peer.
-    pub async fn close(&self) {
+    /// Closes every connection without waiting, and accepts no more.
+    pub fn shut(&self) {
         self.endpoint.close(VarInt::from_u32(0), b"stopped");
+    }
+
+    /// Says goodbye to every peer and waits a moment for their answers.
+    pub async fn close(&self) {
+        self.shut();
         // Peers that do not answer need not hold up a stop.
         let _ = tokio::time::timeout(Duration::from_millis(500), self.endpoint.wait_idle()).await;
     }
@@ -129,7 +134,7 @@ impl QuicEndpoint {
 
 impl Drop for QuicEndpoint {
     fn drop(&mut self) {
-        self.endpoint.close(VarInt::from_u32(0), b"stopped");
+        self.shut();
     }
 }
 

@@ -1,0 +1,152 @@
+use std::time::Duration;
+
+use weft_env::{Clock, Disk, Env, Link, Random, SimNetwork};
+
+use super::*;
+use crate::catalog::Protocol;
+use crate::identity::testing::{NOW, TestMesh, mesh};
+use crate::identity::{Grants, Roles};
+use crate::ids::NodeId;
+
+const LONG: Duration = Duration::from_secs(86_400);
+
+struct Cell {
+    mesh: TestMesh,
+    network: SimNetwork,
+    clock: Clock,
+}
+
+impl Cell {
+    fn new() -> Self {
+        let link = Link { latency: Duration::from_millis(1), jitter: Duration::from_millis(1), loss: 0.0 };
+        Self { mesh: mesh(), network: SimNetwork::new(7, link), clock: Clock::simulated(NOW) }
+    }
+
+    fn addr(&self, number: u8) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, number], 4510))
+    }
+
+    fn env(&self, number: u8) -> Env {
+        Env {
+            clock: self.clock.clone(),
+            random: Random::seeded(u64::from(number)),
+            network: self.network.host(self.addr(number).ip()),
+            disk: Disk::memory(),
+        }
+    }
+
+    fn credentials(&self, number: u8) -> MembershipCredentials {
+        let node: NodeId = format!("n{number}").parse().unwrap();
+        let key = SigningKey::generate(&self.mesh.random);
+        let enrolment = Enrolment {
+            mesh: "bank".parse().unwrap(),
+            node: node.clone(),
+            key: key.public(),
+            cell: "default".parse().unwrap(),
+            grants: Grants::Only(["web".parse().unwrap()].into()),
+            roles: Roles::default(),
+            serial: u64::from(number),
+            issued_at: NOW,
+            signer: "vm-a".parse().unwrap(),
+        };
+        let enrolment =
+            crate::wire::Signed::sign(&enrolment, crate::identity::ENROLMENT_CONTEXT, &self.mesh.seed.issuer.key).unwrap();
+        MembershipCredentials {
+            trust: self.mesh.trust(&self.clock),
+            certificate: self.mesh.issue_for(&format!("spiffe://bank/node/{node}"), LONG),
+            key,
+            enrolment,
+        }
+    }
+
+    async fn start(&self, number: u8, seeds: &[u8]) -> Membership {
+        let config = MembershipConfig {
+            bind: self.addr(number),
+            advertise: self.addr(number),
+            zone: None,
+            seeds: seeds.iter().map(|seed| self.addr(*seed)).collect(),
+            generation: next_generation(None, self.clock.wall()),
+            restored: Vec::new(),
+            replicas: Vec::new(),
+            nodes_max: NODES_DEFAULT,
+        };
+        let metrics = Arc::new(GossipMetrics::new(&metrics::NoopRecorder));
+        Membership::start(&self.env(number), config, self.credentials(number), metrics).await.unwrap()
+    }
+}
+
+fn web() -> ReplicaRecord {
+    ReplicaRecord {
+        service: "web".parse().unwrap(),
+        version: String::new(),
+        protocol: Protocol::Http,
+        port: 8080,
+        weight: 100,
+        labels: std::collections::BTreeMap::new(),
+        healthy: true,
+    }
+}
+
+async fn until(member: &Membership, limit: Duration, what: impl Fn(&MembersView) -> bool) -> Duration {
+    let started = tokio::time::Instant::now();
+    let mut view = member.view();
+    let waited = tokio::time::timeout(limit, view.wait_for(|view| what(view))).await;
+    assert!(waited.is_ok(), "not within {limit:?}: {:?}", member.view().borrow().members.keys());
+    started.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_members_find_each_other_and_see_a_change() {
+    let cell = Cell::new();
+    let mut members = vec![cell.start(1, &[]).await];
+    for number in 2..=5 {
+        members.push(cell.start(number, &[1]).await);
+    }
+    for member in &members {
+        until(member, Duration::from_secs(10), |view| view.members.len() == 5).await;
+    }
+    members[4].publish(vec![web()]).await.unwrap();
+    for member in &members {
+        until(member, Duration::from_secs(3), |view| crate::catalog::offers(view).len() == 1).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_dies_is_gone_within_fifteen_seconds() {
+    let cell = Cell::new();
+    let one = cell.start(1, &[]).await;
+    let two = cell.start(2, &[1]).await;
+    let three = cell.start(3, &[1]).await;
+    for member in [&one, &two, &three] {
+        until(member, Duration::from_secs(10), |view| view.members.len() == 3).await;
+    }
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    cell.network.partition(&[cell.addr(3).ip()], &[cell.addr(1).ip(), cell.addr(2).ip()]);
+    until(&one, Duration::from_secs(15), |view| view.members.len() == 2).await;
+    until(&two, Duration::from_secs(15), |view| view.members.len() == 2).await;
+    cell.network.heal();
+    until(&one, Duration::from_secs(15), |view| view.members.len() == 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_is_out_at_once() {
+    let cell = Cell::new();
+    let one = cell.start(1, &[]).await;
+    let two = cell.start(2, &[1]).await;
+    until(&one, Duration::from_secs(10), |view| view.members.len() == 2).await;
+    two.leave().await.unwrap();
+    until(&one, Duration::from_secs(1), |view| view.members.len() == 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_without_a_grant_is_refused_by_everybody() {
+    let cell = Cell::new();
+    let one = cell.start(1, &[]).await;
+    let two = cell.start(2, &[1]).await;
+    until(&one, Duration::from_secs(10), |view| view.members.len() == 2).await;
+    let mut other = web();
+    other.service = "ledger".parse().unwrap();
+    two.publish(vec![other]).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(crate::catalog::offers(&one.view().borrow()).is_empty());
+}
