@@ -365,3 +365,6 @@ async fn accept(worker: Arc<Worker>, listener: Listener, server: Server, gate: A
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
