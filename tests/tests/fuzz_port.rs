@@ -20,7 +20,7 @@ const SEED: u64 = 4510;
 const BURST: u32 = 40;
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be built")
 }
 
 /// What must not change: nodes, services and who offers them.
@@ -112,8 +112,7 @@ fn a_member_that_lies_is_refused_and_counted() {
     });
     let offers = |node: &Node| {
         let services = node.listing("services");
-        let count = |name: &str| services.iter().find(|service| service["service"] == name).map_or(0, replicas_of);
-        (count("ledger"), count("web"))
+        services.iter().map(|row| format!("{} {}", row["service"], replicas_of(row))).collect::<BTreeSet<_>>()
     };
     let known = offers(&one);
     let refused = |reason: &str| one.metric("weft_gossip_refused_total", &[&format!("reason=\"{reason}\"")]);
@@ -149,6 +148,8 @@ fn a_member_that_lies_is_refused_and_counted() {
     assert!(!one.process().stderr.all().iter().any(|line| line.contains("panicked")));
 }
 
-fn replicas_of(service: &serde_json::Value) -> usize {
-    service["replicas"].as_array().map_or(0, Vec::len)
+/// Who offers a service, as its row of `weft ls services` tells.
+fn replicas_of(row: &serde_json::Value) -> String {
+    let endpoints = row["endpoints"].as_array().into_iter().flatten();
+    endpoints.map(|endpoint| endpoint["node"].to_string()).collect()
 }
