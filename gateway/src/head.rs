@@ -77,10 +77,8 @@ pub fn upgrade_of(headers: &HeaderMap) -> Upgrade {
 /// when one is asked for.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap, upgrade: Upgrade) {
     if headers.contains_key(header::CONNECTION) {
-        let named: Vec<HeaderName> = connection_tokens(headers)
-            .filter_map(|token| token.parse().ok())
-            .filter(|name| is_droppable(name))
-            .collect();
+        let named: Vec<HeaderName> =
+            connection_tokens(headers).filter_map(|token| token.parse().ok()).filter(is_droppable).collect();
         for name in named {
             headers.remove(name);
         }
