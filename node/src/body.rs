@@ -11,7 +11,7 @@ use metrics::Counter;
 use crate::proxy::Exchange;
 
 /// A request's or a response's body.
-pub enum Body {
+pub(crate) enum Body {
     /// Nothing.
     Empty,
     /// A reply of our own; `None` once sent.
@@ -24,7 +24,7 @@ pub enum Body {
 
 impl Body {
     /// A body of bytes in hand.
-    pub fn full(bytes: Bytes) -> Self {
+    pub(crate) fn full(bytes: Bytes) -> Self {
         if bytes.is_empty() { Self::Empty } else { Self::Full(Some(bytes)) }
     }
 }

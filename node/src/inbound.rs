@@ -132,10 +132,8 @@ async fn serve_http1(caller: Caller, stream: TlsStream<Stream>) {
         ended = connection.as_mut() => return log_end(ended),
         _ = phase.wait_for(|phase| *phase != Phase::Open) => connection.as_mut().graceful_shutdown(),
     }
-    tokio::select! {
-        ended = connection.as_mut() => log_end(ended),
-        _ = phase.wait_for(|phase| *phase == Phase::Closed) => {}
-    }
+    // Closing is the accept loop's: it drops this future.
+    log_end(connection.await);
 }
 
 async fn serve_http2(caller: Caller, stream: TlsStream<Stream>) {
@@ -160,10 +158,8 @@ async fn serve_http2(caller: Caller, stream: TlsStream<Stream>) {
         ended = connection.as_mut() => return log_end(ended),
         _ = phase.wait_for(|phase| *phase != Phase::Open) => connection.as_mut().graceful_shutdown(),
     }
-    tokio::select! {
-        ended = connection.as_mut() => log_end(ended),
-        _ = phase.wait_for(|phase| *phase == Phase::Closed) => {}
-    }
+    // Closing is the accept loop's: it drops this future.
+    log_end(connection.await);
 }
 
 fn log_end(ended: Result<(), hyper::Error>) {

@@ -30,11 +30,13 @@ pub(crate) struct Outbound {
 
 /// Serves one connection until it ends, or until the listener drains and its requests are done.
 pub(crate) async fn serve(entry: Arc<Outbound>, stream: Stream) {
+    let settings = entry.worker.settings();
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(entry.worker.settings().head_timeout)
+        // hyper's one timer also runs while a connection rests between two requests, and clients pool theirs.
+        .header_read_timeout(settings.head_timeout.max(settings.idle_timeout))
         .max_buf_size(BUFFER_BYTES_MAX)
         .http2()
         .timer(TokioTimer::new())
@@ -55,10 +57,8 @@ pub(crate) async fn serve(entry: Arc<Outbound>, stream: Stream) {
         ended = connection.as_mut() => return log_end(ended),
         _ = phase.wait_for(|phase| *phase != Phase::Open) => connection.as_mut().graceful_shutdown(),
     }
-    tokio::select! {
-        ended = connection.as_mut() => log_end(ended),
-        _ = phase.wait_for(|phase| *phase == Phase::Closed) => {}
-    }
+    // Closing is the accept loop's: it drops this future.
+    log_end(connection.await);
 }
 
 fn log_end(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {

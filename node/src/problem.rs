@@ -10,7 +10,7 @@ use weft_gossip::Code;
 use crate::body::Body;
 
 /// The header of RFC 9209.
-pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+pub(crate) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 /// Between two nodes: the request did not reach the application, so that trying another replica is safe. Never leaves the mesh.
 pub(crate) const UNDELIVERED: HeaderName = HeaderName::from_static("weft-undelivered");
 

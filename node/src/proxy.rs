@@ -28,7 +28,7 @@ use crate::problem::{Delivery, Refusal};
 use crate::worker::{Gate, Worker};
 use crate::{inbound::Caller, tcp, trace};
 use attempt::{Answer, Failed, Route, Source, Target, Wire};
-pub use exchange::Exchange;
+pub(crate) use exchange::Exchange;
 use message::{Copied, Framing};
 
 /// Serves one request of an application of this machine.

@@ -5,8 +5,8 @@ mod gate;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -211,14 +211,7 @@ impl DataPath {
             in_flight_max: settings.in_flight_max.div_ceil(count).max(1),
         });
         let idle_timeout = settings.idle_timeout;
-        let swept = Arc::downgrade(&worker);
-        worker.spawn(async move {
-            loop {
-                tokio::time::sleep(SWEEP_INTERVAL).await;
-                let Some(worker) = swept.upgrade() else { return };
-                worker.pool.sweep(Instant::now(), idle_timeout);
-            }
-        });
+        worker.spawn(sweep(Arc::downgrade(&worker), idle_timeout));
         self.workers.push(worker);
     }
 
@@ -258,6 +251,17 @@ impl OpenListener for DataPath {
             let open: Box<dyn OpenHandle> = Box::new(gate::GateHandle(gate));
             Ok(open)
         })
+    }
+}
+
+/// Closes idle upstream connections for as long as the worker lives.
+async fn sweep(worker: Weak<Worker>, idle_timeout: Duration) {
+    loop {
+        tokio::time::sleep(SWEEP_INTERVAL).await;
+        match worker.upgrade() {
+            Some(worker) => worker.pool.sweep(Instant::now(), idle_timeout),
+            None => return,
+        }
     }
 }
 

@@ -28,7 +28,7 @@ enum End {
 }
 
 /// One request and its answer, or one stream. Dropping it counts it out and records it.
-pub struct Exchange {
+pub(crate) struct Exchange {
     worker: Arc<Worker>,
     direction: Direction,
     started: Instant,
@@ -46,7 +46,7 @@ pub struct Exchange {
 enum Held {
     Nothing,
     Endpoint { _in_flight: InFlight, node: NodeId },
-    Replica(ReplicaFlight),
+    Replica { _in_flight: ReplicaFlight },
 }
 
 /// One exchange in flight to a replica.
@@ -132,7 +132,7 @@ impl Exchange {
     /// Counts it at a replica until the end.
     pub(crate) fn at_replica(&mut self, replica: &Arc<LocalReplica>) {
         replica.in_flight.fetch_add(1, Ordering::Relaxed);
-        self.held = Held::Replica(ReplicaFlight(Arc::clone(replica)));
+        self.held = Held::Replica { _in_flight: ReplicaFlight(Arc::clone(replica)) };
     }
 
     /// Keeps the connection that answers, to give it back when the answer was read whole.
@@ -196,7 +196,7 @@ impl Exchange {
         };
         let node = match &self.held {
             Held::Endpoint { node, .. } => Some(node.clone()),
-            Held::Nothing | Held::Replica(_) => None,
+            Held::Nothing | Held::Replica { .. } => None,
         };
         log.push(
             self.worker.number(),

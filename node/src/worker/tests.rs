@@ -213,6 +213,20 @@ async fn get(to: SocketAddr, service: &str) -> String {
     raw(to, &format!("GET / HTTP/1.1\r\nhost: {service}.weft.internal\r\nconnection: close\r\n\r\n")).await
 }
 
+/// Sends back what comes, to the end.
+async fn echo_all(mut stream: TcpStream) {
+    let (mut from, mut to) = stream.split();
+    tokio::io::copy(&mut from, &mut to).await.unwrap();
+    to.shutdown().await.unwrap();
+}
+
+async fn fifty_gets(to: SocketAddr) {
+    for _ in 0..50 {
+        let answer = get(to, "orders").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+}
+
 const HTTP: Protocol = Protocol::Http;
 
 #[tokio::test]
@@ -307,12 +321,8 @@ async fn a_stream_goes_through_a_bound_port_and_through_connect() {
     let echo = TcpListener::bind(mesh.at(2, 8080)).await.unwrap();
     tokio::spawn(async move {
         loop {
-            let (mut stream, _) = echo.accept().await.unwrap();
-            tokio::spawn(async move {
-                let (mut from, mut to) = stream.split();
-                tokio::io::copy(&mut from, &mut to).await.unwrap();
-                to.shutdown().await.unwrap();
-            });
+            let (stream, _) = echo.accept().await.unwrap();
+            tokio::spawn(echo_all(stream));
         }
     });
     let _far = mesh.node(2, &[("ledger-db", Protocol::Tcp)], &[]).await;
@@ -392,4 +402,91 @@ async fn a_port_in_use_is_said_to_be() {
     let spec = ListenerSpec::OutboundHttp { at: near.outbound, identity: None };
     let Err(failure) = near._path.open(spec, Arc::clone(&near.world)).await else { panic!("the port is taken") };
     assert_eq!(failure.code, Code::PortInUse);
+}
+
+#[tokio::test]
+async fn a_node_that_dies_under_load_costs_no_get() {
+    let mesh = Mesh::new(9);
+    app(mesh.at(2, 8080), "two").await;
+    app(mesh.at(3, 8080), "three").await;
+    let dies = mesh.node(2, &[("orders", HTTP)], &[]).await;
+    let _stays = mesh.node(3, &[("orders", HTTP)], &[]).await;
+    let near = Arc::new(mesh.node(1, &[], &[("orders", HTTP, &[2, 3])]).await);
+    let load: Vec<_> = (0..8).map(|_| tokio::spawn(fifty_gets(near.outbound))).collect();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    // Every connection of the node breaks at once, as a SIGKILL would do it.
+    drop(dies);
+    for task in load {
+        task.await.unwrap();
+    }
+    assert_eq!(near._path.in_flight(), 0, "nothing leaks");
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_used_without_a_dropped_connection() {
+    let mesh = Mesh::new(10);
+    app(mesh.at(2, 8080), "orders").await;
+    let far = mesh.node(2, &[("orders", HTTP)], &[]).await;
+    let near = mesh.node(1, &[], &[("orders", HTTP, &[2])]).await;
+    for _ in 0..5 {
+        assert!(get(near.outbound, "orders").await.starts_with("HTTP/1.1 200"));
+        let (one, two) = (mesh.credentials(1, &[]), mesh.credentials(2, &["orders"]));
+        near.world.change(|world| world.credentials = Arc::clone(&one));
+        far.world.change(|world| world.credentials = Arc::clone(&two));
+    }
+    assert!(get(near.outbound, "orders").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_slow_reader_holds_the_sender_back() {
+    let mesh = Mesh::new(11);
+    let sent = Arc::new(AtomicUsize::new(0));
+    let listener = TcpListener::bind(mesh.at(2, 8080)).await.unwrap();
+    let counted = Arc::clone(&sent);
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").await.unwrap();
+        let chunk = vec![0; 64 * 1024];
+        while stream.write_all(&chunk).await.is_ok() {
+            counted.fetch_add(chunk.len(), Ordering::Relaxed);
+        }
+    });
+    let _far = mesh.node(2, &[("orders", HTTP)], &[]).await;
+    let near = mesh.node(1, &[], &[("orders", HTTP, &[2])]).await;
+    let mut stream = TcpStream::connect(near.outbound).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: orders\r\n\r\n").await.unwrap();
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).await.unwrap();
+    let mut before = usize::MAX;
+    while sent.load(Ordering::Relaxed) != before {
+        before = sent.load(Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert!(before < 64 << 20, "{before} bytes in flight for a reader that does not read");
+}
+
+#[tokio::test]
+async fn the_access_log_tells_each_request() {
+    let path = std::env::temp_dir().join(format!("weft-access-{}.log", std::process::id()));
+    let log = AccessLog::start(&path, 1, ::metrics::Counter::noop()).unwrap();
+    let line = crate::access_log::Line {
+        at: Timestamp(1),
+        direction: crate::metrics::Direction::Outbound,
+        meter: None,
+        method: Some(http::Method::GET),
+        path: Some(http::uri::PathAndQuery::from_static("/a?b")),
+        trace: None,
+        status: 200,
+        code: None,
+        bytes: 3,
+        took: Duration::from_millis(2),
+        node: Some("vm-2".parse().unwrap()),
+        cut: false,
+    };
+    log.push(0, line);
+    drop(log);
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let json: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
+    assert_eq!((&json["path"], &json["took_us"], &json["node"]), (&"/a?b".into(), &2_000.into(), &"vm-2".into()));
 }
