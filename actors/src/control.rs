@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use weft_gossip::catalog::Protocol;
 use weft_gossip::identity::{Grants, Roles};
+use weft_gossip::membership::{Member, MemberState};
 use weft_gossip::signer::TokenWish;
 use weft_gossip::{CellName, Code, Failure, MeshName, NodeId, ServiceName, ZoneName};
 
@@ -220,11 +221,28 @@ impl NodeControl {
             signer: core.state.issuer.is_some(),
             draining: world.draining,
             services: world.services.len(),
-            members: 1,
+            members: self.nodes().len(),
             restarts: core.restarts.by_name().into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
             bindings: core.bindings.load().values().cloned().collect(),
             exposed: core.exposed.load().values().cloned().collect(),
         }
+    }
+
+    /// Every member, this node among them.
+    pub fn nodes(&self) -> Vec<NodeRow> {
+        let (core, view) = (&self.0, self.0.members.borrow().clone());
+        let others = view.members.values().filter(|member| member.record.node != core.state.file.node);
+        let mut rows: Vec<_> = others.map(node_row).collect();
+        rows.push(NodeRow {
+            node: core.state.file.node.clone(),
+            addr: core.state.file.advertise,
+            state: "alive".to_owned(),
+            zone: core.state.file.zone.clone(),
+            generation: core.generation,
+            services: core.exposed.load().keys().cloned().collect(),
+        });
+        rows.sort_by(|one, two| one.node.cmp(&two.node));
+        rows
     }
 
     /// Every service known in the mesh.
@@ -312,5 +330,21 @@ impl NodeControl {
             _ => return Err(Failure::new(Code::UsageInvalid, format!("there is no actor {name}"))),
         };
         Ok(crashed?)
+    }
+}
+
+fn node_row(member: &Member) -> NodeRow {
+    let record = &member.record;
+    let state = match member.state {
+        MemberState::Alive => "alive",
+        MemberState::Suspect => "suspect",
+    };
+    NodeRow {
+        node: record.node.clone(),
+        addr: record.addr,
+        state: state.to_owned(),
+        zone: record.zone.clone(),
+        generation: record.generation,
+        services: record.replicas.iter().map(|replica| replica.service.clone()).collect(),
     }
 }

@@ -8,7 +8,9 @@ use arc_swap::ArcSwap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use weft_env::Env;
+use tokio::sync::watch;
 use weft_gossip::identity::IssuedCertificate;
+use weft_gossip::membership::MembersView;
 use weft_gossip::wire::{self, Kind};
 use weft_gossip::{Code, Failure, ServiceName};
 
@@ -19,7 +21,7 @@ use crate::settings::Settings;
 use crate::state::{NodeState, StateDir};
 use crate::supervisor::Restarts;
 use crate::world::WorldCell;
-use crate::{health, identity, listeners, signer, store};
+use crate::{health, identity, listeners, signer, store, upstreams};
 
 /// The services that a node offers, as its operator said.
 pub(crate) type Exposed = BTreeMap<ServiceName, ServiceSpec>;
@@ -45,10 +47,17 @@ pub(crate) struct Core {
     pub(crate) bindings: ArcSwap<Bindings>,
     /// Written by Listeners; here so that a crash of it closes nothing.
     pub(crate) handles: Mutex<Handles>,
+    /// This process of the node; grows with each start.
+    pub(crate) generation: u64,
+    /// Who is in the cell; written by Membership.
+    pub(crate) members: watch::Sender<Arc<MembersView>>,
+    /// Counts changes of what this node offers; written by Health.
+    pub(crate) offered: watch::Sender<u64>,
     pub(crate) store: Address<store::Message>,
     pub(crate) identity: Address<identity::Message>,
     pub(crate) health: Address<health::Message>,
     pub(crate) signer: Address<signer::Message>,
+    pub(crate) upstreams: Address<upstreams::Message>,
     pub(crate) listeners: Address<listeners::Message>,
 }
 

@@ -16,6 +16,7 @@ use weft_gossip::ids::NameError;
 
 use crate::settings::{MESH_PORT, Settings};
 use crate::state::{NodeFile, NodeState, StateDir};
+use crate::store::{Store, key};
 
 /// The cell of a mesh that has one only.
 pub const DEFAULT_CELL: &str = "main";
@@ -153,8 +154,10 @@ pub async fn init(env: &Env, args: InitArgs) -> Result<InitDone, Failure> {
         bind: args.bind,
         seeds: Vec::new(),
     };
+    let book = mesh.state.clone();
     let state = founded(env, &file, mesh, args.certificate_lifetime)?;
     dir.save(&state)?;
+    Store::open(&env.disk, &dir.store_path())?.keep_row(key::SIGNER, &book)?;
     let root_key = dir.save_text("keys/root.key", &root_text)?;
     let operator_key = dir.save_text("keys/operator.key", &operator_text)?;
     Ok(InitDone { file, root_key, operator_key })

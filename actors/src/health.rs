@@ -98,6 +98,7 @@ impl Health {
         let old = self.core.world.load();
         let table = Arc::new(local_table(&exposed, &old.local));
         self.core.world.change(|world| world.local = Arc::clone(&table));
+        self.core.offered.send_modify(|changes| *changes += 1);
         self.probes.retain(|service, probe| {
             let stays = exposed.contains_key(service);
             if !stays {
@@ -121,6 +122,7 @@ impl Health {
         for replica in local.replicas.iter().filter(|replica| replica.app.0 == app) {
             if replica.healthy.swap(healthy, Ordering::Relaxed) != healthy {
                 tracing::info!(%service, %app, healthy, "the health of a replica changed");
+                self.core.offered.send_modify(|changes| *changes += 1);
             }
         }
     }

@@ -17,6 +17,7 @@ use weft_gossip::{Code, Failure, ServiceName};
 use crate::address::Reply;
 use crate::core::Core;
 use crate::shell::Role;
+use crate::upstreams::signers;
 use crate::world::{Credential, Credentials};
 
 /// Space between two looks at the certificates: small against the shortest useful life of 20 s.
@@ -161,13 +162,25 @@ async fn obtain(core: &Core, ids: Vec<SpiffeId>) -> Result<Vec<IssuedCertificate
     let wishes: Vec<_> = keyed.iter().map(|(id, key)| (id.clone(), key.public())).collect();
     let enrolled = (&core.state.signed_enrolment, &core.state.node_key);
     let mut last = Failure::new(Code::NoSigner, "this node knows no signer");
-    for signer in core.state.file.seeds.iter().copied() {
+    for signer in signer_addresses(core) {
         match enrol::certify(&core.env, &trust, enrolled, signer, wishes.clone()).await {
             Ok((chains, _)) => return joined(chains, keyed),
             Err(failure) => last = failure,
         }
     }
     Err(last)
+}
+
+/// The signers that the members know of, then the seeds, which may be signers.
+fn signer_addresses(core: &Core) -> Vec<std::net::SocketAddr> {
+    let view = core.members.borrow().clone();
+    let mut found: Vec<_> = signers(&view, &core.state.file.node).iter().map(|record| record.addr).collect();
+    for seed in &core.state.file.seeds {
+        if !found.contains(seed) {
+            found.push(*seed);
+        }
+    }
+    found
 }
 
 fn joined(

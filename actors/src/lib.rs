@@ -24,4 +24,5 @@ mod signer;
 pub mod state;
 pub mod store;
 pub mod tree;
+mod upstreams;
 pub mod world;

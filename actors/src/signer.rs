@@ -19,6 +19,9 @@ use crate::core::Core;
 use crate::shell::Role;
 use crate::store::key;
 
+/// Most peers told to a new node: gossip brings the rest.
+const PEERS_MAX: usize = 20;
+
 /// What the Signer is sent.
 pub(crate) enum Message {
     /// Make a token.
@@ -71,7 +74,7 @@ impl Signer {
             bundle: self.core.state.signed_bundle.clone(),
             enrolment: admission.enrolment,
             chain: admission.chain,
-            peers: vec![self.core.state.file.advertise],
+            peers: peers(&self.core),
         })
     }
 
@@ -86,6 +89,14 @@ impl Signer {
         self.book = book;
         Ok(())
     }
+}
+
+/// Whom a new node may gossip with first: this node and some others.
+fn peers(core: &Core) -> Vec<SocketAddr> {
+    let view = core.members.borrow().clone();
+    let others = view.members.values().map(|member| member.record.addr);
+    let own = core.state.file.advertise;
+    std::iter::once(own).chain(others.filter(|addr| *addr != own)).take(PEERS_MAX).collect()
 }
 
 fn deciding(core: &Core) -> Result<Deciding<'_>, Failure> {
@@ -109,7 +120,8 @@ pub(crate) struct Desk(pub(crate) Arc<Core>);
 impl SignDesk for Desk {
     fn whereabouts(&self, signer: NodeId) -> BoxFuture<'_, Option<SocketAddr>> {
         let own = (self.0.state.file.node == signer).then_some(self.0.state.file.advertise);
-        Box::pin(async move { own })
+        let known = self.0.members.borrow().members.get(&signer).map(|member| member.record.addr);
+        Box::pin(async move { own.or(known) })
     }
 
     fn join(&self, request: JoinRequest) -> BoxFuture<'_, Result<JoinReply, Failure>> {

@@ -5,11 +5,14 @@
 //! - Publishes: nothing.
 //! - A crash loses: writes that were not answered; what was answered is on disk.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use redb::{Database, ReadableDatabase, StorageBackend, TableDefinition};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use weft_env::{Disk, RandomAccess};
+use weft_gossip::wire::{self, Kind};
 use weft_gossip::{Code, Failure};
 
 use crate::address::Reply;
@@ -59,13 +62,7 @@ impl Role for Store {
     type Seed = Seed;
 
     async fn start(seed: Seed) -> Result<Self, Failure> {
-        let broken = |error: &dyn std::fmt::Display| {
-            Failure::new(Code::StateBroken, format!("open {}: {error}", seed.path.display()))
-        };
-        let file = seed.disk.open_file(&seed.path).map_err(|error| broken(&error))?;
-        let mut builder = Database::builder();
-        builder.set_cache_size(CACHE_BYTES);
-        builder.create_with_backend(Backend(file)).map(Self).map_err(|error| broken(&error))
+        Self::open(&seed.disk, &seed.path)
     }
 
     async fn handle(&mut self, message: Message) -> Result<(), Failure> {
@@ -78,6 +75,29 @@ impl Role for Store {
 }
 
 impl Store {
+    /// Opens the database; the actor does, and what runs before it.
+    pub(crate) fn open(disk: &Disk, path: &Path) -> Result<Self, Failure> {
+        let broken =
+            |error: &dyn std::fmt::Display| Failure::new(Code::StateBroken, format!("open {}: {error}", path.display()));
+        let file = disk.open_file(path).map_err(|error| broken(&error))?;
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE_BYTES);
+        builder.create_with_backend(Backend(file)).map(Self).map_err(|error| broken(&error))
+    }
+
+    /// Writes a row before the actor runs.
+    pub(crate) fn keep_row<T: Serialize>(&self, key: &str, value: &T) -> Result<(), Failure> {
+        let bytes = wire::encode(Kind::State, value).map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
+        self.write(key, &bytes).map_err(failed)
+    }
+
+    /// Reads a row before the actor runs.
+    pub(crate) fn row<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Failure> {
+        let Some(bytes) = self.read(key).map_err(failed)? else { return Ok(None) };
+        let broken = |error| Failure::new(Code::StateBroken, format!("the row {key} of the store: {error}"));
+        wire::decode(Kind::State, &bytes, wire::STATE_LEN_MAX).map(Some).map_err(broken)
+    }
+
     fn write(&self, key: &str, value: &[u8]) -> Result<(), redb::Error> {
         if value.len() > ROW_LEN_MAX {
             return Err(redb::StorageError::ValueTooLarge(value.len()).into());

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ractor::{Actor, ActorRef};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use weft_env::{DiskLock, Env};
 use weft_gossip::identity::{SpiffeId, Trust};
@@ -21,7 +22,7 @@ use crate::shell;
 use crate::state::{NodeState, StateDir};
 use crate::supervisor::{Order, Plan, Restarts, Strategy, Supervisor, stop_supervisor};
 use crate::world::{NodeFacts, World, WorldCell};
-use crate::{health, identity, listeners, signer, store};
+use crate::{health, identity, listeners, signer, store, upstreams};
 
 /// Space between two looks whether requests are still in flight.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
@@ -103,6 +104,7 @@ fn in_flight(core: &Core) -> usize {
 
 fn core(args: NodeArgs, dir: StateDir) -> Result<Core, Failure> {
     let state = dir.load()?;
+    let generation = next_generation(&args.env, &dir)?;
     let world = Arc::new(WorldCell::new(first_world(&args.env, &state)?));
     Ok(Core {
         env: args.env,
@@ -116,12 +118,25 @@ fn core(args: NodeArgs, dir: StateDir) -> Result<Core, Failure> {
         exposed: ArcSwap::default(),
         bindings: ArcSwap::default(),
         handles: Mutex::new(BTreeMap::new()),
+        generation,
+        members: watch::Sender::default(),
+        offered: watch::Sender::new(0),
         store: Address::new("store"),
         identity: Address::new("identity"),
         health: Address::new("health"),
         signer: Address::new("signer"),
+        upstreams: Address::new("upstreams"),
         listeners: Address::new("listeners"),
     })
+}
+
+/// Greater than that of any process of this node before, even if the clock went back.
+fn next_generation(env: &Env, dir: &StateDir) -> Result<u64, Failure> {
+    let store = store::Store::open(&env.disk, &dir.store_path())?;
+    let last = store.row::<u64>(store::key::GENERATION)?.unwrap_or_default();
+    let generation = env.clock.wall().0.max(last + 1);
+    store.keep_row(store::key::GENERATION, &generation)?;
+    Ok(generation)
 }
 
 /// What is known before any actor runs: the certificates on disk, even expired ones, because a renewal replaces them.
@@ -145,6 +160,7 @@ fn children(core: &Arc<Core>) -> Vec<crate::supervisor::ChildSpec> {
         shell::child::<store::Store>(&core.store, store_seed),
         shell::child::<identity::Identity>(&core.identity, Arc::clone(core)),
         shell::child::<health::Health>(&core.health, Arc::clone(core)),
+        shell::child::<upstreams::Upstreams>(&core.upstreams, Arc::clone(core)),
         shell::child::<signer::Signer>(&core.signer, Arc::clone(core)),
         shell::child::<listeners::Listeners>(&core.listeners, Arc::clone(core)),
     ]

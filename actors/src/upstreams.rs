@@ -1,0 +1,156 @@
+//! The Upstreams actor: from what the members offer to the endpoint tables that the data path reads.
+//!
+//! - Owns: the load figures of every endpoint, kept by node and generation across tables.
+//! - Receives: that the view of the members, or what this node offers itself, has changed.
+//! - Publishes: [`ServiceTable`] into the world.
+//! - A crash loses: nothing; the figures are taken over from the tables in the world.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::task::JoinHandle;
+use weft_gossip::catalog::{NodeRecord, Offer, ReplicaRecord, offers};
+use weft_gossip::membership::{MemberState, MembersView};
+use weft_gossip::{Failure, NodeId, ServiceName};
+
+use crate::core::Core;
+use crate::endpoint::{Endpoint, EndpointLoad, EndpointTable, PeerAddr};
+use crate::shell::Role;
+use crate::world::{LocalTable, ServiceTable};
+
+/// What Upstreams is sent.
+pub(crate) enum Message {
+    /// Members or local replicas changed.
+    Changed,
+}
+
+/// Upstreams' state.
+pub(crate) struct Upstreams {
+    core: Arc<Core>,
+    watcher: JoinHandle<()>,
+}
+
+impl Role for Upstreams {
+    type Message = Message;
+    type Seed = Arc<Core>;
+
+    async fn start(core: Arc<Core>) -> Result<Self, Failure> {
+        publish(&core);
+        let (mut members, mut offered) = (core.members.subscribe(), core.offered.subscribe());
+        let address = core.upstreams.clone();
+        let watcher = tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    changed = members.changed() => if changed.is_err() { return },
+                    changed = offered.changed() => if changed.is_err() { return },
+                }
+                // Full: a change is waiting already, and it will read what is newest.
+                let _ = address.try_send(Message::Changed);
+            }
+        });
+        Ok(Self { core, watcher })
+    }
+
+    async fn handle(&mut self, message: Message) -> Result<(), Failure> {
+        match message {
+            Message::Changed => publish(&self.core),
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Upstreams {
+    fn drop(&mut self) {
+        self.watcher.abort();
+    }
+}
+
+fn publish(core: &Core) {
+    let view = core.members.borrow().clone();
+    let world = core.world.load();
+    let mut offered = offers(&view);
+    let own = own_offers(core, &world.local);
+    // Of itself a node knows better than gossip does.
+    for list in offered.values_mut() {
+        list.retain(|offer| offer.node != core.state.file.node);
+    }
+    for offer in own {
+        offered.entry(offer.replica.service.clone()).or_default().push(offer);
+    }
+    let table = Arc::new(service_table(offered, &world.services));
+    core.world.change(|world| world.services = Arc::clone(&table));
+}
+
+fn own_offers(core: &Core, local: &LocalTable) -> Vec<Offer> {
+    let file = &core.state.file;
+    let offer = |replica| Offer {
+        node: file.node.clone(),
+        generation: core.generation,
+        addr: file.advertise,
+        zone: file.zone.clone(),
+        state: MemberState::Alive,
+        replica,
+    };
+    own_replicas(core, local).into_iter().map(offer).collect()
+}
+
+/// What this node offers, as its record says it.
+pub(crate) fn own_replicas(core: &Core, local: &LocalTable) -> Vec<ReplicaRecord> {
+    let exposed = core.exposed.load();
+    let record = |spec: &crate::control::ServiceSpec| ReplicaRecord {
+        service: spec.service.clone(),
+        version: spec.version.clone(),
+        protocol: spec.protocol,
+        port: spec.app.port(),
+        weight: spec.weight,
+        labels: BTreeMap::new(),
+        healthy: local
+            .get(&spec.service)
+            .is_some_and(|local| local.replicas.iter().any(|replica| replica.healthy.load(Ordering::Relaxed))),
+    };
+    exposed.values().map(record).collect()
+}
+
+/// The endpoint tables; an endpoint of the same node and generation keeps its load figures.
+fn service_table(offered: BTreeMap<ServiceName, Vec<Offer>>, old: &ServiceTable) -> ServiceTable {
+    let mut table = ServiceTable::new();
+    for (service, list) in offered {
+        let Some(protocol) = list.first().map(|offer| offer.replica.protocol) else { continue };
+        let mut by_node: BTreeMap<NodeId, Offer> = BTreeMap::new();
+        for offer in list {
+            by_node
+                .entry(offer.node.clone())
+                .and_modify(|known| known.replica.healthy |= offer.replica.healthy)
+                .or_insert(offer);
+        }
+        let before = old.get(&service);
+        let endpoints = by_node.into_values().map(|offer| Arc::new(endpoint(offer, before.map(Arc::as_ref)))).collect();
+        table.insert(service.clone(), Arc::new(EndpointTable { service, protocol, endpoints }));
+    }
+    table
+}
+
+fn endpoint(offer: Offer, before: Option<&EndpointTable>) -> Endpoint {
+    let same = before
+        .and_then(|table| {
+            table.endpoints.iter().find(|known| known.node == offer.node && known.generation == offer.generation)
+        })
+        .map(|known| Arc::clone(&known.load));
+    Endpoint {
+        node: offer.node,
+        generation: offer.generation,
+        addr: PeerAddr(offer.addr),
+        zone: offer.zone,
+        weight: u32::from(offer.replica.weight).max(1),
+        // A share of 0 takes a replica out, without a change of its health.
+        healthy: offer.replica.healthy && offer.replica.weight > 0,
+        load: same.unwrap_or_else(|| Arc::new(EndpointLoad::default())),
+    }
+}
+
+/// The members with the signer role, but this node.
+pub(crate) fn signers(view: &MembersView, own: &NodeId) -> Vec<Arc<NodeRecord>> {
+    let records = view.members.values().map(|member| &member.record);
+    records.filter(|record| record.roles.signer && record.node != *own).cloned().collect()
+}
