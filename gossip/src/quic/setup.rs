@@ -96,6 +96,8 @@ impl Setup {
         let mut config = EndpointConfig::new(Arc::clone(&self.reset_key) as _);
         let ids = random.split();
         config.cid_generator(move || Box::new(SeamIds(ids.clone())));
+        // The socket drops what lacks the fixed bit; so no peer may be told to vary it (RFC 9287).
+        config.grease_quic_bit(false);
         config.min_reset_interval(RESET_INTERVAL);
         let mut seed = [0; 32];
         random.fill(&mut seed);
