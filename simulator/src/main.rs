@@ -2,12 +2,13 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use weft_env::{Link, Traffic};
 use weft_gossip::Failure;
-use weft_sim::{Event, Simulation, enrolment};
+use weft_sim::{Event, Simulation, enrolment, membership};
 
 #[derive(Parser)]
 #[command(name = "weft-sim", version, about = "Many nodes in one process on virtual time from one seed")]
@@ -20,6 +21,8 @@ struct Arguments {
 enum Scenario {
     /// Lets nodes join a signer, each with a token of its own; fails unless all get in
     Enrolment(Run),
+    /// Starts nodes that find each other by gossip, then changes one endpoint; fails unless all agree on both
+    Membership(Run),
 }
 
 #[derive(Args, Clone, Copy)]
@@ -53,7 +56,21 @@ fn main() -> anyhow::Result<ExitCode> {
             print(run, &report.events, &summary, report.traffic)?;
             Ok(held(report.joined == usize::from(run.nodes)))
         }
+        Scenario::Membership(run) => {
+            let scenario = async move |simulation: Simulation| membership::run(&simulation, run.nodes).await;
+            let report = Simulation::run(run.seed, run.link(), scenario)?.map_err(failed)?;
+            let summary = [
+                format!("all agreed after {}", seconds(report.agreed_after)),
+                format!("one changed endpoint was known everywhere within {}", seconds(report.spread_within)),
+            ];
+            print(run, &report.events, &summary, report.traffic)?;
+            Ok(held(report.agreed_after.is_some() && report.spread_within.is_some()))
+        }
     }
+}
+
+fn seconds(span: Option<Duration>) -> String {
+    span.map_or("never".to_owned(), |span| format!("{:.3} s", span.as_secs_f64()))
 }
 
 fn failed(failure: Failure) -> anyhow::Error {

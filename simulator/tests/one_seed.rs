@@ -16,3 +16,16 @@ fn five_nodes_that_join_twice_with_one_seed_give_one_event_log() {
     assert_eq!(first, events(&["enrolment", "--nodes", "5", "--seed", "7", "--loss", "20"]));
     assert_ne!(first, events(&["enrolment", "--nodes", "5", "--seed", "8", "--loss", "20"]));
 }
+
+#[test]
+fn five_nodes_that_gossip_twice_with_one_seed_give_one_event_log() {
+    let first = events(&["membership", "--nodes", "5", "--seed", "7"]);
+    assert!(first.matches(" sees ").count() >= 25, "each node sees each:\n{first}");
+    assert_eq!(first, events(&["membership", "--nodes", "5", "--seed", "7"]));
+    assert_ne!(first, events(&["membership", "--nodes", "5", "--seed", "8"]));
+}
+
+#[test]
+fn five_nodes_agree_although_packets_get_lost() {
+    events(&["membership", "--nodes", "5", "--seed", "3", "--loss", "10"]);
+}
