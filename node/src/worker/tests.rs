@@ -90,6 +90,16 @@ impl Mesh {
 
     /// A node that offers `local` (service, protocol) at its own port 8080 and reaches `remote` at these nodes.
     async fn node(&self, node: u8, local: &[(&str, Protocol)], remote: &[(&str, Protocol, &[u8])]) -> Node {
+        self.placed(Placement::Here, node, local, remote).await
+    }
+
+    async fn placed(
+        &self,
+        placement: Placement,
+        node: u8,
+        local: &[(&str, Protocol)],
+        remote: &[(&str, Protocol, &[u8])],
+    ) -> Node {
         let names: Vec<&str> = local.iter().map(|(name, _)| *name).collect();
         let services =
             remote.iter().map(|(name, protocol, nodes)| (name.parse().unwrap(), self.table(name, *protocol, nodes)));
@@ -120,10 +130,10 @@ impl Mesh {
         }));
         let path = DataPath::start(PathArgs {
             env: Env::machine(),
-            settings: Settings::default(),
+            settings: Settings { workers: 2, ..Settings::default() },
             recorder: Arc::new(::metrics::NoopRecorder),
             access_log: None,
-            placement: Placement::Here,
+            placement,
         })
         .unwrap();
         let outbound = self.at(node, 4512);
@@ -489,4 +499,16 @@ async fn the_access_log_tells_each_request() {
     std::fs::remove_file(&path).unwrap();
     let json: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
     assert_eq!((&json["path"], &json["took_us"], &json["node"]), (&"/a?b".into(), &2_000.into(), &"vm-2".into()));
+}
+
+#[tokio::test]
+async fn workers_on_threads_of_their_own_share_a_listener() {
+    let mesh = Mesh::new(12);
+    app(mesh.at(2, 8080), "orders").await;
+    let far = mesh.placed(Placement::Threads, 2, &[("orders", HTTP)], &[]).await;
+    let near = mesh.placed(Placement::Threads, 1, &[], &[("orders", HTTP, &[2])]).await;
+    for _ in 0..20 {
+        assert!(get(near.outbound, "orders").await.ends_with("orders"));
+    }
+    drop((near, far));
 }
