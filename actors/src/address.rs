@@ -82,8 +82,12 @@ impl<M: Send + 'static> Address<M> {
         self.try_send(question(reply))?;
         match tokio::time::timeout(timeout, answer).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Err(Failure::new(Code::Internal, format!("the actor {} failed while it answered", self.0.name))),
-            Err(_) => Err(Failure::new(Code::Overloaded, format!("the actor {} did not answer in {timeout:?}", self.0.name))),
+            Ok(Err(_)) => {
+                Err(Failure::new(Code::Internal, format!("the actor {} failed while it answered", self.0.name)))
+            }
+            Err(_) => {
+                Err(Failure::new(Code::Overloaded, format!("the actor {} did not answer in {timeout:?}", self.0.name)))
+            }
         }
     }
 

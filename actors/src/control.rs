@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use weft_gossip::signer::TokenWish;
 use weft_gossip::{CellName, Code, Failure, MeshName, NodeId, ServiceName, ZoneName};
 
 use crate::core::Core;
-use crate::{health, listeners, signer};
+use crate::{health, listeners, membership, signer};
 
 /// The share of a replica that states none.
 pub const WEIGHT_DEFAULT: u16 = 100;
@@ -238,7 +239,7 @@ impl NodeControl {
             addr: core.state.file.advertise,
             state: "alive".to_owned(),
             zone: core.state.file.zone.clone(),
-            generation: core.generation,
+            generation: core.generation.load(Ordering::Relaxed),
             services: core.exposed.load().keys().cloned().collect(),
         });
         rows.sort_by(|one, two| one.node.cmp(&two.node));
@@ -317,6 +318,11 @@ impl NodeControl {
         Ok(TokenCreated { token: token.to_string(), at: file.advertise, expires_at_ms: token.expires_at.0 })
     }
 
+    /// Tells the members that this node goes, and waits until some have heard it.
+    pub async fn leave(&self) -> Result<(), Failure> {
+        self.0.membership.call(membership::Message::Leave).await?
+    }
+
     /// Makes an actor panic, for tests of the tree.
     #[cfg(any(test, feature = "crash-test"))]
     pub fn crash(&self, name: &str) -> Result<(), Failure> {
@@ -325,6 +331,9 @@ impl NodeControl {
             "store" => core.store.crash(),
             "identity" => core.identity.crash(),
             "health" => core.health.crash(),
+            "membership" => core.membership.crash(),
+            "upstreams" => core.upstreams.crash(),
+            "telemetry" => core.telemetry_actor.crash(),
             "signer" => core.signer.crash(),
             "listeners" => core.listeners.crash(),
             _ => return Err(Failure::new(Code::UsageInvalid, format!("there is no actor {name}"))),

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use weft_env::Env;
 use tokio::sync::watch;
+use weft_env::Env;
 use weft_gossip::identity::IssuedCertificate;
 use weft_gossip::membership::MembersView;
+use weft_gossip::metrics::GossipMetrics;
 use weft_gossip::wire::{self, Kind};
 use weft_gossip::{Code, Failure, ServiceName};
 
@@ -20,8 +22,9 @@ use crate::opener::{OpenHandle, OpenListener};
 use crate::settings::Settings;
 use crate::state::{NodeState, StateDir};
 use crate::supervisor::Restarts;
+use crate::telemetry::Telemetry;
 use crate::world::WorldCell;
-use crate::{health, identity, listeners, signer, store, upstreams};
+use crate::{health, identity, listeners, membership, signer, store, telemetry, upstreams};
 
 /// The services that a node offers, as its operator said.
 pub(crate) type Exposed = BTreeMap<ServiceName, ServiceSpec>;
@@ -48,7 +51,9 @@ pub(crate) struct Core {
     /// Written by Listeners; here so that a crash of it closes nothing.
     pub(crate) handles: Mutex<Handles>,
     /// This process of the node; grows with each start.
-    pub(crate) generation: u64,
+    pub(crate) generation: AtomicU64,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) gossip_metrics: Arc<GossipMetrics>,
     /// Who is in the cell; written by Membership.
     pub(crate) members: watch::Sender<Arc<MembersView>>,
     /// Counts changes of what this node offers; written by Health.
@@ -57,6 +62,8 @@ pub(crate) struct Core {
     pub(crate) identity: Address<identity::Message>,
     pub(crate) health: Address<health::Message>,
     pub(crate) signer: Address<signer::Message>,
+    pub(crate) membership: Address<membership::Message>,
+    pub(crate) telemetry_actor: Address<telemetry::Message>,
     pub(crate) upstreams: Address<upstreams::Message>,
     pub(crate) listeners: Address<listeners::Message>,
 }
@@ -64,7 +71,8 @@ pub(crate) struct Core {
 impl Core {
     /// Writes a row of the store.
     pub(crate) async fn keep<T: Serialize>(&self, key: &'static str, value: &T) -> Result<(), Failure> {
-        let bytes = wire::encode(Kind::State, value).map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
+        let bytes =
+            wire::encode(Kind::State, value).map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
         self.store.call(|reply| store::Message::Write(key, bytes, reply)).await?
     }
 

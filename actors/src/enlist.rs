@@ -8,7 +8,9 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use weft_env::Env;
 use weft_gossip::enrol::{self, JoinWish};
-use weft_gossip::identity::{Enrolment, IssuedCertificate, Issuer, JoinToken, KeyFile, KeyRole, SigningKey, SpiffeId, TrustBundle};
+use weft_gossip::identity::{
+    Enrolment, IssuedCertificate, Issuer, JoinToken, KeyFile, KeyRole, SigningKey, SpiffeId, TrustBundle,
+};
 use weft_gossip::signer::{self, Founding, NewMesh};
 use weft_gossip::{CellName, Code, Failure, MeshName, NodeId, ZoneName};
 
@@ -144,7 +146,8 @@ pub async fn init(env: &Env, args: InitArgs) -> Result<InitDone, Failure> {
     let now = env.clock.wall();
     let mesh = signer::make_mesh(&founding, now, &env.random)?;
     let seal = |key: &SigningKey, role| KeyFile::seal(key, (role, &args.mesh), &args.passphrase, &env.random);
-    let (root_text, operator_text) = (seal(&mesh.root_key, KeyRole::Root)?, seal(&mesh.operator_key, KeyRole::Operator)?);
+    let (root_text, operator_text) =
+        (seal(&mesh.root_key, KeyRole::Root)?, seal(&mesh.operator_key, KeyRole::Operator)?);
     let file = NodeFile {
         mesh: args.mesh,
         node: args.node,

@@ -109,7 +109,9 @@ impl Health {
         self.failed.retain(|service, _| exposed.contains_key(service));
         for spec in exposed.values().filter(|spec| spec.health.kind != ProbeKind::Off) {
             let core = &self.core;
-            self.probes.entry(spec.service.clone()).or_insert_with(|| tokio::spawn(probe(Arc::clone(core), spec.clone())));
+            self.probes
+                .entry(spec.service.clone())
+                .or_insert_with(|| tokio::spawn(probe(Arc::clone(core), spec.clone())));
         }
     }
 
@@ -166,7 +168,8 @@ async fn probe(core: Arc<Core>, spec: ServiceSpec) {
 async fn answers(env: &Env, spec: &ServiceSpec) -> bool {
     let Ok(mut stream) = env.network.connect(spec.app).await else { return false };
     let ProbeKind::Http(path) = &spec.health.kind else { return true };
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\nuser-agent: weft-health\r\nconnection: close\r\n\r\n", spec.app);
+    let request =
+        format!("GET {path} HTTP/1.1\r\nhost: {}\r\nuser-agent: weft-health\r\nconnection: close\r\n\r\n", spec.app);
     if stream.write_all(request.as_bytes()).await.is_err() {
         return false;
     }

@@ -117,7 +117,9 @@ impl Identity {
         for (id, reply) in self.waiting.drain(..) {
             let there = self.core.certificates.load().iter().any(|held| held.id == id);
             let answer = match &outcome {
-                Ok(()) if !there => Err(Failure::new(Code::GrantMissing, format!("no certificate for {id} was issued"))),
+                Ok(()) if !there => {
+                    Err(Failure::new(Code::GrantMissing, format!("no certificate for {id} was issued")))
+                }
                 other => other.clone(),
             };
             drop(reply.send(answer));
@@ -199,6 +201,8 @@ fn publish(core: &Core, held: Vec<IssuedCertificate>) -> Result<(), Failure> {
     core.dir.save_certificates(&held)?;
     core.certificates.store(Arc::new(held));
     core.world.change(|world| world.credentials = Arc::clone(&credentials));
+    // Membership that is just being restarted reads them at its start.
+    let _ = core.membership.try_send(crate::membership::Message::Renew);
     tracing::info!(generation, "certificates renewed");
     Ok(())
 }

@@ -39,8 +39,13 @@ impl Role for Listeners {
     async fn start(core: Arc<Core>) -> Result<Self, Failure> {
         let listeners = Self(core);
         let core = &listeners.0;
-        let bindings: Bindings =
-            core.kept::<Vec<BindSpec>>(key::BINDINGS).await?.unwrap_or_default().into_iter().map(|one| (one.at, one)).collect();
+        let bindings: Bindings = core
+            .kept::<Vec<BindSpec>>(key::BINDINGS)
+            .await?
+            .unwrap_or_default()
+            .into_iter()
+            .map(|one| (one.at, one))
+            .collect();
         let outbound = SocketAddr::new(local_ip(core), core.settings.ports.outbound);
         let desk: Arc<dyn weft_gossip::enrol::SignDesk> = Arc::new(Desk(Arc::clone(core)));
         listeners.open(ListenerSpec::Inbound { at: core.state.file.bind, desk: Some(desk) }).await?;

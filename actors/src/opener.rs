@@ -50,7 +50,11 @@ impl ListenerSpec {
 /// Opens listeners.
 pub trait OpenListener: Send + Sync + 'static {
     /// Opens a listener that reads the world for each connection or request. The port in use is [`weft_gossip::Code::PortInUse`].
-    fn open(&self, spec: ListenerSpec, world: Arc<WorldCell>) -> BoxFuture<'static, Result<Box<dyn OpenHandle>, Failure>>;
+    fn open(
+        &self,
+        spec: ListenerSpec,
+        world: Arc<WorldCell>,
+    ) -> BoxFuture<'static, Result<Box<dyn OpenHandle>, Failure>>;
 }
 
 /// An open listener. Dropping it closes the listener and everything that came in by it.

@@ -36,7 +36,11 @@ impl<R: Role> Actor for Shell<R> {
     type State = R;
     type Arguments = (R::Seed, Address<R::Message>);
 
-    async fn pre_start(&self, myself: ActorRef<Self::Msg>, arguments: Self::Arguments) -> Result<R, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        arguments: Self::Arguments,
+    ) -> Result<R, ActorProcessingErr> {
         let (seed, address) = arguments;
         // Before the start, so that what the role sends to itself there arrives.
         address.lead_to(myself);

@@ -115,8 +115,7 @@ impl StateDir {
         let file = self.node_file()?;
         let root = CertificateDer::from(self.read("trust/root.der")?);
         let signed_bundle: SignedBundle = self.message("trust/bundle")?;
-        let bundle =
-            TrustBundle::verify(&signed_bundle, &root).map_err(|error| self.broken("trust/bundle", &error))?;
+        let bundle = TrustBundle::verify(&signed_bundle, &root).map_err(|error| self.broken("trust/bundle", &error))?;
         let signed_enrolment: SignedEnrolment = self.message("enrolment")?;
         let enrolment =
             Enrolment::verify(&signed_enrolment, &bundle).map_err(|error| self.broken("enrolment", &error))?;

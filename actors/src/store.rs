@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use redb::{Database, ReadableDatabase, StorageBackend, TableDefinition};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use weft_env::{Disk, RandomAccess};
 use weft_gossip::wire::{self, Kind};
 use weft_gossip::{Code, Failure};
@@ -77,8 +76,9 @@ impl Role for Store {
 impl Store {
     /// Opens the database; the actor does, and what runs before it.
     pub(crate) fn open(disk: &Disk, path: &Path) -> Result<Self, Failure> {
-        let broken =
-            |error: &dyn std::fmt::Display| Failure::new(Code::StateBroken, format!("open {}: {error}", path.display()));
+        let broken = |error: &dyn std::fmt::Display| {
+            Failure::new(Code::StateBroken, format!("open {}: {error}", path.display()))
+        };
         let file = disk.open_file(path).map_err(|error| broken(&error))?;
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES);
@@ -87,15 +87,9 @@ impl Store {
 
     /// Writes a row before the actor runs.
     pub(crate) fn keep_row<T: Serialize>(&self, key: &str, value: &T) -> Result<(), Failure> {
-        let bytes = wire::encode(Kind::State, value).map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
+        let bytes =
+            wire::encode(Kind::State, value).map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
         self.write(key, &bytes).map_err(failed)
-    }
-
-    /// Reads a row before the actor runs.
-    pub(crate) fn row<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Failure> {
-        let Some(bytes) = self.read(key).map_err(failed)? else { return Ok(None) };
-        let broken = |error| Failure::new(Code::StateBroken, format!("the row {key} of the store: {error}"));
-        wire::decode(Kind::State, &bytes, wire::STATE_LEN_MAX).map(Some).map_err(broken)
     }
 
     fn write(&self, key: &str, value: &[u8]) -> Result<(), redb::Error> {

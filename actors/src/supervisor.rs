@@ -95,7 +95,12 @@ impl Actor for Supervisor {
         Ok(children)
     }
 
-    async fn handle(&self, myself: ActorRef<Order>, order: Order, children: &mut Children) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        myself: ActorRef<Order>,
+        order: Order,
+        children: &mut Children,
+    ) -> Result<(), ActorProcessingErr> {
         match order {
             Order::Restart(from) => {
                 if let Err(error) = children.start_missing(&myself, from).await {
@@ -172,7 +177,8 @@ impl Children {
             self.recent.pop_front();
         }
         if self.recent.len() >= budget.restarts_max as usize {
-            let detail = format!("{} restarts in {:?} under the supervisor {}", self.recent.len(), budget.span, self.plan.name);
+            let detail =
+                format!("{} restarts in {:?} under the supervisor {}", self.recent.len(), budget.span, self.plan.name);
             return Err(Failure::new(Code::RestartBudgetSpent, detail).into());
         }
         let doubled = budget.delay.saturating_mul(1 << self.recent.len().min(10)).min(DELAY_MAX);

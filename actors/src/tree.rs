@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ractor::{Actor, ActorRef};
+use std::sync::atomic::AtomicU64;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use weft_env::{DiskLock, Env};
 use weft_gossip::identity::{SpiffeId, Trust};
+use weft_gossip::metrics::GossipMetrics;
 use weft_gossip::{Code, Failure};
 
 use crate::address::Address;
@@ -21,8 +23,9 @@ use crate::settings::Settings;
 use crate::shell;
 use crate::state::{NodeState, StateDir};
 use crate::supervisor::{Order, Plan, Restarts, Strategy, Supervisor, stop_supervisor};
+use crate::telemetry::Telemetry;
 use crate::world::{NodeFacts, World, WorldCell};
-use crate::{health, identity, listeners, signer, store, upstreams};
+use crate::{health, identity, listeners, membership, signer, store, supervisor, telemetry, upstreams};
 
 /// Space between two looks whether requests are still in flight.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
@@ -37,6 +40,8 @@ pub struct NodeArgs {
     pub settings: Settings,
     /// The data path.
     pub opener: Arc<dyn OpenListener>,
+    /// The node's metrics.
+    pub telemetry: Telemetry,
 }
 
 /// A running tree.
@@ -83,6 +88,10 @@ impl NodeTree {
     /// Takes in nothing new, waits for what is in flight for at most `drain`, stops the actors in reverse order.
     pub async fn stop(self, drain: Duration) {
         let core = &self.control.0;
+        // Goodbye first: who still calls is served, and the others go elsewhere.
+        if let Err(failure) = self.control.leave().await {
+            tracing::warn!(%failure, "the members were not told that this node goes");
+        }
         self.world.change(|world| world.draining = true);
         core.handles.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|handle| handle.stop_accepting());
         let drained = tokio::time::timeout(drain, async {
@@ -91,7 +100,11 @@ impl NodeTree {
             }
         });
         if drained.await.is_err() {
-            tracing::warn!(in_flight = in_flight(core), ?drain, "requests were still in flight after the drain timeout");
+            tracing::warn!(
+                in_flight = in_flight(core),
+                ?drain,
+                "requests were still in flight after the drain timeout"
+            );
         }
         stop_supervisor(&self.root).await;
         core.handles.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -104,7 +117,6 @@ fn in_flight(core: &Core) -> usize {
 
 fn core(args: NodeArgs, dir: StateDir) -> Result<Core, Failure> {
     let state = dir.load()?;
-    let generation = next_generation(&args.env, &dir)?;
     let world = Arc::new(WorldCell::new(first_world(&args.env, &state)?));
     Ok(Core {
         env: args.env,
@@ -118,25 +130,20 @@ fn core(args: NodeArgs, dir: StateDir) -> Result<Core, Failure> {
         exposed: ArcSwap::default(),
         bindings: ArcSwap::default(),
         handles: Mutex::new(BTreeMap::new()),
-        generation,
+        generation: AtomicU64::new(0),
+        gossip_metrics: Arc::new(GossipMetrics::new(args.telemetry.recorder())),
+        telemetry: args.telemetry,
         members: watch::Sender::default(),
         offered: watch::Sender::new(0),
         store: Address::new("store"),
         identity: Address::new("identity"),
         health: Address::new("health"),
         signer: Address::new("signer"),
+        membership: Address::new("membership"),
+        telemetry_actor: Address::new("telemetry"),
         upstreams: Address::new("upstreams"),
         listeners: Address::new("listeners"),
     })
-}
-
-/// Greater than that of any process of this node before, even if the clock went back.
-fn next_generation(env: &Env, dir: &StateDir) -> Result<u64, Failure> {
-    let store = store::Store::open(&env.disk, &dir.store_path())?;
-    let last = store.row::<u64>(store::key::GENERATION)?.unwrap_or_default();
-    let generation = env.clock.wall().0.max(last + 1);
-    store.keep_row(store::key::GENERATION, &generation)?;
-    Ok(generation)
 }
 
 /// What is known before any actor runs: the certificates on disk, even expired ones, because a renewal replaces them.
@@ -156,13 +163,24 @@ fn first_world(env: &Env, state: &NodeState) -> Result<World, Failure> {
 
 fn children(core: &Arc<Core>) -> Vec<crate::supervisor::ChildSpec> {
     let store_seed = store::Seed { disk: core.env.disk.clone(), path: core.dir.store_path() };
+    // A supervisor of its own: gossip may crash and come back while all else goes on.
+    let gossip = Plan {
+        name: "gossip",
+        strategy: Strategy::OneForOne,
+        budget: core.settings.restarts,
+        children: vec![shell::child::<membership::Gossip>(&core.membership, Arc::clone(core))],
+        restarts: core.restarts.clone(),
+        env: core.env.clone(),
+    };
     vec![
         shell::child::<store::Store>(&core.store, store_seed),
         shell::child::<identity::Identity>(&core.identity, Arc::clone(core)),
         shell::child::<health::Health>(&core.health, Arc::clone(core)),
+        supervisor::child(gossip),
         shell::child::<upstreams::Upstreams>(&core.upstreams, Arc::clone(core)),
         shell::child::<signer::Signer>(&core.signer, Arc::clone(core)),
         shell::child::<listeners::Listeners>(&core.listeners, Arc::clone(core)),
+        shell::child::<telemetry::Figures>(&core.telemetry_actor, Arc::clone(core)),
     ]
 }
 

@@ -86,7 +86,7 @@ fn own_offers(core: &Core, local: &LocalTable) -> Vec<Offer> {
     let file = &core.state.file;
     let offer = |replica| Offer {
         node: file.node.clone(),
-        generation: core.generation,
+        generation: core.generation.load(Ordering::Relaxed),
         addr: file.advertise,
         zone: file.zone.clone(),
         state: MemberState::Alive,

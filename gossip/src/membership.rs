@@ -1,0 +1,317 @@
+//! Who is in the cell: chitchat behind a façade, fed only what was verified, over mutually authenticated QUIC. The membership actor
+//! starts one, publishes through it, and passes on its views.
+
+mod desk;
+mod guard;
+mod links;
+mod liveness;
+mod message;
+mod roster;
+mod round;
+mod view;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chitchat::{ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, spawn_chitchat};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use weft_env::{Env, Timestamp};
+
+use crate::catalog::{NodeRecord, ReplicaRecord, SignedRecord, encode_value, sign_record, verify_record};
+use crate::codes::{Code, Failure};
+use crate::identity::{Enrolment, IssuedCertificate, SignedEnrolment, SigningKey, Trust};
+use crate::ids::ZoneName;
+use crate::metrics::GossipMetrics;
+use crate::quic::{QuicCredentials, QuicEndpoint};
+use desk::{Desk, DeskStart};
+use guard::RECORD_KEY;
+use links::{LinkTransport, Links};
+use roster::{Known, Roster};
+
+pub use view::{Member, MemberState, MembersView};
+
+/// Time between gossip rounds.
+pub const GOSSIP_INTERVAL: Duration = Duration::from_millis(500);
+/// Nodes that a cell admits unless it is told otherwise.
+pub const NODES_DEFAULT: usize = 600;
+/// Nodes that a cell can admit at most: a digest of more does not fit a message.
+pub const NODES_MAX: usize = 1_000;
+/// From here on a node says that its cell grows large.
+pub const NODES_WARN: usize = 300;
+/// Silence, in mean intervals between heartbeats, after which the detector calls a member dead: about five seconds.
+const PHI_THRESHOLD: f64 = 10.0;
+/// Intervals that the detector remembers of a member.
+const SAMPLES: usize = 100;
+/// Longer intervals are absences, not samples.
+const INTERVAL_MAX: Duration = Duration::from_secs(5);
+/// The detector's guess of an interval before it has samples.
+const INTERVAL_INITIAL: Duration = Duration::from_secs(1);
+/// How long chitchat remembers a dead member.
+const DEAD_GRACE: Duration = Duration::from_secs(180);
+
+/// What a membership starts with besides its credentials.
+#[derive(Debug, Clone)]
+pub struct MembershipConfig {
+    /// Where to listen.
+    pub bind: SocketAddr,
+    /// Where other nodes reach this one.
+    pub advertise: SocketAddr,
+    /// The zone.
+    pub zone: Option<ZoneName>,
+    /// Addresses to find the cell by: those of the token and the last peers; asked for ever.
+    pub seeds: Vec<SocketAddr>,
+    /// From [`next_generation`]; kept by the caller before the start.
+    pub generation: u64,
+    /// The records of the last view, as kept on disk: members of a cold start.
+    pub restored: Vec<SignedRecord>,
+    /// What this node offers at first.
+    pub replicas: Vec<ReplicaRecord>,
+    /// Nodes that the cell admits, [`NODES_DEFAULT`] by default, at most [`NODES_MAX`].
+    pub nodes_max: usize,
+}
+
+/// Who this node is and whom it believes.
+#[derive(Debug, Clone)]
+pub struct MembershipCredentials {
+    /// Whom it believes.
+    pub trust: Trust,
+    /// Its certificate.
+    pub certificate: IssuedCertificate,
+    /// Its enrolled key.
+    pub key: SigningKey,
+    /// The signer's word on it.
+    pub enrolment: SignedEnrolment,
+}
+
+/// Why a membership ended by itself. The caller starts another, with a higher generation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// The gossip task failed; the text says how.
+    Failed(String),
+    /// A later generation of this very node is in the cell: a second process with its state, or a clock that was set back.
+    Superseded(u64),
+}
+
+/// A member of its cell. Dropping it leaves without goodbye.
+pub struct Membership {
+    links: Arc<Links>,
+    desk: Arc<Desk>,
+    chitchat: Arc<ChitchatHandle>,
+    key: SigningKey,
+    view: watch::Receiver<Arc<MembersView>>,
+    watching: JoinHandle<()>,
+}
+
+/// The generation of a start: higher than every one before, and than that of a state directory that was lost.
+pub fn next_generation(persisted: Option<u64>, now: Timestamp) -> u64 {
+    persisted.map_or(now.0, |last| last.saturating_add(1).max(now.0))
+}
+
+impl Membership {
+    /// Opens the endpoint, publishes the first record and starts to gossip.
+    pub async fn start(
+        env: &Env,
+        config: MembershipConfig,
+        credentials: MembershipCredentials,
+        metrics: Arc<GossipMetrics>,
+    ) -> Result<Self, Failure> {
+        let own = first_record(&config, &credentials)?;
+        let own_id = ChitchatId::new(own.record.node.as_str(), own.record.generation, config.advertise);
+        let cluster = format!("{}/{}", own.record.mesh, own.record.cell);
+        let desk = Arc::new(Desk::new(DeskStart {
+            own_id: own_id.clone(),
+            cluster: cluster.clone(),
+            nodes_max: config.nodes_max.min(NODES_MAX),
+            clock: env.clock.clone(),
+            metrics: Arc::clone(&metrics),
+            roster: restored(&config, &credentials.trust, &own),
+            trust: credentials.trust.clone(),
+            own: own.clone(),
+        }));
+        let quic = QuicCredentials {
+            trust: &credentials.trust,
+            certificate: &credentials.certificate,
+            key: &credentials.key,
+        };
+        let (endpoint, accepted) = QuicEndpoint::open(env, config.bind, quic, metrics).await?;
+        let seeds: BTreeSet<SocketAddr> = config.seeds.iter().copied().filter(|at| *at != config.advertise).collect();
+        let links = Links::start(endpoint, accepted, Arc::clone(&desk), seeds.clone());
+        let first = vec![(RECORD_KEY.to_owned(), encode_value(&own.signed)?)];
+        let settings = chitchat_config(own_id, cluster);
+        let chitchat = spawn_chitchat(settings, first, &LinkTransport(Arc::clone(&links)))
+            .await
+            .map_err(|error| Failure::new(Code::Internal, format!("start gossip: {error}")))?;
+        let chitchat = Arc::new(chitchat);
+        let (views, view) = watch::channel(Arc::new(MembersView::default()));
+        let rounds = round::Rounds::new(Arc::clone(&desk), Arc::downgrade(&links), env.random.split(), seeds);
+        let watching = tokio::spawn(rounds.run(Arc::downgrade(&chitchat), views));
+        Ok(Self { links, desk, chitchat, key: credentials.key, view, watching })
+    }
+
+    /// The members, this node among them; a new view on each change.
+    pub fn view(&self) -> watch::Receiver<Arc<MembersView>> {
+        self.view.clone()
+    }
+
+    /// This node's generation.
+    pub fn generation(&self) -> u64 {
+        self.desk.own_id.generation_id
+    }
+
+    /// The address that is listened on.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.links.endpoint().local_addr()
+    }
+
+    /// Publishes what this node offers now. A record that is too large is refused here and changes nothing.
+    pub async fn publish(&self, replicas: Vec<ReplicaRecord>) -> Result<(), Failure> {
+        self.change(|record| record.replicas.clone_from(&replicas)).await
+    }
+
+    /// Publishes another enrolment of this node, for example with more grants.
+    pub async fn enrol(&self, enrolment: SignedEnrolment, trust: &Trust) -> Result<(), Failure> {
+        let says = Enrolment::verify(&enrolment, &trust.bundle)
+            .map_err(|error| Failure::new(Code::EnrolmentRefused, error.to_string()))?;
+        self.change(|record| {
+            record.enrolment = enrolment.clone();
+            record.roles = says.roles;
+        })
+        .await
+    }
+
+    /// Uses another certificate or bundle from now on; connections that live go on.
+    pub fn renew(&self, trust: &Trust, certificate: &IssuedCertificate) -> Result<(), Failure> {
+        self.desk.set_trust(trust.clone());
+        self.links.endpoint().renew(trust, certificate)
+    }
+
+    /// Says that this node goes, and waits until some have heard it.
+    pub async fn leave(&self) -> Result<(), Failure> {
+        self.change(|record| record.leaving = true).await?;
+        // A round and its two replies; the others pass it on.
+        tokio::time::sleep(GOSSIP_INTERVAL.saturating_mul(2)).await;
+        Ok(())
+    }
+
+    /// Waits until this membership has ended by itself. Cancel safe.
+    pub async fn failed(&self) -> Ended {
+        let mut successor = self.desk.successor.subscribe();
+        let superseded = async {
+            // Copied out, because a reference to the value may not live across an await.
+            let heard = successor.wait_for(Option::is_some).await.ok().and_then(|generation| *generation);
+            match heard {
+                Some(generation) => generation,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            ended = self.chitchat.termination_watcher() => match ended {
+                Ok(()) => Ended::Failed("gossip stopped".to_owned()),
+                Err(error) => Ended::Failed(error.to_string()),
+            },
+            generation = superseded => Ended::Superseded(generation),
+        }
+    }
+
+    /// Stops gossip and closes every connection.
+    pub async fn stop(self) {
+        self.chitchat.abort();
+        self.watching.abort();
+        self.links.endpoint().close().await;
+    }
+
+    /// Changes this node's record: next version, signed, published, and passed on at once.
+    async fn change(&self, change: impl Fn(&mut NodeRecord)) -> Result<(), Failure> {
+        let published = self.chitchat.with_chitchat(|chitchat| {
+            let state = chitchat.self_node_state();
+            let mut record = (*self.desk.own().record).clone();
+            change(&mut record);
+            record.version = state.max_version() + 1;
+            let signed = sign_record(&record, &self.key)?;
+            state.set(RECORD_KEY, encode_value(&signed)?);
+            self.desk.set_own(Known { record: Arc::new(record), signed: Arc::new(signed) });
+            Ok(())
+        });
+        published.await?;
+        let view = self.view.borrow().clone();
+        for member in view.members.values().filter(|member| member.state == MemberState::Alive).take(4) {
+            if member.record.addr != self.desk.own_id.gossip_advertise_addr {
+                // Ends with the gossip task, of which `failed` tells.
+                let _ = self.chitchat.gossip(member.record.addr);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.chitchat.abort();
+        self.watching.abort();
+        // Tasks of connections hold the links; they end with their connections.
+        self.links.endpoint().shut();
+    }
+}
+
+impl std::fmt::Debug for Membership {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Membership({:?})", self.desk.own_id)
+    }
+}
+
+fn first_record(config: &MembershipConfig, credentials: &MembershipCredentials) -> Result<Known, Failure> {
+    let enrolment = Enrolment::verify(&credentials.enrolment, &credentials.trust.bundle)
+        .map_err(|error| Failure::new(Code::EnrolmentRefused, error.to_string()))?;
+    let record = NodeRecord {
+        mesh: enrolment.mesh,
+        cell: enrolment.cell,
+        zone: config.zone.clone(),
+        node: enrolment.node,
+        generation: config.generation,
+        // What chitchat gives the first value.
+        version: 1,
+        addr: config.advertise,
+        roles: enrolment.roles,
+        replicas: config.replicas.clone(),
+        leaving: false,
+        enrolment: credentials.enrolment.clone(),
+    };
+    let signed = sign_record(&record, &credentials.key)?;
+    Ok(Known { record: Arc::new(record), signed: Arc::new(signed) })
+}
+
+/// The records of the last view that still verify, of this cell and of other nodes.
+fn restored(config: &MembershipConfig, trust: &Trust, own: &Known) -> Roster {
+    let mut roster = Roster::default();
+    for signed in config.restored.iter().take(NODES_MAX) {
+        let Ok(record) = verify_record(signed, &trust.bundle) else { continue };
+        let is_ours = record.mesh == own.record.mesh && record.cell == own.record.cell;
+        if is_ours && record.node != own.record.node && !record.leaving {
+            roster.insert(Known { record: Arc::new(record), signed: Arc::new(signed.clone()) });
+        }
+    }
+    roster
+}
+
+fn chitchat_config(chitchat_id: ChitchatId, cluster_id: String) -> ChitchatConfig {
+    let detector =
+        FailureDetectorConfig::new(PHI_THRESHOLD, SAMPLES, INTERVAL_MAX, INTERVAL_INITIAL, DEAD_GRACE);
+    ChitchatConfig {
+        listen_addr: chitchat_id.gossip_advertise_addr,
+        chitchat_id,
+        cluster_id,
+        gossip_interval: GOSSIP_INTERVAL,
+        // The rounds ask the seeds, and the last peers with them.
+        seed_nodes: Vec::new(),
+        failure_detector_config: detector,
+        marked_for_deletion_grace_period: DEAD_GRACE,
+        catchup_callback: None,
+        extra_liveness_predicate: None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+//! The Membership actor: this node's place in the gossip of its cell.
+//!
+//! - Owns: the membership, which is chitchat over QUIC; the generation of this node.
+//! - Receives: that what this node offers has changed; new certificates; the wish to leave.
+//! - Publishes: the view of the members, and keeps it on disk for a cold start.
+//! - A crash loses: its connections. The last view is served meanwhile, and the next start is a new generation.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use weft_gossip::catalog::SignedRecord;
+use weft_gossip::identity::{IssuedCertificate, SpiffeId, Trust};
+use weft_gossip::membership::{
+    Ended, MembersView, Membership, MembershipConfig, MembershipCredentials, NODES_DEFAULT, next_generation,
+};
+use weft_gossip::{Code, Failure};
+
+use crate::address::Reply;
+use crate::core::Core;
+use crate::shell::Role;
+use crate::store::key;
+use crate::upstreams::own_replicas;
+
+/// The view is written this long after a change, so that a burst of changes is one write.
+const KEEP_DELAY: Duration = Duration::from_secs(2);
+/// The port of the crashed membership before may take this long to be free.
+const PORT_WAIT: Duration = Duration::from_secs(2);
+/// Space between two tries to take it.
+const PORT_POLL: Duration = Duration::from_millis(100);
+
+/// What Membership is sent.
+pub(crate) enum Message {
+    /// What this node offers has changed.
+    Publish,
+    /// The certificates are new.
+    Renew,
+    /// Write the view to disk.
+    Keep,
+    /// Say goodbye.
+    Leave(Reply<Result<(), Failure>>),
+    /// Gossip has ended by itself.
+    Ended(Ended),
+}
+
+/// Membership's state.
+pub(crate) struct Gossip {
+    core: Arc<Core>,
+    membership: Arc<Membership>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Role for Gossip {
+    type Message = Message;
+    type Seed = Arc<Core>;
+
+    async fn start(core: Arc<Core>) -> Result<Self, Failure> {
+        let generation = next_generation(core.kept(key::GENERATION).await?, core.env.clock.wall());
+        core.keep(key::GENERATION, &generation).await?;
+        core.generation.store(generation, Ordering::Relaxed);
+        let membership = Arc::new(enter(&core, generation).await?);
+        let tasks = vec![
+            tokio::spawn(pass_on(Arc::clone(&core), membership.view())),
+            tokio::spawn(keep_later(Arc::clone(&core), membership.view())),
+            tokio::spawn(watch_offered(Arc::clone(&core))),
+            tokio::spawn(watch_end(Arc::clone(&core), Arc::clone(&membership))),
+        ];
+        Ok(Self { core, membership, tasks })
+    }
+
+    async fn handle(&mut self, message: Message) -> Result<(), Failure> {
+        match message {
+            Message::Publish => self.publish().await,
+            Message::Renew => self.renew(),
+            Message::Keep => self.keep().await,
+            Message::Leave(reply) => {
+                let membership = Arc::clone(&self.membership);
+                // Waits for gossip rounds, so not here.
+                tokio::spawn(async move { drop(reply.send(membership.leave().await)) });
+                Ok(())
+            }
+            Message::Ended(ended) => Err(Failure::new(Code::Internal, format!("gossip ended: {ended:?}"))),
+        }
+    }
+}
+
+impl Gossip {
+    async fn publish(&self) -> Result<(), Failure> {
+        let replicas = own_replicas(&self.core, &self.core.world.load().local);
+        if let Err(failure) = self.membership.publish(replicas).await {
+            // The old record stays; a restart would not make the new one smaller.
+            tracing::error!(code = %failure.code, detail = failure.detail, "this node's record was not published");
+        }
+        Ok(())
+    }
+
+    fn renew(&self) -> Result<(), Failure> {
+        self.membership.renew(&trust(&self.core), &own_certificate(&self.core)?)
+    }
+
+    async fn keep(&self) -> Result<(), Failure> {
+        let view = self.core.members.borrow().clone();
+        let records: Vec<SignedRecord> =
+            view.members.values().map(|member| SignedRecord::clone(&member.signed)).collect();
+        self.core.keep(key::RECORDS, &records).await
+    }
+}
+
+impl Drop for Gossip {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+async fn enter(core: &Core, generation: u64) -> Result<Membership, Failure> {
+    let restored: Vec<SignedRecord> = core.kept(key::RECORDS).await?.unwrap_or_default();
+    let config = MembershipConfig {
+        bind: core.state.file.bind,
+        advertise: core.state.file.advertise,
+        zone: core.state.file.zone.clone(),
+        seeds: core.state.file.seeds.clone(),
+        generation,
+        restored,
+        replicas: own_replicas(core, &core.world.load().local),
+        nodes_max: NODES_DEFAULT,
+    };
+    let credentials = MembershipCredentials {
+        trust: trust(core),
+        certificate: own_certificate(core)?,
+        key: core.state.node_key.clone(),
+        enrolment: core.state.signed_enrolment.clone(),
+    };
+    let deadline = core.env.clock.now() + PORT_WAIT;
+    loop {
+        let metrics = Arc::clone(&core.gossip_metrics);
+        match Membership::start(&core.env, config.clone(), credentials.clone(), metrics).await {
+            Err(failure) if failure.code == Code::PortInUse && core.env.clock.now() < deadline => {
+                tokio::time::sleep(PORT_POLL).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+fn trust(core: &Core) -> Trust {
+    Trust::new(core.state.bundle.clone(), core.env.clock.clone())
+}
+
+fn own_certificate(core: &Core) -> Result<IssuedCertificate, Failure> {
+    let id = SpiffeId::node(&core.state.file.mesh, &core.state.file.node);
+    let held = core.certificates.load();
+    let own = held.iter().find(|certificate| certificate.id == id).cloned();
+    own.ok_or_else(|| Failure::new(Code::StateBroken, format!("no certificate for {id}")))
+}
+
+type ViewReceiver = tokio::sync::watch::Receiver<Arc<MembersView>>;
+
+async fn pass_on(core: Arc<Core>, mut view: ViewReceiver) {
+    while view.changed().await.is_ok() {
+        let newest = view.borrow_and_update().clone();
+        core.members.send_replace(newest);
+    }
+}
+
+async fn keep_later(core: Arc<Core>, mut view: ViewReceiver) {
+    while view.changed().await.is_ok() {
+        tokio::time::sleep(KEEP_DELAY).await;
+        view.mark_unchanged();
+        // Full: another change will come.
+        let _ = core.membership.try_send(Message::Keep);
+    }
+}
+
+async fn watch_offered(core: Arc<Core>) {
+    let mut offered = core.offered.subscribe();
+    while offered.changed().await.is_ok() {
+        while core.membership.try_send(Message::Publish).is_err() {
+            tokio::time::sleep(PORT_POLL).await;
+        }
+    }
+}
+
+async fn watch_end(core: Arc<Core>, membership: Arc<Membership>) {
+    let ended = membership.failed().await;
+    while core.membership.try_send(Message::Ended(ended.clone())).is_err() {
+        tokio::time::sleep(PORT_POLL).await;
+    }
+}
