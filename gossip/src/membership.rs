@@ -131,11 +131,8 @@ impl Membership {
             trust: credentials.trust.clone(),
             own: own.clone(),
         }));
-        let quic = QuicCredentials {
-            trust: &credentials.trust,
-            certificate: &credentials.certificate,
-            key: &credentials.key,
-        };
+        let quic =
+            QuicCredentials { trust: &credentials.trust, certificate: &credentials.certificate, key: &credentials.key };
         let (endpoint, accepted) = QuicEndpoint::open(env, config.bind, quic, metrics).await?;
         let seeds: BTreeSet<SocketAddr> = config.seeds.iter().copied().filter(|at| *at != config.advertise).collect();
         let links = Links::start(endpoint, accepted, Arc::clone(&desk), seeds.clone());
@@ -297,8 +294,7 @@ fn restored(config: &MembershipConfig, trust: &Trust, own: &Known) -> Roster {
 }
 
 fn chitchat_config(chitchat_id: ChitchatId, cluster_id: String) -> ChitchatConfig {
-    let detector =
-        FailureDetectorConfig::new(PHI_THRESHOLD, SAMPLES, INTERVAL_MAX, INTERVAL_INITIAL, DEAD_GRACE);
+    let detector = FailureDetectorConfig::new(PHI_THRESHOLD, SAMPLES, INTERVAL_MAX, INTERVAL_INITIAL, DEAD_GRACE);
     ChitchatConfig {
         listen_addr: chitchat_id.gossip_advertise_addr,
         chitchat_id,

@@ -106,8 +106,8 @@ impl Judging<'_> {
         if entry.id == *self.rules.own {
             return None;
         }
-        let is_known = self.roster.find(&entry.id).is_some()
-            || self.news.iter().any(|known| is_of(&known.record, &entry.id));
+        let is_known =
+            self.roster.find(&entry.id).is_some() || self.news.iter().any(|known| is_of(&known.record, &entry.id));
         if !is_known {
             return Some("unknown-id");
         }
@@ -151,7 +151,8 @@ impl Judging<'_> {
         if known.is_some_and(|known| *known.signed == signed && known.record.version == value.version) {
             return Ok(Ok(()));
         }
-        let record = verify_record(&signed, self.rules.bundle).map_err(|refusal| self.record_refused(&refusal, node))?;
+        let record =
+            verify_record(&signed, self.rules.bundle).map_err(|refusal| self.record_refused(&refusal, node))?;
         self.check_record(&record, node, value.version)?;
         if record.node == self.rules.own_record.node {
             if record.generation > self.rules.own.generation_id {

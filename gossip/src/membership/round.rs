@@ -88,7 +88,8 @@ impl Rounds {
         members.insert(own_member.record.node.clone(), own_member);
         for (node, known) in self.desk.roster().newest() {
             if let Some(state) = verdict.states.get(node) {
-                let member = Member { record: Arc::clone(&known.record), signed: Arc::clone(&known.signed), state: *state };
+                let member =
+                    Member { record: Arc::clone(&known.record), signed: Arc::clone(&known.signed), state: *state };
                 members.insert(node.clone(), member);
             }
         }

@@ -50,7 +50,8 @@ impl Cell {
             signer: "vm-a".parse().unwrap(),
         };
         let enrolment =
-            crate::wire::Signed::sign(&enrolment, crate::identity::ENROLMENT_CONTEXT, &self.mesh.seed.issuer.key).unwrap();
+            crate::wire::Signed::sign(&enrolment, crate::identity::ENROLMENT_CONTEXT, &self.mesh.seed.issuer.key)
+                .unwrap();
         MembershipCredentials {
             trust: self.mesh.trust(&self.clock),
             certificate: self.mesh.issue_for(&format!("spiffe://bank/node/{node}"), LONG),
