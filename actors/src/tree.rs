@@ -195,3 +195,6 @@ fn start_failure(error: &(dyn std::error::Error + 'static)) -> Failure {
     }
     Failure::new(Code::Internal, format!("start the node: {error}"))
 }
+
+#[cfg(test)]
+mod tests;
