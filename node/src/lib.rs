@@ -1,12 +1,16 @@
 //! Weft: a service mesh and API gateway in one program.
 //!
+//! - [`config`]: the node's configuration file
+//! - [`admin`]: the admin API
 //! - [`worker`]: the data path: workers, listeners
 //! - `proxy`: the life of a request
 //! - [`metrics`]: the data path's metrics
 //! - `problem`: how a failure reaches the caller
 
 mod access_log;
+pub mod admin;
 mod body;
+pub mod config;
 mod dial;
 mod http1;
 mod http2;

@@ -1,0 +1,13 @@
+//! The admin API of a node: everything on a Unix socket in the state directory, which the CLI talks to; metrics and health
+//! alone on a loopback port. Started by `node.rs`; what it answers comes from an [`AdminDesk`].
+
+mod desk;
+mod routes;
+mod serve;
+
+pub use desk::{AdminDesk, BindRequest, ExposeRequest, HealthRequest, Question, TokenRequest};
+pub use routes::{local_routes, public_routes};
+pub use serve::{AdminListeners, SOCKET_FILE};
+
+#[cfg(test)]
+mod tests;

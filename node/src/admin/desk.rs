@@ -1,0 +1,121 @@
+//! What the admin API asks of the node, and the bodies of its requests.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use weft_gossip::catalog::Protocol;
+use weft_gossip::{CellName, Failure, ServiceName};
+
+/// Answers the admin API. The node implements it over its actors.
+pub trait AdminDesk: Send + Sync + 'static {
+    /// Whether the node can serve: its certificates are current and its listeners are open.
+    fn ready(&self) -> bool;
+
+    /// The metrics in the text form of Prometheus.
+    fn metrics(&self) -> String;
+
+    /// Answers one question; a failure carries its code to the CLI.
+    fn ask(&self, question: Question) -> BoxFuture<'_, Result<Value, Failure>>;
+}
+
+/// One request of the admin API.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Question {
+    /// Who this node is and how it fares.
+    Status,
+    /// The members.
+    Nodes,
+    /// The services and their replicas.
+    Services,
+    /// The certificates of this node.
+    Certs,
+    /// Offer a service.
+    Expose(ExposeRequest),
+    /// Offer it no more.
+    Unexpose(ServiceName),
+    /// Lead a local port to a service.
+    Bind(BindRequest),
+    /// Close it.
+    Unbind(u16),
+    /// A token for a new node.
+    CreateToken(TokenRequest),
+    /// Say goodbye to the mesh and stop.
+    Leave,
+}
+
+/// Body of `POST /v1/services`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExposeRequest {
+    /// The service.
+    pub service: ServiceName,
+    /// Where the application listens.
+    pub app: SocketAddr,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Its version.
+    #[serde(default)]
+    pub version: String,
+    /// Its share of the load, 1 to 1000.
+    pub weight: u32,
+    /// How it is probed.
+    pub health: HealthRequest,
+}
+
+/// How a replica is probed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum HealthRequest {
+    /// Not at all.
+    None,
+    /// A connection is accepted.
+    Tcp,
+    /// `GET path` answers below 400.
+    Http {
+        /// The path.
+        path: String,
+    },
+}
+
+/// Body of `POST /v1/bindings`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BindRequest {
+    /// The service.
+    pub service: ServiceName,
+    /// The local port.
+    pub port: u16,
+    /// Which of the node's services the calls come from.
+    #[serde(default, rename = "as")]
+    pub identity: Option<ServiceName>,
+}
+
+/// Body of `POST /v1/tokens`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenRequest {
+    /// The services that the new node may offer and call as.
+    #[serde(default)]
+    pub grants: Vec<ServiceName>,
+    /// Whether it may offer every service.
+    #[serde(default)]
+    pub grant_all: bool,
+    /// Whether it becomes a signer.
+    #[serde(default)]
+    pub signer: bool,
+    /// The cell it joins; the signer's own if none.
+    #[serde(default)]
+    pub cell: Option<CellName>,
+    /// Life of the token in seconds.
+    pub ttl_seconds: u64,
+}
+
+impl TokenRequest {
+    /// Life of the token.
+    pub fn ttl(&self) -> Duration {
+        Duration::from_secs(self.ttl_seconds)
+    }
+}

@@ -1,0 +1,118 @@
+//! The command line: reads it, does what it says, prints the outcome and returns the exit code. Called by `main`.
+
+mod args;
+mod check;
+mod client;
+mod curl;
+mod life;
+mod log;
+mod output;
+mod pages;
+mod remote;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use weft_env::Env;
+use weft_gossip::{Code, Failure};
+
+pub use args::{Cli, Command};
+pub use output::Output;
+
+use crate::admin::TokenRequest;
+use crate::demo::{self, DemoMode};
+use crate::node::{self, NodeOptions};
+use args::TokenCommand;
+
+/// The command line was not valid.
+const EXIT_USAGE: u8 = 2;
+/// A part of the node crashed again and again (`EX_SOFTWARE` of sysexits.h): a service manager may tell it from a refusal.
+const EXIT_BUDGET: u8 = 70;
+/// The command did not do what it was told.
+const EXIT_FAILURE: u8 = 1;
+/// Threads for the actors and the admin API; the data path brings its own.
+const ACTOR_THREADS: usize = 2;
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let output = cli.output;
+    log::start(&cli);
+    match in_runtime(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.failure(&failure);
+            ExitCode::from(exit_code(failure.code))
+        }
+    }
+}
+
+fn exit_code(code: Code) -> u8 {
+    match code {
+        Code::UsageInvalid | Code::CodeUnknown => EXIT_USAGE,
+        Code::RestartBudgetSpent => EXIT_BUDGET,
+        _ => EXIT_FAILURE,
+    }
+}
+
+fn usage(error: &clap::Error) -> ExitCode {
+    let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if asked || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+        return ExitCode::from(if asked { 0 } else { EXIT_USAGE });
+    }
+    let words: Vec<String> = std::env::args().collect();
+    let json = words.iter().any(|word| word == "--output=json")
+        || words.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json");
+    let text = error.render().to_string();
+    let detail = text.trim().trim_start_matches("error: ").to_owned();
+    let output = if json { Output::Json } else { Output::Text };
+    output.failure(&Failure::new(Code::UsageInvalid, detail));
+    ExitCode::from(EXIT_USAGE)
+}
+
+fn in_runtime(cli: Cli) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(ACTOR_THREADS)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Code::Internal, format!("start the runtime: {error}")))?;
+    runtime.block_on(Box::pin(dispatch(cli)))
+}
+
+async fn dispatch(cli: Cli) -> Result<(), Failure> {
+    let env = Env::machine();
+    let Cli { dir, output, command } = cli;
+    match command {
+        Command::Init(options) => life::init(&env, &dir, output, options).await,
+        Command::Join(options) => life::join(&env, &dir, output, options).await,
+        Command::Run => node::run(NodeOptions::new(dir)).await,
+        Command::Demo { check: true } => demo::run(DemoMode::Check).await,
+        Command::Demo { check: false } => demo::run(DemoMode::Stay).await,
+        Command::Token { command: TokenCommand::Create { grants, grant_all, signer, cell, ttl } } => {
+            let request = TokenRequest { grants, grant_all, signer, cell, ttl_seconds: ttl.as_secs() };
+            remote::create_token(&dir, output, request).await
+        }
+        Command::Expose(options) => remote::expose(&dir, output, options).await,
+        Command::Bind(options) => remote::bind(&dir, output, options).await,
+        Command::Leave => remote::leave(&dir, output).await,
+        Command::Status => remote::status(&dir, output).await,
+        Command::Ls { what } => remote::list(&dir, output, what).await,
+        Command::Curl(options) => curl::run(&env, &dir, output, options).await,
+        Command::Check => check::run(&env, &dir, output).await,
+        Command::Explain { code } => pages::explain(output, code.as_deref()),
+        Command::Completion { shell } => pages::completion(shell),
+        Command::Man { into } => pages::man(into.as_deref()),
+        Command::Version => {
+            pages::version(output);
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

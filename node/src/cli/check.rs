@@ -1,0 +1,89 @@
+//! `weft check`: looks at the state directory, the configuration and the ports. Changes nothing.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use serde_json::json;
+use weft_actors::state::{NodeFile, StateDir};
+use weft_env::{Env, Reuse};
+use weft_gossip::{Code, Failure};
+
+use super::curl::local_ip;
+use super::output::Output;
+use crate::admin::SOCKET_FILE;
+use crate::config::{self, NodeConfig};
+
+struct Line {
+    name: String,
+    outcome: Result<String, Failure>,
+}
+
+/// Runs every check; one that does not hold fails the command with its own code when it is alone.
+pub(super) async fn run(env: &Env, dir: &Path, output: Output) -> Result<(), Failure> {
+    let mut lines = Vec::new();
+    let config = config::load(&env.disk, dir);
+    let read_from =
+        config::find(&env.disk, dir).map_or("no file: the defaults".to_owned(), |p| p.display().to_string());
+    lines.push(Line { name: "configuration".to_owned(), outcome: config.clone().map(|_| read_from) });
+    let state = StateDir::new(env, dir).load();
+    let said = state.as_ref().map(|state| format!("node {} of mesh {}", state.file.node, state.file.mesh));
+    lines.push(Line { name: "state".to_owned(), outcome: said.map_err(Clone::clone) });
+    if let (Ok(config), Ok(state)) = (&config, &state) {
+        lines.extend(ports(env, dir, config, &state.file).await);
+    }
+    report(output, lines)
+}
+
+async fn ports(env: &Env, dir: &Path, config: &NodeConfig, file: &NodeFile) -> Vec<Line> {
+    if tokio::net::UnixStream::connect(dir.join(SOCKET_FILE)).await.is_ok() {
+        return vec![Line { name: "ports".to_owned(), outcome: Ok("held by the node, which runs".to_owned()) }];
+    }
+    let bind = config.bind.unwrap_or(file.bind.ip());
+    let local = local_ip(bind);
+    let ports = config.settings.ports;
+    let mut lines = Vec::new();
+    for (name, at) in [
+        ("mesh port", SocketAddr::new(bind, ports.mesh)),
+        ("admin port", SocketAddr::new(local, ports.admin)),
+        ("outbound port", SocketAddr::new(local, ports.outbound)),
+    ] {
+        let outcome = match env.network.listen(at, Reuse::Exclusive).await {
+            Ok(_) => Ok(format!("{at} is free")),
+            Err(error) => {
+                let code = match error.kind() {
+                    std::io::ErrorKind::AddrNotAvailable => Code::AddressInvalid,
+                    _ => Code::PortInUse,
+                };
+                Err(Failure::new(code, format!("listen on {at}: {error}")))
+            }
+        };
+        lines.push(Line { name: name.to_owned(), outcome });
+    }
+    lines
+}
+
+fn report(output: Output, lines: Vec<Line>) -> Result<(), Failure> {
+    let text: Vec<String> = lines
+        .iter()
+        .map(|line| match &line.outcome {
+            Ok(said) => format!("ok      {}: {said}", line.name),
+            Err(failure) => format!("failed  {}: {failure}", line.name),
+        })
+        .collect();
+    let checks: Vec<_> = lines
+        .iter()
+        .map(|line| match &line.outcome {
+            Ok(said) => json!({ "check": line.name, "ok": true, "detail": said }),
+            Err(failure) => {
+                json!({ "check": line.name, "ok": false, "code": failure.code.as_str(), "detail": failure.detail })
+            }
+        })
+        .collect();
+    output.result(&text.join("\n"), json!({ "checks": checks }));
+    let mut failures: Vec<Failure> = lines.into_iter().filter_map(|line| line.outcome.err()).collect();
+    match (failures.len(), failures.pop()) {
+        (_, None) => Ok(()),
+        (1, Some(only)) => Err(only),
+        (count, Some(_)) => Err(Failure::new(Code::CheckFailed, format!("{count} checks did not hold"))),
+    }
+}

@@ -1,0 +1,179 @@
+//! The commands that make, join and run a node.
+
+use std::io::IsTerminal;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::Path;
+
+use serde_json::json;
+use weft_actors::enlist::{self, DEFAULT_CELL, InitArgs, JoinArgs};
+use weft_env::Env;
+use weft_gossip::identity::JoinToken;
+use weft_gossip::{Code, Failure, NodeId};
+
+use super::args::{InitOptions, JoinOptions};
+use super::output::Output;
+use crate::config;
+
+/// Bytes of a passphrase that is made: 128 bits cannot be guessed.
+const PASSPHRASE_LEN: usize = 16;
+/// The machine's host name, as Linux tells it.
+const HOSTNAME_FILE: &str = "/proc/sys/kernel/hostname";
+
+/// `weft init`.
+pub(super) async fn init(env: &Env, dir: &Path, output: Output, options: InitOptions) -> Result<(), Failure> {
+    let config = config::load(&env.disk, dir)?;
+    let passphrase = passphrase(env, options.passphrase_file.as_deref())?;
+    let made = match &passphrase {
+        Passphrase::Given(_) => None,
+        Passphrase::Made(text) => Some(text.clone()),
+    };
+    let (Passphrase::Given(text) | Passphrase::Made(text)) = passphrase;
+    let cell = match options.cell {
+        Some(cell) => cell,
+        None => DEFAULT_CELL.parse().map_err(invalid_name)?,
+    };
+    let args = InitArgs {
+        dir: dir.to_owned(),
+        mesh: options.mesh,
+        node: node_name(env, options.node)?,
+        cell,
+        zone: config.zone,
+        advertise: options.advertise,
+        bind: listen_address(options.bind, options.advertise),
+        passphrase: text,
+        certificate_lifetime: config.settings.certificate_lifetime,
+    };
+    let done = enlist::init(env, args).await?;
+    let mut said = vec![
+        format!("mesh {} made; this machine is its node {} and a signer", done.file.mesh, done.file.node),
+        format!("root key:     {}  (take it offline)", done.root_key.display()),
+        format!("operator key: {}", done.operator_key.display()),
+    ];
+    if let Some(text) = &made {
+        said.push(format!("passphrase of both keys, shown this once: {text}"));
+    }
+    said.push("next: weft run".to_owned());
+    let value = json!({
+        "mesh": done.file.mesh,
+        "node": done.file.node,
+        "advertise": done.file.advertise,
+        "root_key": done.root_key,
+        "operator_key": done.operator_key,
+        "passphrase": made,
+    });
+    output.result(&said.join("\n"), value);
+    Ok(())
+}
+
+/// `weft join`.
+pub(super) async fn join(env: &Env, dir: &Path, output: Output, options: JoinOptions) -> Result<(), Failure> {
+    let config = config::load(&env.disk, dir)?;
+    let token: JoinToken = options.token.trim().parse()?;
+    let port = config.settings.ports.mesh;
+    let advertise = match (options.advertise, options.bind) {
+        (Some(address), _) => address,
+        (None, Some(ip)) => SocketAddr::new(ip, port),
+        (None, None) => SocketAddr::new(own_address(options.at)?, port),
+    };
+    let args = JoinArgs {
+        dir: dir.to_owned(),
+        at: options.at,
+        token,
+        node: node_name(env, options.node)?,
+        zone: config.zone,
+        advertise,
+        bind: listen_address(options.bind, advertise),
+    };
+    let done = enlist::join(env, args).await?;
+    let said =
+        format!("node {} joined mesh {} at {}\nnext: weft run", done.file.node, done.file.mesh, done.file.advertise);
+    output.result(&said, json!({ "mesh": done.file.mesh, "node": done.file.node, "advertise": done.file.advertise }));
+    Ok(())
+}
+
+fn listen_address(bind: Option<IpAddr>, advertise: SocketAddr) -> SocketAddr {
+    SocketAddr::new(bind.unwrap_or(advertise.ip()), advertise.port())
+}
+
+/// The address of this machine that the route to `at` uses. Connecting a datagram socket sends nothing.
+fn own_address(at: SocketAddr) -> Result<IpAddr, Failure> {
+    let any: SocketAddr = if at.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
+    UdpSocket::bind(any)
+        .and_then(|socket| socket.connect(at).and_then(|()| socket.local_addr()))
+        .map(|own| own.ip())
+        .map_err(|error| {
+            Failure::new(Code::AddressInvalid, format!("find the route to {at}: {error}; give --advertise"))
+        })
+}
+
+/// The name given, or the machine's: its first label, in lower case.
+fn node_name(env: &Env, given: Option<NodeId>) -> Result<NodeId, Failure> {
+    if let Some(name) = given {
+        return Ok(name);
+    }
+    let bytes = env.disk.read(Path::new(HOSTNAME_FILE)).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes).trim().to_lowercase();
+    let label = text.split('.').next().unwrap_or_default();
+    label
+        .parse()
+        .map_err(|error| Failure::new(Code::NameInvalid, format!("the host name as node name: {error}; give --node")))
+}
+
+fn invalid_name(error: weft_gossip::ids::NameError) -> Failure {
+    Failure::new(Code::NameInvalid, error.to_string())
+}
+
+enum Passphrase {
+    Given(String),
+    Made(String),
+}
+
+/// From the file, the environment or the terminal; with none of them, a new one.
+fn passphrase(env: &Env, file: Option<&Path>) -> Result<Passphrase, Failure> {
+    let given = if let Some(path) = file {
+        let bytes = env.disk.read(path).map_err(|error| missing(format!("read {}: {error}", path.display())))?;
+        String::from_utf8(bytes).map_err(|_| missing(format!("{} is not UTF-8", path.display())))?
+    } else if let Ok(text) = std::env::var("WEFT_PASSPHRASE") {
+        text
+    } else if std::io::stdin().is_terminal() {
+        asked()?
+    } else {
+        let mut bytes = [0; PASSPHRASE_LEN];
+        env.random.fill(&mut bytes);
+        return Ok(Passphrase::Made(bytes.iter().map(|byte| format!("{byte:02x}")).collect()));
+    };
+    match given.trim_end_matches(['\r', '\n']) {
+        "" => Err(missing("the passphrase is empty".to_owned())),
+        text => Ok(Passphrase::Given(text.to_owned())),
+    }
+}
+
+fn asked() -> Result<String, Failure> {
+    let ask = |prompt: &str| rpassword::prompt_password(prompt).map_err(|error| missing(format!("read it: {error}")));
+    let first = ask("Passphrase for the root and operator keys: ")?;
+    if ask("Once more: ")? != first {
+        return Err(missing("the two were not the same".to_owned()));
+    }
+    Ok(first)
+}
+
+fn missing(detail: String) -> Failure {
+    Failure::new(Code::PassphraseMissing, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_listens_where_it_says_unless_told_otherwise() {
+        let advertise = "10.0.0.11:5000".parse().unwrap();
+        assert_eq!(listen_address(None, advertise), advertise);
+        assert_eq!(listen_address(Some("0.0.0.0".parse().unwrap()), advertise), "0.0.0.0:5000".parse().unwrap());
+    }
+
+    #[test]
+    fn the_own_address_towards_loopback_is_loopback() {
+        assert!(own_address("127.0.77.1:4510".parse().unwrap()).unwrap().is_loopback());
+    }
+}

@@ -1,0 +1,160 @@
+//! The commands that ask the running node.
+
+use std::path::Path;
+
+use http::Method;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use weft_gossip::{Code, Failure};
+
+use super::args::{BindOptions, ExposeOptions, Listing};
+use super::client::ask;
+use super::output::{Output, fields, table};
+use crate::admin::{BindRequest, ExposeRequest, HealthRequest, TokenRequest};
+
+/// The columns that `weft ls` shows first.
+const NODE_COLUMNS: &[&str] = &["node", "state", "addr", "zone", "services"];
+const SERVICE_COLUMNS: &[&str] = &["service", "node", "protocol", "healthy", "weight", "in_flight", "addr"];
+const CERT_COLUMNS: &[&str] = &["identity", "not_before", "not_after"];
+
+/// `weft status`.
+pub(super) async fn status(dir: &Path, output: Output) -> Result<(), Failure> {
+    let value = ask(dir, Method::GET, "/v1/status", None).await?;
+    output.result(&fields(&value), value.clone());
+    Ok(())
+}
+
+/// `weft ls`.
+pub(super) async fn list(dir: &Path, output: Output, what: Listing) -> Result<(), Failure> {
+    let (name, columns) = match what {
+        Listing::Nodes => ("nodes", NODE_COLUMNS),
+        Listing::Services => ("services", SERVICE_COLUMNS),
+        Listing::Certs => ("certs", CERT_COLUMNS),
+    };
+    let value = ask(dir, Method::GET, &format!("/v1/{name}"), None).await?;
+    let rows = value.as_array().cloned().unwrap_or_default();
+    let rows: Vec<Value> = match what {
+        Listing::Nodes => rows,
+        Listing::Services => rows.iter().flat_map(by_replica).collect(),
+        Listing::Certs => rows.into_iter().map(with_times).collect(),
+    };
+    output.result(&table(&rows, columns), json!({ name: rows }));
+    Ok(())
+}
+
+/// `weft token create`.
+pub(super) async fn create_token(dir: &Path, output: Output, request: TokenRequest) -> Result<(), Failure> {
+    let value = ask(dir, Method::POST, "/v1/tokens", Some(body(&request)?)).await?;
+    let line = format!("weft join {} --token {}", text(&value, "at"), text(&value, "token"));
+    let mut shown = value;
+    shown["line"] = json!(line);
+    output.result(&line, shown);
+    Ok(())
+}
+
+/// `weft expose`.
+pub(super) async fn expose(dir: &Path, output: Output, options: ExposeOptions) -> Result<(), Failure> {
+    let service = options.service;
+    let Some(app) = options.app.filter(|_| !options.remove) else {
+        ask(dir, Method::DELETE, &format!("/v1/services/{service}"), None).await?;
+        output.result(
+            &format!("{service} is no longer offered from here"),
+            json!({ "service": service, "exposed": false }),
+        );
+        return Ok(());
+    };
+    let health = match options.health.as_str() {
+        "none" => HealthRequest::None,
+        "tcp" => HealthRequest::Tcp,
+        path if path.starts_with('/') => HealthRequest::Http { path: path.to_owned() },
+        other => {
+            return Err(Failure::new(
+                Code::UsageInvalid,
+                format!("--health {other:?}: give none, tcp or a path that starts with /"),
+            ));
+        }
+    };
+    let (protocol, version, weight) = (options.protocol, options.version, options.weight);
+    let request = ExposeRequest { service: service.clone(), app, protocol, version, weight, health };
+    ask(dir, Method::POST, "/v1/services", Some(body(&request)?)).await?;
+    let said = format!("{service} is offered from {app}; it answers at {service}.{}", weft_gossip::ids::SERVICE_DOMAIN);
+    output.result(&said, json!({ "service": service, "exposed": true, "app": app }));
+    Ok(())
+}
+
+/// `weft bind`.
+pub(super) async fn bind(dir: &Path, output: Output, options: BindOptions) -> Result<(), Failure> {
+    if let Some(port) = options.remove {
+        ask(dir, Method::DELETE, &format!("/v1/bindings/{port}"), None).await?;
+        output.result(&format!("port {port} is closed"), json!({ "port": port, "bound": false }));
+        return Ok(());
+    }
+    let (Some(service), Some(port)) = (options.service, options.port) else {
+        return Err(Failure::new(Code::UsageInvalid, "give a service and a port"));
+    };
+    let request = BindRequest { service: service.clone(), port, identity: options.identity };
+    ask(dir, Method::POST, "/v1/bindings", Some(body(&request)?)).await?;
+    output
+        .result(&format!("port {port} leads to {service}"), json!({ "service": service, "port": port, "bound": true }));
+    Ok(())
+}
+
+/// `weft leave`.
+pub(super) async fn leave(dir: &Path, output: Output) -> Result<(), Failure> {
+    ask(dir, Method::POST, "/v1/leave", None).await?;
+    output.result("the node said goodbye and stops", json!({ "left": true }));
+    Ok(())
+}
+
+/// One row a replica, so that the list reads as a table; a service without any keeps one row.
+fn by_replica(service: &Value) -> Vec<Value> {
+    let named = |mut row: Value| {
+        row["service"] = service["service"].clone();
+        row["protocol"] = service["protocol"].clone();
+        row
+    };
+    match service["endpoints"].as_array() {
+        Some(endpoints) if !endpoints.is_empty() => endpoints.iter().cloned().map(named).collect(),
+        _ => vec![named(json!({}))],
+    }
+}
+
+/// The times of a certificate as RFC 3339, which people and programs read alike.
+fn with_times(mut certificate: Value) -> Value {
+    for (name, from) in [("not_before", "not_before_ms"), ("not_after", "not_after_ms")] {
+        let shown = certificate[from].as_u64().map(instant);
+        certificate[name] = json!(shown);
+    }
+    certificate
+}
+
+fn instant(unix_ms: u64) -> String {
+    i64::try_from(unix_ms / 1000)
+        .ok()
+        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
+        .and_then(|at| at.format(&Rfc3339).ok())
+        .unwrap_or_else(|| unix_ms.to_string())
+}
+
+fn body<T: serde::Serialize>(request: &T) -> Result<Value, Failure> {
+    serde_json::to_value(request).map_err(|error| Failure::new(Code::Internal, format!("write the request: {error}")))
+}
+
+fn text<'v>(value: &'v Value, name: &str) -> &'v str {
+    value[name].as_str().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_listed_by_replica_and_times_are_readable() {
+        let service = json!({"service": "orders", "protocol": "http", "endpoints": [{"node": "a"}, {"node": "b"}]});
+        let rows = by_replica(&service);
+        assert_eq!((rows.len(), &rows[1]["node"], &rows[1]["service"]), (2, &json!("b"), &json!("orders")));
+        assert_eq!(with_times(json!({"not_before_ms": 1000}))["not_before"], "1970-01-01T00:00:01Z");
+        assert_eq!(instant(u64::MAX), u64::MAX.to_string());
+    }
+}

@@ -1,0 +1,263 @@
+//! Walks a parsed TOML document along the table of keys and collects every mistake. Called by [`super::load_file`].
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
+use std::time::Duration;
+
+use toml_edit::{Document, Item, TableLike};
+use weft_gossip::ServiceName;
+use weft_gossip::catalog::Protocol;
+
+use super::keys::{KEYS, Kind};
+use super::mistake::{Mistake, Mistakes};
+use super::{BindingConfig, HealthConfig, HealthKind, NodeConfig, ServiceConfig};
+
+/// Keys of one `[[service]]`.
+const SERVICE_KEYS: &[&str] = &["name", "port", "address", "protocol", "version", "weight", "health"];
+/// Keys of a service's `health`.
+const HEALTH_KEYS: &[&str] = &["kind", "path", "interval"];
+/// Keys of one `[[binding]]`.
+const BINDING_KEYS: &[&str] = &["service", "port", "as"];
+/// Names further apart than this are not offered as what was meant.
+const NEAREST_DISTANCE_MAX: usize = 4;
+/// Most of what one replica can weigh against another.
+const WEIGHT_MAX: u64 = 1000;
+/// Longest version text: every record repeats it.
+const VERSION_LEN_MAX: usize = 64;
+
+/// Reads the text of a configuration file; `file` is its name for the messages.
+pub fn parse(text: &str, file: &str) -> Result<NodeConfig, Vec<Mistake>> {
+    let mut reader = Reader { config: NodeConfig::default(), mistakes: Mistakes::new(text, file) };
+    match Document::parse(text) {
+        Ok(document) => reader.table(document.as_table(), ""),
+        Err(error) => reader.mistakes.add(error.span(), error.message().trim().replace('\n', ", ")),
+    }
+    let mistakes = reader.mistakes.finish();
+    if mistakes.is_empty() { Ok(reader.config) } else { Err(mistakes) }
+}
+
+struct Reader<'a> {
+    config: NodeConfig,
+    mistakes: Mistakes<'a>,
+}
+
+impl Reader<'_> {
+    fn table(&mut self, table: &dyn TableLike, prefix: &str) {
+        for (name, item) in table.iter() {
+            let full = format!("{prefix}{name}");
+            let at = key_span(table, name);
+            let inner = format!("{full}.");
+            if full == "service" {
+                self.each(item, at, Reader::service);
+            } else if full == "binding" {
+                self.each(item, at, Reader::binding);
+            } else if let Some(key) = KEYS.iter().find(|key| key.name == full) {
+                self.value(key.kind, &full, item, at);
+            } else if KEYS.iter().any(|key| key.name.starts_with(&inner)) {
+                match item.as_table_like() {
+                    Some(table) => self.table(table, &inner),
+                    None => self.mistakes.add(at, format!("`{full}` is a table: write `[{full}]`")),
+                }
+            } else {
+                let known = KEYS.iter().map(|key| key.name).chain(["service", "binding"]);
+                self.unknown(&full, at, known);
+            }
+        }
+    }
+
+    fn unknown<'k>(&mut self, name: &str, at: Option<Range<usize>>, known: impl Iterator<Item = &'k str>) {
+        let sections = known.flat_map(|key| [Some(key), key.split_once('.').map(|(section, _)| section)]).flatten();
+        let nearest = sections.map(|key| (strsim::damerau_levenshtein(key, name), key)).min();
+        match nearest {
+            Some((distance, key)) if distance <= NEAREST_DISTANCE_MAX && distance < name.len() => {
+                self.mistakes.add(at, format!("unknown key `{name}`; did you mean `{key}`?"));
+            }
+            _ => self.mistakes.add(at, format!("unknown key `{name}`")),
+        }
+    }
+
+    fn value(&mut self, kind: Kind, name: &str, item: &Item, at: Option<Range<usize>>) {
+        let span = item.span().or(at);
+        let outcome = match kind {
+            Kind::Span(set, min, max) => duration_of(item).and_then(|value| {
+                if value < min || value > max {
+                    return Err(format!("must lie between {} and {}", span_text(min), span_text(max)));
+                }
+                set(&mut self.config, value);
+                Ok(())
+            }),
+            Kind::Count(set, min, max) => count_of(item, min, max).map(|value| set(&mut self.config, value)),
+            Kind::Switch(set) => {
+                item.as_bool().ok_or("must be true or false".to_owned()).map(|on| set(&mut self.config, on))
+            }
+            Kind::Text(set) => text_of(item).and_then(|text| set(&mut self.config, text)),
+        };
+        if let Err(text) = outcome {
+            self.mistakes.add(span, format!("`{name}`: {text}"));
+        }
+    }
+
+    fn each(
+        &mut self,
+        item: &Item,
+        at: Option<Range<usize>>,
+        read: fn(&mut Self, &dyn TableLike, Option<Range<usize>>),
+    ) {
+        match item.as_array_of_tables() {
+            Some(tables) => tables.iter().for_each(|table| read(self, table, table.span())),
+            None => self.mistakes.add(at, "is a list of tables: write it with double brackets, `[[…]]`"),
+        }
+    }
+
+    fn known_only(&mut self, table: &dyn TableLike, known: &[&str]) {
+        for (name, _) in table.iter().filter(|(name, _)| !known.contains(name)) {
+            self.unknown(name, key_span(table, name), known.iter().copied());
+        }
+    }
+
+    /// Reads one key of a table of a list; `None` when it is absent or wrong, and wrong is noted.
+    fn field<'t, T>(
+        &mut self,
+        table: &'t dyn TableLike,
+        name: &str,
+        read: impl FnOnce(&'t Item) -> Result<T, String>,
+    ) -> Option<T> {
+        let item = table.get(name)?;
+        read(item)
+            .map_err(|text| self.mistakes.add(item.span().or(key_span(table, name)), format!("`{name}`: {text}")))
+            .ok()
+    }
+
+    fn missing(&mut self, table: &dyn TableLike, at: Option<Range<usize>>, kind: &str, names: &[&str]) {
+        for name in names.iter().filter(|name| !table.contains_key(name)) {
+            self.mistakes.add(at.clone(), format!("this `[[{kind}]]` needs `{name}`"));
+        }
+    }
+
+    fn service(&mut self, table: &dyn TableLike, at: Option<Range<usize>>) {
+        self.known_only(table, SERVICE_KEYS);
+        self.missing(table, at, "service", &["name", "port"]);
+        let name = self.field(table, "name", service_of);
+        let port = self.field(table, "port", port_of);
+        let address = self.field(table, "address", |item| {
+            text_of(item)?.parse::<IpAddr>().map_err(|_| "must be an IP address".to_owned())
+        });
+        let protocol = self.field(table, "protocol", |item| protocol_of(text_of(item)?)).unwrap_or(Protocol::Http);
+        let version = self.field(table, "version", |item| {
+            let text = text_of(item)?;
+            if text.len() > VERSION_LEN_MAX { Err("is longer than 64 bytes".to_owned()) } else { Ok(text) }
+        });
+        let weight = self.field(table, "weight", |item| count_of(item, 1, WEIGHT_MAX)).unwrap_or(100);
+        let health = self.health(table);
+        if let (Some(name), Some(port)) = (name, port) {
+            self.config.services.push(ServiceConfig {
+                name,
+                app: SocketAddr::new(address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), port),
+                protocol,
+                version: version.unwrap_or_default().to_owned(),
+                weight: u32::try_from(weight).unwrap_or(100),
+                health,
+            });
+        }
+    }
+
+    fn health(&mut self, service: &dyn TableLike) -> HealthConfig {
+        let fallback = HealthConfig { kind: HealthKind::Tcp, interval: None };
+        let Some(item) = service.get("health") else { return fallback };
+        let Some(table) = item.as_table_like() else {
+            self.mistakes.add(item.span(), "`health` is a table: { kind = \"http\", path = \"/\" }");
+            return fallback;
+        };
+        self.known_only(table, HEALTH_KEYS);
+        let path = self.field(table, "path", |item| {
+            let text = text_of(item)?;
+            if text.starts_with('/') { Ok(text) } else { Err("must start with /".to_owned()) }
+        });
+        let interval = self.field(table, "interval", duration_of);
+        let kind = self.field(table, "kind", |item| match text_of(item)? {
+            "none" => Ok(HealthKind::None),
+            "tcp" => Ok(HealthKind::Tcp),
+            "http" => Ok(HealthKind::Http { path: path.unwrap_or("/").to_owned() }),
+            other => Err(format!("{other:?} is none of none, tcp, http")),
+        });
+        HealthConfig { kind: kind.unwrap_or(HealthKind::Tcp), interval }
+    }
+
+    fn binding(&mut self, table: &dyn TableLike, at: Option<Range<usize>>) {
+        self.known_only(table, BINDING_KEYS);
+        self.missing(table, at, "binding", &["service", "port"]);
+        let service = self.field(table, "service", service_of);
+        let port = self.field(table, "port", port_of);
+        let identity = self.field(table, "as", service_of);
+        if let Some(port) = port
+            && self.config.bindings.iter().any(|other| other.port == port)
+        {
+            self.mistakes.add(key_span(table, "port"), format!("`port`: {port} is bound twice"));
+        }
+        if let (Some(service), Some(port)) = (service, port) {
+            self.config.bindings.push(BindingConfig { service, port, identity });
+        }
+    }
+}
+
+fn key_span(table: &dyn TableLike, name: &str) -> Option<Range<usize>> {
+    table.key(name).and_then(toml_edit::Key::span)
+}
+
+fn text_of(item: &Item) -> Result<&str, String> {
+    item.as_str().ok_or_else(|| format!("must be a text in quotes, is a {}", item.type_name()))
+}
+
+fn service_of(item: &Item) -> Result<ServiceName, String> {
+    text_of(item)?.parse().map_err(|error: weft_gossip::ids::NameError| error.to_string())
+}
+
+fn count_of(item: &Item, min: u64, max: u64) -> Result<u64, String> {
+    let number = item.as_integer().and_then(|number| u64::try_from(number).ok());
+    number.filter(|n| (min..=max).contains(n)).ok_or_else(|| format!("must be a whole number from {min} to {max}"))
+}
+
+fn port_of(item: &Item) -> Result<u16, String> {
+    count_of(item, 1, u64::from(u16::MAX)).map(|number| u16::try_from(number).unwrap_or(u16::MAX))
+}
+
+fn duration_of(item: &Item) -> Result<Duration, String> {
+    item.as_str()
+        .and_then(parse_span)
+        .ok_or_else(|| "must be a span such as \"500ms\", \"20s\", \"5m\" or \"24h\"".to_owned())
+}
+
+/// Reads `http`, `http2` (also `grpc`) or `tcp`.
+pub fn protocol_of(text: &str) -> Result<Protocol, String> {
+    match text {
+        "http" => Ok(Protocol::Http),
+        "http2" | "grpc" => Ok(Protocol::Http2),
+        "tcp" => Ok(Protocol::Tcp),
+        other => Err(format!("{other:?} is none of http, http2, tcp")),
+    }
+}
+
+/// Reads a span of a whole number and a unit: `500ms`, `20s`, `5m`, `24h`, `30d`.
+pub fn parse_span(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let number: u64 = text[..digits].parse().ok()?;
+    let unit_ms = match &text[digits..] {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    number.checked_mul(unit_ms).map(Duration::from_millis)
+}
+
+/// Writes a span as [`parse_span`] reads it.
+pub fn span_text(span: Duration) -> String {
+    let ms = span.as_millis();
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
+    match units.iter().find(|(unit, _)| ms >= *unit && ms % unit == 0) {
+        Some((unit, name)) => format!("{}{name}", ms / unit),
+        None => format!("{ms}ms"),
+    }
+}

@@ -1,0 +1,70 @@
+//! The reference page of `node.toml`, made from the table of keys. A test holds `docs/reference/configuration.md` against it.
+
+use std::fmt::Write;
+
+use super::keys::KEYS;
+
+const HEAD: &str = "# The configuration file
+
+A node works without one. `weft run` reads `node.toml` in the state directory or, where that is missing,
+`/etc/weft/node.toml`. The file is TOML and read strictly: a key that does not exist is a mistake, and all mistakes are
+reported at once with file, line, column and the nearest key. `weft check` reads the file without starting anything. A
+change is taken up when the node starts again.
+
+Spans are a whole number and a unit: `500ms`, `20s`, `5m`, `24h`, `30d`.
+
+    bind = \"10.0.0.11\"
+
+    [timeouts]
+    request = \"20s\"
+
+    [[service]]
+    name = \"orders\"
+    port = 8080
+    health = { kind = \"http\", path = \"/healthz\", interval = \"5s\" }
+
+    [[binding]]
+    service = \"ledger-db\"
+    port = 5432
+
+## Keys
+
+| Key | Default | Meaning |
+|---|---|---|
+";
+
+const TAIL: &str = "
+## `[[service]]`: what this node offers
+
+The same as `weft expose`, from the start of the node on. The node's enrolment must grant the service.
+
+| Key | Default | Meaning |
+|---|---|---|
+| `name` | needed | The service; callers reach it at `<name>.weft.internal`. |
+| `port` | needed | The port on which the application listens. |
+| `address` | `\"127.0.0.1\"` | The address on which the application listens. |
+| `protocol` | `\"http\"` | `http` (HTTP/1.1), `http2` (HTTP/2 with prior knowledge: gRPC; also written `grpc`) or `tcp`. |
+| `version` | `\"\"` | The application's version, at most 64 bytes; `weft ls services` shows it. |
+| `weight` | `100` | Its share of the load against the other replicas, 1 to 1000. |
+| `health` | `{ kind = \"tcp\" }` | How it is probed: `kind` is `none`, `tcp` (a connection is accepted) or `http` (`GET path` answers below 400; `path` is `/` by default); `interval` is the space between two probes. |
+
+## `[[binding]]`: local ports that lead to a service
+
+The same as `weft bind`, from the start of the node on.
+
+| Key | Default | Meaning |
+|---|---|---|
+| `service` | needed | The service that the port leads to. |
+| `port` | needed | The local port. |
+| `as` | see below | Which of the node's services the calls come from. Without it: the single service that the node offers or is granted, else the node itself. |
+";
+
+/// The whole page.
+pub fn reference_page() -> String {
+    let mut page = String::from(HEAD);
+    for key in KEYS {
+        let default = if key.default.contains(' ') { key.default.to_owned() } else { format!("`{}`", key.default) };
+        let _ = writeln!(page, "| `{}` | {default} | {} |", key.name, key.doc);
+    }
+    page + TAIL
+}
