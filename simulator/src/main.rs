@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use weft_env::{Link, Traffic};
 use weft_gossip::Failure;
-use weft_sim::{Event, Simulation, enrolment, membership};
+use weft_sim::{Event, Simulation, enrolment, fleet, membership};
 
 #[derive(Parser)]
 #[command(name = "weft-sim", version, about = "Many nodes in one process on virtual time from one seed")]
@@ -23,6 +23,8 @@ enum Scenario {
     Enrolment(Run),
     /// Starts nodes that find each other by gossip, then changes one endpoint; fails unless all agree on both
     Membership(Run),
+    /// Starts the whole actor tree of each node, then lets one service appear; fails unless all agree on both
+    Fleet(Run),
 }
 
 #[derive(Args, Clone, Copy)]
@@ -62,6 +64,16 @@ fn main() -> anyhow::Result<ExitCode> {
             let summary = [
                 format!("all agreed after {}", seconds(report.agreed_after)),
                 format!("one changed endpoint was known everywhere within {}", seconds(report.spread_within)),
+            ];
+            print(run, &report.events, &summary, report.traffic)?;
+            Ok(held(report.agreed_after.is_some() && report.spread_within.is_some()))
+        }
+        Scenario::Fleet(run) => {
+            let scenario = async move |simulation: Simulation| Box::pin(fleet::run(&simulation, run.nodes)).await;
+            let report = Simulation::run(run.seed, run.link(), scenario)?.map_err(failed)?;
+            let summary = [
+                format!("all agreed after {}", seconds(report.agreed_after)),
+                format!("a new service was known everywhere within {}", seconds(report.spread_within)),
             ];
             print(run, &report.events, &summary, report.traffic)?;
             Ok(held(report.agreed_after.is_some() && report.spread_within.is_some()))

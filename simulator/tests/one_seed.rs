@@ -29,3 +29,10 @@ fn five_nodes_that_gossip_twice_with_one_seed_give_one_event_log() {
 fn five_nodes_agree_although_packets_get_lost() {
     events(&["membership", "--nodes", "5", "--seed", "3", "--loss", "10"]);
 }
+
+#[test]
+fn five_whole_nodes_twice_with_one_seed_give_one_event_log() {
+    let first = events(&["fleet", "--nodes", "5", "--seed", "7"]);
+    assert_eq!(first, events(&["fleet", "--nodes", "5", "--seed", "7"]));
+    assert_ne!(first, events(&["fleet", "--nodes", "5", "--seed", "8"]));
+}
