@@ -245,7 +245,8 @@ fn metric_names() -> BTreeSet<String> {
         for quoted in text.split('"').skip(1).step_by(2) {
             let is_name = quoted.starts_with("weft_")
                 && quoted.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-            if is_name {
+            let is_crate = CRATES.iter().any(|(name, _)| name.replace('-', "_") == quoted);
+            if is_name && !is_crate {
                 names.insert(quoted.to_owned());
             }
         }
