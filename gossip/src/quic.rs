@@ -29,6 +29,8 @@ const HANDSHAKES_FREE: usize = 16;
 const HANDSHAKES_MAX: usize = 64;
 /// A handshake takes two round trips; who needs longer than this is not there.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Time for goodbyes to leave this machine.
+const GOODBYE: Duration = Duration::from_millis(100);
 /// Connections that finished their handshake and wait to be taken.
 const ACCEPTED_QUEUE: usize = 64;
 
@@ -62,6 +64,7 @@ pub enum DialError {
 #[derive(Debug)]
 pub struct QuicEndpoint {
     endpoint: Endpoint,
+    socket: Arc<CountingSocket>,
     setup: Setup,
     metrics: Arc<GossipMetrics>,
 }
@@ -80,17 +83,19 @@ impl QuicEndpoint {
         })?;
         let setup = Setup::new(credentials.key, &env.random);
         setup.renew(credentials.trust, credentials.certificate)?;
-        let socket = Arc::new(CountingSocket::new(datagrams, Arc::clone(&metrics)));
+        let socket = CountingSocket::new(datagrams, Arc::clone(&metrics))
+            .map_err(|error| Failure::new(Code::Internal, format!("use UDP {at}: {error}")))?;
+        let socket = Arc::new(socket);
         let endpoint = Endpoint::new_with_abstract_socket(
             setup.endpoint_config(&env.random),
             Some(setup.server_config()),
-            socket,
+            Arc::clone(&socket) as _,
             Arc::new(TokioRuntime),
         )
         .map_err(|error| Failure::new(Code::Internal, format!("start QUIC at {at}: {error}")))?;
         let (accepted, receiver) = mpsc::channel(ACCEPTED_QUEUE);
         tokio::spawn(accept_all(endpoint.clone(), accepted, Arc::clone(&metrics)));
-        Ok((Self { endpoint, setup, metrics }, receiver))
+        Ok((Self { endpoint, socket, setup, metrics }, receiver))
     }
 
     /// Uses another certificate or bundle for every handshake from now on.
@@ -119,16 +124,18 @@ impl QuicEndpoint {
         self.endpoint.local_addr().ok()
     }
 
-    /// Closes every connection without waiting, and accepts no more.
+    /// Closes every connection without goodbye, and gives the address free.
     pub fn shut(&self) {
         self.endpoint.close(VarInt::from_u32(0), b"stopped");
+        self.socket.release();
     }
 
-    /// Says goodbye to every peer and waits a moment for their answers.
+    /// Says goodbye to every peer, then gives the address free.
     pub async fn close(&self) {
-        self.shut();
-        // Peers that do not answer need not hold up a stop.
-        let _ = tokio::time::timeout(Duration::from_millis(500), self.endpoint.wait_idle()).await;
+        self.endpoint.close(VarInt::from_u32(0), b"stopped");
+        // The goodbye leaves at once; answers to it are not needed.
+        let _ = tokio::time::timeout(GOODBYE, self.endpoint.wait_idle()).await;
+        self.socket.release();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -63,7 +63,7 @@ impl Links {
     /// Takes over an endpoint and the connections that others make to it.
     pub(super) fn start(
         endpoint: QuicEndpoint,
-        mut accepted: mpsc::Receiver<PeerConnection>,
+        accepted: mpsc::Receiver<PeerConnection>,
         desk: Arc<Desk>,
         seeds: BTreeSet<SocketAddr>,
     ) -> Arc<Self> {
@@ -78,13 +78,7 @@ impl Links {
             inbox,
             outbox: Mutex::new(Some(outbox)),
         });
-        let accepting = Arc::downgrade(&links);
-        tokio::spawn(async move {
-            while let Some(peer) = accepted.recv().await {
-                let Some(links) = accepting.upgrade() else { return };
-                links.adopt(peer);
-            }
-        });
+        tokio::spawn(adopt_all(Arc::downgrade(&links), accepted));
         links
     }
 
@@ -262,6 +256,14 @@ impl Links {
             }
         };
         timeout(PROBE_TIMEOUT, either).await.unwrap_or(false)
+    }
+}
+
+/// Takes connections that peers make, until the links are dropped.
+async fn adopt_all(links: Weak<Links>, mut accepted: mpsc::Receiver<PeerConnection>) {
+    while let Some(peer) = accepted.recv().await {
+        let Some(links) = links.upgrade() else { return };
+        links.adopt(peer);
     }
 }
 

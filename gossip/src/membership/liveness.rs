@@ -109,8 +109,7 @@ impl Liveness {
             if watch.is_gone || is_leaving {
                 verdict.gone.insert(node.clone());
             } else {
-                let state = if watch.is_doubted() { MemberState::Suspect } else { MemberState::Alive };
-                verdict.states.insert(node.clone(), state);
+                verdict.states.insert(node.clone(), watch.state());
             }
         }
         verdict
@@ -176,9 +175,13 @@ impl Watch {
         self.silent_since.is_some() && !self.is_probing && (first || is_due)
     }
 
-    /// Not heard from in this process, or lost.
-    fn is_doubted(&self) -> bool {
-        self.lost_since.is_some() || (!self.has_lived && self.news_at.is_none())
+    /// Suspect is who was not heard from in this process, or was lost.
+    fn state(&self) -> MemberState {
+        if self.lost_since.is_some() || (!self.has_lived && self.news_at.is_none()) {
+            MemberState::Suspect
+        } else {
+            MemberState::Alive
+        }
     }
 }
 

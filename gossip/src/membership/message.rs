@@ -176,11 +176,10 @@ impl<'a> Input<'a> {
         while !input.0.is_empty() {
             match input.u8()? {
                 0 => {
-                    let (id, gc_version, from_version) = (input.id()?, input.u64()?, input.u64()?);
-                    if delta.len() >= DIGEST_NODES_MAX || delta.iter().any(|node| node.id == id) {
-                        return Err(MessageError::Malformed);
-                    }
-                    delta.push(NodeDelta { id, gc_version, from_version, values: Vec::new(), max_version: None });
+                    let node = input.node()?;
+                    let is_repeated = delta.iter().any(|earlier| earlier.id == node.id);
+                    delta.push(node);
+                    (delta.len() <= DIGEST_NODES_MAX && !is_repeated).then_some(()).ok_or(MessageError::Malformed)?;
                 }
                 1 => {
                     let (key, value) = (input.text()?.to_owned(), input.text()?.to_owned());
@@ -195,6 +194,12 @@ impl<'a> Input<'a> {
             }
         }
         Ok(delta)
+    }
+
+    /// The operation that begins the news of a member.
+    fn node(&mut self) -> Result<NodeDelta, MessageError> {
+        let (id, gc_version, from_version) = (self.id()?, self.u64()?, self.u64()?);
+        Ok(NodeDelta { id, gc_version, from_version, values: Vec::new(), max_version: None })
     }
 
     /// The blocks of a delta, decompressed and joined.

@@ -151,3 +151,65 @@ async fn a_service_without_a_grant_is_refused_by_everybody() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert!(crate::catalog::offers(&one.view().borrow()).is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_is_a_new_generation_and_is_seen_within_five_seconds() {
+    let cell = Cell::new();
+    let one = cell.start(1, &[]).await;
+    let two = cell.start(2, &[1]).await;
+    until(&one, Duration::from_secs(10), |view| view.members.len() == 2).await;
+    let before = two.generation();
+    two.stop().await;
+    let two = cell.start(2, &[1]).await;
+    assert!(two.generation() > before);
+    let generation = two.generation();
+    let is_new = |view: &MembersView| view.members.values().any(|member| member.record.generation == generation);
+    until(&one, Duration::from_secs(5), is_new).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cold_start_alone_keeps_the_last_members_as_suspect() {
+    let cell = Cell::new();
+    let one = cell.start(1, &[]).await;
+    let two = cell.start(2, &[1]).await;
+    two.publish(vec![web()]).await.unwrap();
+    until(&one, Duration::from_secs(10), |view| crate::catalog::offers(view).len() == 1).await;
+    let restored: Vec<SignedRecord> =
+        one.view().borrow().members.values().map(|member| (*member.signed).clone()).collect();
+    one.stop().await;
+    two.stop().await;
+
+    let config = MembershipConfig {
+        bind: cell.addr(1),
+        advertise: cell.addr(1),
+        zone: None,
+        seeds: vec![cell.addr(2)],
+        generation: next_generation(None, cell.clock.wall()),
+        restored,
+        replicas: Vec::new(),
+        nodes_max: NODES_DEFAULT,
+    };
+    let metrics = Arc::new(GossipMetrics::new(&metrics::NoopRecorder));
+    let one = Membership::start(&cell.env(1), config, cell.credentials(1), metrics).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let view = one.view().borrow().clone();
+    assert_eq!(crate::catalog::offers(&view).len(), 1, "what was known last is still offered");
+    assert_eq!(view.members["n2"].state, MemberState::Suspect);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_is_too_large_is_refused_at_its_source() {
+    let cell = Cell::new();
+    let one = cell.start(1, &[]).await;
+    let refused = one.publish(vec![web(); crate::catalog::REPLICAS_MAX + 1]).await.unwrap_err();
+    assert_eq!(refused.code, Code::RecordTooLarge);
+    until(&one, Duration::from_secs(2), |view| view.members.values().all(|member| member.record.replicas.is_empty()))
+        .await;
+}
+
+#[test]
+fn a_generation_never_goes_back() {
+    assert_eq!(next_generation(None, Timestamp(5)), 5);
+    assert_eq!(next_generation(Some(9), Timestamp(5)), 10);
+    assert_eq!(next_generation(Some(1), Timestamp(5)), 5);
+}

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
 use quinn::udp::{RecvMeta, Transmit};
@@ -27,13 +27,26 @@ const DROPS_A_POLL_MAX: usize = 64;
 
 /// The adapter.
 pub(super) struct CountingSocket {
-    datagrams: Datagrams,
+    /// None once released.
+    datagrams: RwLock<Option<Datagrams>>,
+    local_addr: SocketAddr,
     metrics: Arc<GossipMetrics>,
 }
 
 impl CountingSocket {
-    pub(super) fn new(datagrams: Datagrams, metrics: Arc<GossipMetrics>) -> Self {
-        Self { datagrams, metrics }
+    pub(super) fn new(datagrams: Datagrams, metrics: Arc<GossipMetrics>) -> io::Result<Self> {
+        let local_addr = datagrams.local_addr()?;
+        Ok(Self { datagrams: RwLock::new(Some(datagrams)), local_addr, metrics })
+    }
+
+    /// Gives the address free at once. quinn holds its socket for seconds after the last connection closed, and a restarted
+    /// membership needs the same address.
+    pub(super) fn release(&self) {
+        *self.datagrams.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn datagrams(&self) -> Option<Datagrams> {
+        self.datagrams.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -62,17 +75,18 @@ fn classify(datagram: &[u8]) -> Result<&'static str, &'static str> {
 
 impl fmt::Debug for CountingSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.datagrams, f)
+        write!(f, "CountingSocket({})", self.local_addr)
     }
 }
 
 impl AsyncUdpSocket for CountingSocket {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Box::pin(WritePoller { datagrams: self.datagrams.clone(), waiting: None })
+        Box::pin(WritePoller { socket: self, waiting: None })
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        match self.datagrams.try_send_to(transmit.contents, transmit.destination) {
+        let Some(datagrams) = self.datagrams() else { return Ok(()) };
+        match datagrams.try_send_to(transmit.contents, transmit.destination) {
             Ok(_) => Ok(()),
             Err(full) if full.kind() == io::ErrorKind::WouldBlock => Err(full),
             // An unreachable peer is a lost datagram to QUIC, not a broken socket.
@@ -89,11 +103,12 @@ impl AsyncUdpSocket for CountingSocket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
+        let Some(datagrams) = self.datagrams() else { return Poll::Pending };
         let mut filled = 0;
         let mut dropped = 0;
         while filled < bufs.len().min(meta.len()) {
             let mut buf = ReadBuf::new(&mut bufs[filled]);
-            let from = match self.datagrams.poll_recv_from(cx, &mut buf) {
+            let from = match datagrams.poll_recv_from(cx, &mut buf) {
                 Poll::Ready(Ok(from)) => from,
                 // Somebody else's refusal of an earlier datagram.
                 Poll::Ready(Err(error)) if is_passing(&error) => continue,
@@ -122,7 +137,7 @@ impl AsyncUdpSocket for CountingSocket {
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.datagrams.local_addr()
+        Ok(self.local_addr)
     }
 }
 
@@ -134,17 +149,15 @@ type Writable = Pin<Box<dyn Future<Output = io::Result<()>> + Send + Sync>>;
 
 /// Waits for room to send; one a connection.
 struct WritePoller {
-    datagrams: Datagrams,
+    socket: Arc<CountingSocket>,
     waiting: Option<Writable>,
 }
 
 impl UdpPoller for WritePoller {
     fn poll_writable(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let waiting = this.waiting.get_or_insert_with(|| {
-            let datagrams = this.datagrams.clone();
-            Box::pin(async move { datagrams.writable().await })
-        });
+        let Some(datagrams) = this.socket.datagrams() else { return Poll::Ready(Ok(())) };
+        let waiting = this.waiting.get_or_insert_with(|| Box::pin(async move { datagrams.writable().await }));
         let polled = waiting.as_mut().poll(cx);
         if polled.is_ready() {
             this.waiting = None;
