@@ -111,8 +111,12 @@ pub struct NodeStatus {
     pub zone: Option<ZoneName>,
     /// Where others reach it.
     pub advertise: SocketAddr,
+    /// Where it listens for others.
+    pub bind: SocketAddr,
     /// Whether it issues certificates.
     pub signer: bool,
+    /// Whether every certificate of it is valid now.
+    pub certificates_current: bool,
     /// Whether it is going down.
     pub draining: bool,
     /// Services known in the mesh.
@@ -219,7 +223,9 @@ impl NodeControl {
             cell: file.cell.clone(),
             zone: file.zone.clone(),
             advertise: file.advertise,
+            bind: file.bind,
             signer: core.state.issuer.is_some(),
+            certificates_current: core.certificates.load().iter().all(|held| held.not_after > core.env.clock.wall()),
             draining: world.draining,
             services: world.services.len(),
             members: self.nodes().len(),

@@ -122,22 +122,22 @@ struct Backend(Arc<dyn RandomAccess>);
 
 impl StorageBackend for Backend {
     fn len(&self) -> Result<u64, std::io::Error> {
-        Ok(self.0.len()?)
+        self.0.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), std::io::Error> {
-        Ok(self.0.read_at(offset, out)?)
+        self.0.read_at(offset, out)
     }
 
     fn set_len(&self, len: u64) -> Result<(), std::io::Error> {
-        Ok(self.0.set_len(len)?)
+        self.0.set_len(len)
     }
 
     fn sync_data(&self) -> Result<(), std::io::Error> {
-        Ok(self.0.sync()?)
+        self.0.sync()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), std::io::Error> {
-        Ok(self.0.write_at(offset, data)?)
+        self.0.write_at(offset, data)
     }
 }

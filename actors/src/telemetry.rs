@@ -44,8 +44,13 @@ impl Telemetry {
     }
 
     /// What handles are made from.
-    pub fn recorder(&self) -> &PrometheusRecorder {
-        &self.recorder
+    pub fn recorder(&self) -> Arc<PrometheusRecorder> {
+        Arc::clone(&self.recorder)
+    }
+
+    /// The same, to keep.
+    pub fn shared_recorder(&self) -> Arc<PrometheusRecorder> {
+        Arc::clone(&self.recorder)
     }
 
     /// The Prometheus text.

@@ -131,7 +131,7 @@ fn core(args: NodeArgs, dir: StateDir) -> Result<Core, Failure> {
         bindings: ArcSwap::default(),
         handles: Mutex::new(BTreeMap::new()),
         generation: AtomicU64::new(0),
-        gossip_metrics: Arc::new(GossipMetrics::new(args.telemetry.recorder())),
+        gossip_metrics: Arc::new(GossipMetrics::new(&*args.telemetry.recorder())),
         telemetry: args.telemetry,
         members: watch::Sender::default(),
         offered: watch::Sender::new(0),
