@@ -153,8 +153,10 @@ mod tests {
 
     #[test]
     fn a_bad_name_does_not_come_in_by_serde() {
-        assert!(serde::Deserialize::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new("A"))
-            .map(|_: MeshName| ())
-            .is_err());
+        assert!(
+            serde::Deserialize::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new("A"))
+                .map(|_: MeshName| ())
+                .is_err()
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! Weft: a service mesh and API gateway in one program.
 //!
+//! - [`node`]: how a node is put together; [`demo`]: several in one process
+//! - [`cli`]: the command line
 //! - [`config`]: the node's configuration file
 //! - [`admin`]: the admin API
 //! - [`worker`]: the data path: workers, listeners
@@ -10,12 +12,15 @@
 mod access_log;
 pub mod admin;
 mod body;
+pub mod cli;
 pub mod config;
+pub mod demo;
 mod dial;
 mod http1;
 mod http2;
 mod inbound;
 pub mod metrics;
+pub mod node;
 mod outbound;
 mod pool;
 mod problem;

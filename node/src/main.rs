@@ -1,1 +1,2 @@
+//! Weft: a service mesh and API gateway in one program.
 fn main() {}

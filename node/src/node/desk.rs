@@ -1,0 +1,143 @@
+//! The admin API's questions, answered from a node's control.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use weft_actors::control::{BindSpec, HealthSpec, NodeControl, ProbeKind, ServiceSpec, TokenRequest};
+use weft_actors::telemetry::Telemetry;
+use weft_gossip::{Code, Failure};
+
+use crate::admin::{self, AdminDesk, ExposeRequest, HealthRequest, Question};
+use crate::config::{HealthKind, ServiceConfig};
+
+/// Answers the admin API.
+pub(super) struct NodeDesk {
+    control: NodeControl,
+    telemetry: Telemetry,
+    leaving: Notify,
+}
+
+impl NodeDesk {
+    /// A desk over a node's control.
+    pub(super) fn new(control: NodeControl, telemetry: Telemetry) -> Self {
+        Self { control, telemetry, leaving: Notify::new() }
+    }
+
+    /// Where a local port of the node listens.
+    pub(super) fn local(&self, port: u16) -> SocketAddr {
+        match self.control.status().bind.ip() {
+            ip if ip.is_loopback() => SocketAddr::new(ip, port),
+            _ => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
+        }
+    }
+
+    /// Waits until an operator said that the node leaves.
+    pub(super) async fn left(&self) {
+        self.leaving.notified().await;
+    }
+
+    async fn answer(&self, question: Question) -> Result<Value, Failure> {
+        match question {
+            Question::Status => value(&self.control.status()),
+            Question::Nodes => value(&self.control.nodes()),
+            Question::Services => value(&self.control.services()),
+            Question::Certs => value(&self.control.certs()),
+            Question::Expose(request) => self.done(self.control.expose(ServiceSpec::from(request)).await),
+            Question::Unexpose(service) => self.done(self.control.unexpose(service).await),
+            Question::Bind(request) => {
+                let at = self.local(request.port);
+                let spec = BindSpec { at, service: request.service, identity: request.identity };
+                self.control.bind(spec).await?;
+                Ok(json!({ "at": at }))
+            }
+            Question::Unbind(port) => self.done(self.control.unbind(self.local(port)).await),
+            Question::CreateToken(request) => value(&self.control.create_token(TokenRequest::from(request)).await?),
+            Question::Leave => {
+                self.control.leave().await?;
+                self.leaving.notify_one();
+                Ok(json!({ "left": true }))
+            }
+        }
+    }
+
+    fn done(&self, result: Result<(), Failure>) -> Result<Value, Failure> {
+        result.map(|()| json!({ "done": true }))
+    }
+}
+
+fn value(answer: &impl Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(answer).map_err(|error| Failure::new(Code::Internal, format!("write the answer: {error}")))
+}
+
+impl AdminDesk for NodeDesk {
+    fn ready(&self) -> bool {
+        let status = self.control.status();
+        !status.draining && status.certificates_current
+    }
+
+    fn metrics(&self) -> String {
+        self.telemetry.render()
+    }
+
+    fn ask(&self, question: Question) -> BoxFuture<'_, Result<Value, Failure>> {
+        self.answer(question).boxed()
+    }
+}
+
+/// The share of a replica as the mesh carries it.
+fn weight(weight: u32) -> u16 {
+    u16::try_from(weight).unwrap_or(u16::MAX)
+}
+
+impl From<ExposeRequest> for ServiceSpec {
+    fn from(request: ExposeRequest) -> Self {
+        let kind = match request.health {
+            HealthRequest::None => ProbeKind::Off,
+            HealthRequest::Tcp => ProbeKind::Tcp,
+            HealthRequest::Http { path } => ProbeKind::Http(path),
+        };
+        ServiceSpec {
+            service: request.service,
+            app: request.app,
+            protocol: request.protocol,
+            version: request.version,
+            weight: weight(request.weight),
+            health: HealthSpec { kind, interval_ms: None },
+        }
+    }
+}
+
+impl From<&ServiceConfig> for ServiceSpec {
+    fn from(config: &ServiceConfig) -> Self {
+        let kind = match &config.health.kind {
+            HealthKind::None => ProbeKind::Off,
+            HealthKind::Tcp => ProbeKind::Tcp,
+            HealthKind::Http { path } => ProbeKind::Http(path.clone()),
+        };
+        let interval_ms = config.health.interval.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
+        ServiceSpec {
+            service: config.name.clone(),
+            app: config.app,
+            protocol: config.protocol,
+            version: config.version.clone(),
+            weight: weight(config.weight),
+            health: HealthSpec { kind, interval_ms },
+        }
+    }
+}
+
+impl From<admin::TokenRequest> for TokenRequest {
+    fn from(request: admin::TokenRequest) -> Self {
+        Self {
+            grants: request.grants.into_iter().collect(),
+            grant_all: request.grant_all,
+            signer: request.signer,
+            cell: request.cell,
+            life_seconds: request.ttl_seconds,
+        }
+    }
+}
