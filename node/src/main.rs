@@ -1,2 +1,7 @@
-//! Weft: a service mesh and API gateway in one program.
-fn main() {}
+//! The binary `weft`: everything is in the library's command line.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    weft::cli::main()
+}
