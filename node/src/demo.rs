@@ -37,9 +37,7 @@ async fn tour(bank: &mut Bank, mode: DemoMode, start: tokio::time::Instant) -> R
     match mode {
         DemoMode::Stay => {
             say(&bank.page())?;
-            tokio::signal::ctrl_c()
-                .await
-                .map_err(|e| Failure::new(Code::Internal, format!("wait for Ctrl-C: {e}")))?;
+            tokio::signal::ctrl_c().await.map_err(|e| Failure::new(Code::Internal, format!("wait for Ctrl-C: {e}")))?;
             say("\nStopping.")
         }
         DemoMode::Check => checked(bank).await,

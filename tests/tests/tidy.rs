@@ -132,8 +132,9 @@ fn files_are_short_and_named_for_what_they_hold() {
 
 #[test]
 fn every_file_says_what_it_is_for() {
-    let silent: Vec<String> =
-        rust_files().into_iter().filter(|(_, text)| !text.starts_with("//!")).map(|(path, _)| path).collect();
+    // `foo/tests.rs` belongs to `foo.rs`, which says it.
+    let files = rust_files().into_iter().filter(|(path, _)| !path.ends_with("/tests.rs"));
+    let silent: Vec<String> = files.filter(|(_, text)| !text.starts_with("//!")).map(|(path, _)| path).collect();
     none(&silent, "a file starts with `//!`");
 }
 

@@ -118,13 +118,11 @@ impl Bank {
         self.answers(Method::GET, "accounts", "/accounts/7").await?;
         self.answers(Method::POST, "orders", "/orders").await?;
         let deadline = Instant::now() + STAND_TIMEOUT;
-        for (_, node) in &self.nodes {
-            while node.control().nodes().len() < NODES.len() {
-                if Instant::now() > deadline {
-                    return Err(Failure::new(Code::CheckFailed, "the nodes do not all know each other after 30 s"));
-                }
-                tokio::time::sleep(POLL).await;
+        while self.nodes.iter().any(|(_, node)| node.control().nodes().len() < NODES.len()) {
+            if Instant::now() > deadline {
+                return Err(Failure::new(Code::CheckFailed, "the nodes do not all know each other after 30 s"));
             }
+            tokio::time::sleep(POLL).await;
         }
         Ok(())
     }

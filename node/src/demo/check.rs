@@ -48,7 +48,11 @@ pub(super) async fn invited_calls(outbound: SocketAddr) -> Result<Vec<String>, F
 }
 
 /// Which replicas of a service answer, over a bounded number of calls.
-pub(super) async fn replicas_seen(outbound: SocketAddr, service: &str, path: &str) -> Result<BTreeSet<String>, Failure> {
+pub(super) async fn replicas_seen(
+    outbound: SocketAddr,
+    service: &str,
+    path: &str,
+) -> Result<BTreeSet<String>, Failure> {
     let mut seen = BTreeSet::new();
     for _ in 0..CALLS_TO_SEE_BOTH {
         let body = expect_ok(outbound, Method::GET, service, path).await?;
