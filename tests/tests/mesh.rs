@@ -72,7 +72,7 @@ fn a_python_server_and_nginx_serve_through_the_mesh() {
         "-c",
         "20",
         "-H",
-        "Host: pages.weft.internal",
+        ":authority: pages.weft.internal",
         &url,
     ]));
     assert!(told.contains("2000 succeeded, 0 failed, 0 errored"), "{told}");
