@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use weft_actors::control::{BindSpec, NodeControl, ServiceSpec};
+use weft_actors::state::StateDir;
 use weft_actors::telemetry::Telemetry;
 use weft_actors::tree::{NodeArgs, NodeTree};
 use weft_env::Env;
@@ -53,6 +54,8 @@ impl RunningNode {
     pub async fn start(options: NodeOptions) -> Result<Self, Failure> {
         let env = Env::machine();
         let config = configured(&env, &options)?;
+        // Before any file is opened for writing, so that a directory without a node is told as such.
+        StateDir::new(&env, &options.dir).node_file()?;
         let settings = config.settings.clone();
         let telemetry = Telemetry::new();
         let access_log = match settings.access_log {
