@@ -26,8 +26,6 @@ pub struct Settings {
     pub head_timeout: Duration,
     /// How long requests in flight may take to finish after SIGTERM.
     pub drain_timeout: Duration,
-    /// Space between two gossip rounds.
-    pub gossip_interval: Duration,
     /// Space between two probes of a replica that states none.
     pub health_interval: Duration,
     /// How long a probe may take.
@@ -100,7 +98,6 @@ impl Default for Settings {
             idle_timeout: Duration::from_secs(60),
             head_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(30),
-            gossip_interval: Duration::from_millis(500),
             health_interval: Duration::from_secs(2),
             health_timeout: Duration::from_secs(1),
             unhealthy_after: 2,

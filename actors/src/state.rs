@@ -152,7 +152,12 @@ impl StateDir {
         self.write("trust/bundle", &encoded(&state.signed_bundle)?)?;
         self.write("enrolment", &encoded(&state.signed_enrolment)?)?;
         self.save_certificates(&state.certificates)?;
-        let text = serde_json::to_vec_pretty(&state.file).map_err(|error| self.broken("node.json", &error))?;
+        self.save_node_file(&state.file)
+    }
+
+    /// Replaces the names and addresses.
+    pub fn save_node_file(&self, file: &NodeFile) -> Result<(), Failure> {
+        let text = serde_json::to_vec_pretty(file).map_err(|error| self.broken("node.json", &error))?;
         self.write("node.json", &text)
     }
 

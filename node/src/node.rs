@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use weft_actors::control::{BindSpec, NodeControl, ServiceSpec};
+use weft_actors::settings::{AccessLog, MESH_PORT};
 use weft_actors::state::StateDir;
 use weft_actors::telemetry::Telemetry;
 use weft_actors::tree::{NodeArgs, NodeTree};
@@ -55,12 +56,12 @@ impl RunningNode {
         let env = Env::machine();
         let config = configured(&env, &options)?;
         // Before any file is opened for writing, so that a directory without a node is told as such.
-        StateDir::new(&env, &options.dir).node_file()?;
+        settle_addresses(&env, &options, &config)?;
         let settings = config.settings.clone();
         let telemetry = Telemetry::new();
         let access_log = match settings.access_log {
-            weft_actors::settings::AccessLog::Written => Some(options.dir.join(ACCESS_LOG_FILE)),
-            weft_actors::settings::AccessLog::Off => None,
+            AccessLog::Written => Some(options.dir.join(ACCESS_LOG_FILE)),
+            AccessLog::Off => None,
         };
         let path = Arc::new(DataPath::start(PathArgs {
             env: env.clone(),
@@ -108,6 +109,27 @@ impl RunningNode {
         self.tree.stop(self.drain).await;
         drop(self.admin);
     }
+}
+
+/// Puts the configuration's addresses and zone in place of those of `weft init` or `weft join`; kept, so that every command of the
+/// CLI looks at the same place.
+fn settle_addresses(env: &Env, options: &NodeOptions, config: &NodeConfig) -> Result<(), Failure> {
+    let dir = StateDir::new(env, &options.dir);
+    let kept = dir.node_file()?;
+    let mut file = kept.clone();
+    if let Some(ip) = config.bind {
+        file.bind.set_ip(ip);
+    }
+    if config.settings.ports.mesh != MESH_PORT {
+        file.bind.set_port(config.settings.ports.mesh);
+    }
+    if let Some(advertise) = config.advertise {
+        file.advertise = advertise;
+    }
+    if config.zone.is_some() {
+        file.zone.clone_from(&config.zone);
+    }
+    if file == kept { Ok(()) } else { dir.save_node_file(&file) }
 }
 
 /// Reads the configuration and takes the options in.

@@ -162,7 +162,7 @@ pub struct ExposeOptions {
     /// What the application speaks: http, http2 (gRPC) or tcp.
     #[arg(long, value_parser = protocol_of, default_value = "http")]
     pub protocol: Protocol,
-    /// The version that `weft ls services` shows.
+    /// The version of the application, told to the other nodes.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub version: String,
     /// Its share of the load against the other replicas.

@@ -87,8 +87,6 @@ pub const KEYS: &[Key] = &[
         Kind::Span(|c, d| c.settings.health_timeout = d, MILLISECOND, HOUR)),
     key("health.unhealthy_after", "2", "Probes in a row that must fail before a replica counts as unhealthy.",
         Kind::Count(|c, n| c.settings.unhealthy_after = u32::try_from(n).unwrap_or(u32::MAX), 1, 1000)),
-    key("gossip.interval", "\"500ms\"", "Space between two gossip rounds; the same on every node of a cell.",
-        Kind::Span(|c, d| c.settings.gossip_interval = d, Duration::from_millis(100), Duration::from_secs(60))),
     key("limits.in_flight", "10000", "Most requests and streams in flight in all; one more gets the code `overloaded`.",
         Kind::Count(|c, n| c.settings.in_flight_max = whole(n), 1, LIMIT_MAX)),
     key("limits.connections", "10000", "Most open connections a listener.",

@@ -44,7 +44,7 @@ The same as `weft expose`, from the start of the node on. The node's enrolment m
 | `port` | needed | The port on which the application listens. |
 | `address` | `\"127.0.0.1\"` | The address on which the application listens. |
 | `protocol` | `\"http\"` | `http` (HTTP/1.1), `http2` (HTTP/2 with prior knowledge: gRPC; also written `grpc`) or `tcp`. |
-| `version` | `\"\"` | The application's version, at most 64 bytes; `weft ls services` shows it. |
+| `version` | `\"\"` | The application's version, at most 64 bytes; told to the other nodes. |
 | `weight` | `100` | Its share of the load against the other replicas, 1 to 1000. |
 | `health` | `{ kind = \"tcp\" }` | How it is probed: `kind` is `none`, `tcp` (a connection is accepted) or `http` (`GET path` answers below 400; `path` is `/` by default); `interval` is the space between two probes. |
 
