@@ -93,11 +93,13 @@ impl EndpointLoad {
         self.ewma_ns.store(new, Ordering::Relaxed);
     }
 
-    /// The cost of sending one more request here: latency times (in flight + 1). An unknown latency counts as 1 ms.
-    pub fn cost(&self) -> u64 {
+    /// The cost of sending one more request here: latency times (in flight + 1). An unknown latency counts as 1 ms; a known one fades
+    /// while nothing is sent here, so that one slow answer does not keep an endpoint out for ever.
+    pub fn cost(&self, now_ns: u64) -> u64 {
+        let idle_ns = now_ns.saturating_sub(self.ewma_at_ns.load(Ordering::Relaxed));
         let latency = match self.ewma_ns.load(Ordering::Relaxed) {
             0 => 1_000_000,
-            known => known,
+            known => decayed(known, 0, idle_ns),
         };
         latency.saturating_mul(u64::from(self.in_flight()) + 1)
     }
@@ -154,13 +156,22 @@ mod tests {
     fn a_slow_answer_counts_at_once_and_fades() {
         let load = Arc::new(EndpointLoad::default());
         load.observe(Duration::from_millis(1), SECOND);
-        let fast = load.cost();
+        let fast = load.cost(SECOND);
         load.observe(Duration::from_millis(100), 2 * SECOND);
-        assert!(load.cost() >= 100 * fast);
+        assert!(load.cost(2 * SECOND) >= 100 * fast);
         for second in 3..60 {
             load.observe(Duration::from_millis(1), second * SECOND);
         }
-        assert!(load.cost() < 2 * fast);
+        assert!(load.cost(59 * SECOND) < 2 * fast);
+    }
+
+    #[test]
+    fn an_endpoint_that_is_sent_nothing_gets_another_chance() {
+        let load = EndpointLoad::default();
+        load.observe(Duration::from_millis(100), SECOND);
+        let slow = load.cost(SECOND);
+        assert!(load.cost(11 * SECOND) < slow / 2);
+        assert!(load.cost(61 * SECOND) < slow / 100);
     }
 
     #[test]

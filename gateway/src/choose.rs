@@ -63,7 +63,7 @@ pub fn choose<'t>(
     let pick = view(&tally, choice)?;
     let first = draw(table, choice, pick, None, random)?;
     match draw(table, choice, pick, Some(first), random) {
-        Some(second) if second.load.cost() < first.load.cost() => Some(second),
+        Some(second) if second.load.cost(choice.now_ns) < first.load.cost(choice.now_ns) => Some(second),
         _ => Some(first),
     }
 }

@@ -208,10 +208,9 @@ async fn try_endpoints(
             connects: &matched.state.connects,
             deadline,
         };
-        let began = Instant::now();
         let failed = match attempt::send(&worker, &route, source, request).await {
-            Ok(answer) => match undelivered(answer, began, &worker, endpoint) {
-                Ok(Answer { response, connection }) => {
+            Ok(answer) => match undelivered(answer, &worker, endpoint) {
+                Ok(Answer { response, connection, .. }) => {
                     exchange.answered_by(&route.host, connection);
                     return Ok(response);
                 }
@@ -265,10 +264,10 @@ fn refusal(code: Code, why: String, stage: Stage, endpoint: &Endpoint) -> Refusa
 }
 
 /// Takes an answer in: a sample of latency, or the other node's word that the request never reached its application.
-fn undelivered(answer: Answer, began: Instant, worker: &Worker, endpoint: &Endpoint) -> Result<Answer, Failed> {
+fn undelivered(answer: Answer, worker: &Worker, endpoint: &Endpoint) -> Result<Answer, Failed> {
     let code = message::undelivered_code(&answer.response);
     let Some(code) = code else {
-        endpoint.load.observe(began.elapsed(), worker.now_ns());
+        endpoint.load.observe(answer.asked.elapsed(), worker.now_ns());
         endpoint.load.restore();
         return Ok(answer);
     };
@@ -352,7 +351,7 @@ async fn try_replica(
         deadline,
     };
     let mut failed = match attempt::send(&worker, &route, Source::Pooled, request).await {
-        Ok(Answer { response, connection }) => {
+        Ok(Answer { response, connection, .. }) => {
             exchange.answered_by(&route.host, connection);
             return Ok(response);
         }
@@ -361,7 +360,7 @@ async fn try_replica(
     let again = failed.request.take().map(|request| *request).or_else(|| copy.map(Copied::into_request));
     if let (true, true, Some(request)) = (failed.reused, is_safe(failed.stage, repeat), again) {
         match attempt::send(&worker, &route, Source::Fresh, request).await {
-            Ok(Answer { response, connection }) => {
+            Ok(Answer { response, connection, .. }) => {
                 exchange.answered_by(&route.host, connection);
                 return Ok(response);
             }

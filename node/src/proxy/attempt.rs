@@ -62,6 +62,8 @@ pub(crate) enum Target<'a> {
 pub(crate) struct Answer {
     pub(crate) response: Response<Incoming>,
     pub(crate) connection: Option<Http1>,
+    /// When the request was given to its connection: what opening one cost says nothing of the next request.
+    pub(crate) asked: Instant,
 }
 
 /// A try that got no answer.
@@ -103,8 +105,9 @@ async fn send_http1(
             Err(error) => return Err(unconnected(error, request)),
         },
     };
+    let asked = Instant::now();
     match timeout_at(route.deadline, connection.send(request)).await {
-        Ok(Ok(response)) => Ok(Answer { response, connection: Some(connection) }),
+        Ok(Ok(response)) => Ok(Answer { response, connection: Some(connection), asked }),
         Ok(Err(error)) => Err(unanswered(error, reused)),
         Err(_) => Err(late(reused)),
     }
@@ -125,8 +128,9 @@ async fn send_http2(
             Err(error) => return Err(unconnected(error, request)),
         },
     };
+    let asked = Instant::now();
     match timeout_at(route.deadline, connection.send(request)).await {
-        Ok(Ok(response)) => Ok(Answer { response, connection: None }),
+        Ok(Ok(response)) => Ok(Answer { response, connection: None, asked }),
         Ok(Err(error)) => Err(unanswered(error, reused)),
         Err(_) => Err(late(reused)),
     }
