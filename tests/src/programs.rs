@@ -130,7 +130,11 @@ impl Capture {
     pub fn start(folder: &Path, filter: &str) -> Self {
         let file = folder.join("capture.pcap");
         let mut command = Command::new("tcpdump");
-        command.args(["-i", "lo", "-U", "-s", "0", "-B", "65536", "-Z", "root", "-w"]).arg(&file).arg(filter);
+        // Immediate: by default the kernel hands packets over in blocks, and one that is not full yet is lost at the end.
+        command
+            .args(["-i", "lo", "--immediate-mode", "-U", "-s", "0", "-B", "65536", "-Z", "root", "-w"])
+            .arg(&file)
+            .arg(filter);
         let process = Process::start("tcpdump", &mut command);
         until_true("tcpdump to listen", LISTEN_LIMIT, || {
             process.stderr.all().iter().any(|line| line.contains("listening on"))
