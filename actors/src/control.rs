@@ -255,7 +255,7 @@ impl NodeControl {
     /// Every service known in the mesh.
     pub fn services(&self) -> Vec<ServiceRow> {
         let world = self.0.world.load();
-        let row = |endpoint: &Arc<crate::endpoint::Endpoint>| EndpointRow {
+        let row = |endpoint: &Arc<weft_gateway::endpoint::Endpoint>| EndpointRow {
             node: endpoint.node.clone(),
             addr: endpoint.addr.0,
             zone: endpoint.zone.clone(),

@@ -19,7 +19,7 @@ use weft_gossip::{Code, Failure, ServiceName};
 use crate::address::Reply;
 use crate::control::{ProbeKind, ServiceSpec};
 use crate::core::{Core, Exposed};
-use crate::endpoint::AppAddr;
+use weft_gateway::endpoint::AppAddr;
 use crate::shell::Role;
 use crate::store::key;
 use crate::world::{LocalReplica, LocalService, LocalTable};

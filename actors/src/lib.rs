@@ -1,7 +1,6 @@
 //! The supervision tree of a node and the state that it owns. The only crate that names ractor.
 //!
 //! - [`world`]: the snapshot that the data path reads
-//! - [`endpoint`]: endpoint tables and what the data path learns of each endpoint
 //! - [`settings`]: every interval, timeout and limit
 //! - [`opener`]: what the tree asks of the data path
 //! - [`state`], [`enlist`]: the state directory and how a machine comes to have one
@@ -11,7 +10,6 @@
 pub mod address;
 pub mod control;
 mod core;
-pub mod endpoint;
 pub mod enlist;
 mod health;
 mod identity;

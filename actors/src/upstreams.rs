@@ -15,7 +15,7 @@ use weft_gossip::membership::{MemberState, MembersView};
 use weft_gossip::{Failure, NodeId, ServiceName};
 
 use crate::core::Core;
-use crate::endpoint::{Endpoint, EndpointLoad, EndpointTable, PeerAddr};
+use weft_gateway::endpoint::{Endpoint, EndpointLoad, EndpointTable, PeerAddr};
 use crate::shell::Role;
 use crate::world::{LocalTable, ServiceTable};
 

@@ -11,7 +11,7 @@ use weft_gossip::catalog::Protocol;
 use weft_gossip::identity::SpiffeId;
 use weft_gossip::{MeshName, NodeId, ServiceName, ZoneName};
 
-use crate::endpoint::{AppAddr, EndpointTable};
+use weft_gateway::endpoint::{AppAddr, EndpointTable};
 
 /// What a node is called and where it stands; fixed for the life of the process.
 #[derive(Debug)]

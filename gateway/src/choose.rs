@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use weft_actors::endpoint::{Endpoint, EndpointTable};
+use crate::endpoint::{Endpoint, EndpointTable};
 use weft_gossip::ZoneName;
 
 /// When fewer than this share (in percent) of the healthy endpoints are not ejected, ejection is no longer believed: it is more
@@ -145,7 +145,7 @@ fn was_tried(endpoint: &Endpoint, choice: &Choice<'_>) -> bool {
 mod tests {
     use std::time::Duration;
 
-    use weft_actors::endpoint::{EndpointLoad, PeerAddr};
+    use crate::endpoint::{EndpointLoad, PeerAddr};
     use weft_gossip::catalog::Protocol;
 
     use super::*;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weft_actors::endpoint::EndpointLoad;
+use weft_gateway::endpoint::EndpointLoad;
 use weft_actors::world::{Credential, LocalReplica};
 
 use crate::http1::Http1;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
-use weft_actors::endpoint::{Endpoint, EndpointTable};
+use weft_gateway::endpoint::{Endpoint, EndpointTable};
 use weft_actors::world::{Credential, LocalService, World};
 use weft_gateway::retry::{RETRIES_MAX, Repeat, is_safe};
 use weft_gateway::{Choice, Stage, authority, choose, head};

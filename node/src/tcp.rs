@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy_bidirectional_with_sizes};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::client::TlsStream;
-use weft_actors::endpoint::Endpoint;
+use weft_gateway::endpoint::Endpoint;
 use weft_actors::world::{World, WorldCell};
 use weft_env::Stream;
 use weft_gateway::retry::RETRIES_MAX;

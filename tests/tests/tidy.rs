@@ -16,8 +16,8 @@ const EMPTY_NAMES: &[&str] =
 const CRATES: &[(&str, &str)] = &[
     ("weft-env", "simulator/env"),
     ("weft-gossip", "gossip"),
-    ("weft-actors", "actors"),
     ("weft-gateway", "gateway"),
+    ("weft-actors", "actors"),
     ("weft", "node"),
     ("weft-sim", "simulator"),
     ("weft-tests", "tests"),
@@ -164,7 +164,7 @@ fn dependencies_point_one_way() {
             }
         }
     }
-    none(&found, "env <- gossip <- actors <- gateway <- node <- simulator, tests");
+    none(&found, "env <- gossip <- gateway <- actors <- node <- simulator, tests");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use weft_actors::endpoint::{AppAddr, Endpoint, EndpointLoad, EndpointTable, PeerAddr};
+use weft_gateway::endpoint::{AppAddr, Endpoint, EndpointLoad, EndpointTable, PeerAddr};
 use weft_actors::world::{Credential, Credentials, LocalReplica, LocalService, NodeFacts, World};
 use weft_env::{Clock, Random, Timestamp};
 use weft_gossip::catalog::Protocol;
