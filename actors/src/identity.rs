@@ -235,6 +235,7 @@ pub(crate) fn build_credentials(
     }
     Ok(Credentials {
         generation,
+        usual: Credentials::usual_of(&identities, node),
         identities,
         inbound: tls::inbound_config(trust, &by_id)?,
         inbound_sign: tls::inbound_sign_config(trust, own)?,

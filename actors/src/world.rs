@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use weft_env::Timestamp;
-use weft_gossip::catalog::Protocol;
-use weft_gossip::identity::SpiffeId;
-use weft_gossip::{MeshName, NodeId, ServiceName, ZoneName};
-
 use weft_gateway::endpoint::{AppAddr, EndpointTable};
+use weft_gossip::catalog::Protocol;
+use weft_gossip::identity::{SpiffeId, Subject};
+use weft_gossip::{MeshName, NodeId, ServiceName, ZoneName};
 
 /// What a node is called and where it stands; fixed for the life of the process.
 #[derive(Debug)]
@@ -86,11 +85,24 @@ pub struct Credentials {
     pub generation: u64,
     /// The identities that this node may act as: its own and those of its granted services.
     pub identities: BTreeMap<SpiffeId, Arc<Credential>>,
+    /// As whom a call goes that names no identity: the single service that this node may act as; else the node itself.
+    pub usual: Option<Arc<Credential>>,
     /// For the mesh port: presents the certificate that the dialled name asks for, and demands one of this mesh.
     /// Offers `http/1.1`, `h2` and `weft-tcp/1`.
     pub inbound: Arc<rustls::ServerConfig>,
     /// For `weft-sign/1` on the mesh port: the node's certificate; the caller may have none yet.
     pub inbound_sign: Arc<rustls::ServerConfig>,
+}
+
+impl Credentials {
+    /// The one that [`Credentials::usual`] holds.
+    pub fn usual_of(identities: &BTreeMap<SpiffeId, Arc<Credential>>, node: &SpiffeId) -> Option<Arc<Credential>> {
+        let mut services = identities.iter().filter(|(id, _)| matches!(id.subject, Subject::Service(_)));
+        match (services.next(), services.next()) {
+            (Some((_, only)), None) => Some(Arc::clone(only)),
+            _ => identities.get(node).cloned(),
+        }
+    }
 }
 
 /// One identity with its TLS configurations for dialling, one for each protocol.

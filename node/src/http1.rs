@@ -3,7 +3,7 @@
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
+use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -22,6 +22,12 @@ pub(crate) struct SendError {
     pub(crate) error: hyper::Error,
     /// The request, if nothing of it was written.
     pub(crate) unsent: Option<Box<Request<Body>>>,
+}
+
+impl From<TrySendError<Request<Body>>> for SendError {
+    fn from(mut failed: TrySendError<Request<Body>>) -> Self {
+        Self { unsent: failed.take_message().map(Box::new), error: failed.into_error() }
+    }
 }
 
 impl Http1 {
@@ -43,10 +49,7 @@ impl Http1 {
 
     /// Sends a request and waits for the head of its answer. Dropping the future closes the connection.
     pub(crate) async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, SendError> {
-        self.0
-            .try_send_request(request)
-            .await
-            .map_err(|mut failed| SendError { unsent: failed.take_message().map(Box::new), error: failed.into_error() })
+        self.0.try_send_request(request).await.map_err(SendError::from)
     }
 
     /// Whether it can take a request now.

@@ -54,10 +54,7 @@ impl Http2 {
 
     /// Sends a request on a stream of its own and waits for the head of its answer. Dropping the future resets the stream.
     pub(crate) async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, SendError> {
-        self.0
-            .try_send_request(request)
-            .await
-            .map_err(|mut failed| SendError { unsent: failed.take_message().map(Box::new), error: failed.into_error() })
+        self.0.try_send_request(request).await.map_err(SendError::from)
     }
 
     /// Whether it has ended.

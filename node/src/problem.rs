@@ -5,6 +5,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use serde::Serialize;
+use weft_gateway::Stage;
 use weft_gossip::Code;
 
 use crate::body::Body;
@@ -32,6 +33,16 @@ pub(crate) enum Delivery {
     None,
     /// Something may have.
     Possible,
+}
+
+impl Delivery {
+    /// What a try that ended at this stage may have delivered.
+    pub(crate) fn after(stage: Stage) -> Self {
+        match stage {
+            Stage::Connect | Stage::Unsent => Self::None,
+            Stage::Sent | Stage::Answered => Self::Possible,
+        }
+    }
 }
 
 impl Refusal {

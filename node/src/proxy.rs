@@ -6,16 +6,15 @@
 mod attempt;
 mod exchange;
 mod message;
+mod tries;
 
 use std::sync::Arc;
 
 use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
-use tokio::time::Instant;
-use weft_gateway::endpoint::{Endpoint, EndpointTable};
 use weft_actors::world::{Credential, LocalService, World};
-use weft_gateway::retry::{RETRIES_MAX, Repeat, is_safe};
-use weft_gateway::{Choice, Stage, authority, choose, head};
+use weft_gateway::endpoint::EndpointTable;
+use weft_gateway::{authority, head};
 use weft_gossip::catalog::Protocol;
 use weft_gossip::identity::SpiffeId;
 use weft_gossip::{Code, ServiceName};
@@ -23,13 +22,13 @@ use weft_gossip::{Code, ServiceName};
 use crate::body::Body;
 use crate::metrics::{Direction, ServiceState};
 use crate::outbound::Outbound;
-use crate::pool::Host;
-use crate::problem::{Delivery, Refusal};
+use crate::problem::Refusal;
 use crate::worker::{Gate, Worker};
 use crate::{inbound::Caller, tcp, trace};
-use attempt::{Answer, Failed, Route, Source, Target, Wire};
+use attempt::Wire;
 pub(crate) use exchange::Exchange;
-use message::{Copied, Framing};
+use message::Framing;
+pub(crate) use tries::{delivered_here, nowhere_to_go, pick};
 
 /// Serves one request of an application of this machine.
 pub(crate) async fn outbound(entry: &Outbound, request: Request<Incoming>) -> Response<Body> {
@@ -67,7 +66,7 @@ pub(crate) enum Served {
     /// The service's answer; with the caller's side of an upgrade, if one was asked for.
     Answer(Response<Incoming>, Option<hyper::upgrade::OnUpgrade>),
     /// A tunnel to a stream that is open, and the caller's side of it.
-    Tunnel(Box<tcp::PeerStream>, hyper::upgrade::OnUpgrade),
+    Tunnel(tcp::ServiceStream, hyper::upgrade::OnUpgrade),
 }
 
 /// Whether the caller should not use its connection again.
@@ -117,17 +116,11 @@ pub(crate) fn identify<'w>(
     Ok(Matched { credential, table, identity: SpiffeId::service(&world.facts.mesh, &table.service), state })
 }
 
-/// The identity that a call carries: the one asked for; else the single service that this node may act as; else the node's own.
+/// The identity that a call carries: the one asked for, else the node's usual one.
 pub(crate) fn credential_of<'w>(world: &'w World, asked: Option<&ServiceName>) -> Option<&'w Arc<Credential>> {
-    let identities = &world.credentials.identities;
-    if let Some(service) = asked {
-        return identities.get(&SpiffeId::service(&world.facts.mesh, service));
-    }
-    let is_service = |id: &SpiffeId| matches!(id.subject, weft_gossip::identity::Subject::Service(_));
-    let mut services = identities.iter().filter(|(id, _)| is_service(id));
-    match (services.next(), services.next()) {
-        (Some((_, only)), None) => Some(only),
-        _ => identities.get(&SpiffeId::node(&world.facts.mesh, &world.facts.node)),
+    match asked {
+        Some(service) => world.credentials.identities.get(&SpiffeId::service(&world.facts.mesh, service)),
+        None => world.credentials.usual.as_ref(),
     }
 }
 
@@ -151,7 +144,7 @@ async fn connect(
     }
     let stream = tcp::open(&entry.worker, world, exchange, &matched, trace.to_str().unwrap_or_default()).await?;
     let caller = hyper::upgrade::on(&mut request);
-    Ok(Served::Tunnel(Box::new(stream), caller))
+    Ok(Served::Tunnel(stream, caller))
 }
 
 /// An HTTP request into the mesh.
@@ -168,123 +161,11 @@ async fn call(
     let named = head::authority_of(request.uri(), request.headers()).and_then(authority::service_of);
     let service = named.map_err(|code| Refusal::new(code, "the Host header or the URI must name a service"))?;
     let matched = identify(worker, world, exchange, (entry.identity.as_ref(), service))?;
-    let wire = match matched.table.protocol {
-        Protocol::Tcp => {
-            let why = format!("{} is a TCP service", matched.table.service);
-            return Err(Refusal::new(Code::ProtocolMismatch, why));
-        }
-        Protocol::Http2 => Wire::Http2,
-        Protocol::Http if request.version() == Version::HTTP_2 => Wire::Http2,
-        Protocol::Http => Wire::Http1,
-    };
+    let spoken = Wire::of(matched.table.protocol).ok_or_else(|| not_http(&matched.table.service))?;
+    let wire = if request.version() == Version::HTTP_2 { Wire::Http2 } else { spoken };
     let (request, caller) = message::prepared(request, Framing::of(wire), exchange)?;
-    let response = try_endpoints(world, exchange, &matched, wire, request).await?;
+    let response = tries::endpoints(world, exchange, &matched, wire, request).await?;
     Ok(Served::Answer(response, caller))
-}
-
-/// Chooses, connects, sends; again elsewhere while that is safe and within the budget.
-async fn try_endpoints(
-    world: &World,
-    exchange: &mut Exchange,
-    matched: &Matched<'_>,
-    wire: Wire,
-    request: Request<Body>,
-) -> Result<Response<Incoming>, Refusal> {
-    let worker = Arc::clone(exchange.worker());
-    let deadline = exchange.started() + worker.settings().request_timeout;
-    let repeat = message::repeat_of(&request);
-    let mut tried = Vec::new();
-    let mut source = Source::Pooled;
-    let mut request = request;
-    let mut endpoint = pick(&worker, world, matched.table, &tried).ok_or_else(|| nowhere_to_go(matched.table))?;
-    matched.state.budget.earn();
-    loop {
-        let copy = Copied::of(&request, repeat);
-        exchange.at_endpoint(endpoint.load.enter(), endpoint.node.clone());
-        let route = Route {
-            host: Host::Peer(Arc::clone(&endpoint.load), Arc::clone(matched.credential)),
-            wire,
-            to: Target::Peer(endpoint.addr, &matched.identity),
-            connects: &matched.state.connects,
-            deadline,
-        };
-        let failed = match attempt::send(&worker, &route, source, request).await {
-            Ok(answer) => match undelivered(answer, &worker, endpoint) {
-                Ok(Answer { response, connection, .. }) => {
-                    exchange.answered_by(&route.host, connection);
-                    return Ok(response);
-                }
-                Err(failed) => failed,
-            },
-            Err(failed) => failed,
-        };
-        note(&worker, matched, endpoint, &failed);
-        let again = failed.request.map(|request| *request).or_else(|| copy.map(Copied::into_request));
-        let may = tried.len() < RETRIES_MAX && is_safe(failed.stage, repeat) && Instant::now() < deadline;
-        let (Some(next), true) = (again, may && matched.state.budget.spend(worker.now_ns())) else {
-            return Err(refusal(failed.code, failed.why, failed.stage, endpoint));
-        };
-        tried.push(Arc::clone(endpoint));
-        source = Source::Pooled;
-        endpoint = match pick(&worker, world, matched.table, &tried) {
-            Some(other) => other,
-            // The only endpoint closed a pooled connection; a new one may do.
-            None if failed.reused => {
-                source = Source::Fresh;
-                endpoint
-            }
-            None => return Err(refusal(failed.code, failed.why, failed.stage, endpoint)),
-        };
-        matched.state.retries.increment(1);
-        request = next;
-    }
-}
-
-pub(crate) fn pick<'t>(
-    worker: &Worker,
-    world: &World,
-    table: &'t EndpointTable,
-    tried: &[Arc<Endpoint>],
-) -> Option<&'t Arc<Endpoint>> {
-    let choice = Choice { now_ns: worker.now_ns(), zone: world.facts.zone.as_ref(), tried };
-    choose(table, &choice, &mut |bound| worker.random_below(bound))
-}
-
-pub(crate) fn nowhere_to_go(table: &EndpointTable) -> Refusal {
-    let why = match table.endpoints.len() {
-        0 => format!("no node offers {} any more", table.service),
-        count => format!("none of the {count} nodes that offer {} has a healthy replica", table.service),
-    };
-    Refusal::new(Code::NoHealthyReplica, why)
-}
-
-fn refusal(code: Code, why: String, stage: Stage, endpoint: &Endpoint) -> Refusal {
-    let delivery = if matches!(stage, Stage::Connect | Stage::Unsent) { Delivery::None } else { Delivery::Possible };
-    Refusal { code, why: format!("node {}: {why}", endpoint.node), delivery }
-}
-
-/// Takes an answer in: a sample of latency, or the other node's word that the request never reached its application.
-fn undelivered(answer: Answer, worker: &Worker, endpoint: &Endpoint) -> Result<Answer, Failed> {
-    let code = message::undelivered_code(&answer.response);
-    let Some(code) = code else {
-        endpoint.load.observe(answer.asked.elapsed(), worker.now_ns());
-        endpoint.load.restore();
-        return Ok(answer);
-    };
-    let why = format!("it answered {code} for its application");
-    Err(Failed { code, why, stage: Stage::Connect, reused: false, request: None })
-}
-
-/// Ejects the endpoint when the failure speaks against it.
-fn note(worker: &Worker, matched: &Matched<'_>, endpoint: &Endpoint, failed: &Failed) {
-    let speaks_against =
-        matches!(failed.stage, Stage::Connect) || (!failed.reused && failed.code == Code::UpstreamReset);
-    if speaks_against && endpoint.load.eject(worker.now_ns()) {
-        matched.state.ejections.increment(1);
-        tracing::info!(
-            service = %matched.table.service, node = %endpoint.node, code = %failed.code, why = failed.why, "endpoint ejected"
-        );
-    }
 }
 
 /// An HTTP request from the mesh to the local replica.
@@ -301,16 +182,14 @@ async fn deliver(
     let local = local_of(caller, world, exchange)?;
     let state = worker.states.of(&local.service, worker.now_ns());
     exchange.counted_by(worker.states.meter(&state, Direction::Inbound, &caller.identity, &local.service));
-    let wire = match local.protocol {
-        Protocol::Http => Wire::Http1,
-        Protocol::Http2 => Wire::Http2,
-        Protocol::Tcp => {
-            return Err(Refusal::new(Code::ProtocolMismatch, format!("{} is a TCP service", local.service)));
-        }
-    };
+    let wire = Wire::of(local.protocol).ok_or_else(|| not_http(&local.service))?;
     let (request, upgrade) = message::prepared(request, Framing::of(wire), exchange)?;
-    let response = try_replica(exchange, local, &state, wire, request).await?;
+    let response = tries::replica(exchange, local, &state, wire, request).await?;
     Ok(Served::Answer(response, upgrade))
+}
+
+fn not_http(service: &ServiceName) -> Refusal {
+    Refusal::new(Code::ProtocolMismatch, format!("{service} is a TCP service"))
 }
 
 /// The service that the caller dialled, if this node offers it.
@@ -325,51 +204,6 @@ pub(crate) fn local_of<'w>(
         let name = dialled.map_or("nothing", ServiceName::as_str);
         Refusal::new(Code::ServiceUnknown, format!("node {} does not offer {name:?}", world.facts.node))
     })
-}
-
-/// Sends to the local replica; once more on a new connection when a pooled one turned out to be dead.
-async fn try_replica(
-    exchange: &mut Exchange,
-    local: &LocalService,
-    state: &ServiceState,
-    wire: Wire,
-    request: Request<Body>,
-) -> Result<Response<Incoming>, Refusal> {
-    let worker = Arc::clone(exchange.worker());
-    let replica = local.next_replica().ok_or_else(|| {
-        Refusal::new(Code::NoHealthyReplica, format!("no application is exposed as {}", local.service))
-    })?;
-    exchange.at_replica(replica);
-    let deadline = exchange.started() + worker.settings().request_timeout;
-    let repeat: Repeat = message::repeat_of(&request);
-    let copy = Copied::of(&request, repeat);
-    let route = Route {
-        host: Host::App(Arc::clone(replica)),
-        wire,
-        to: Target::App(replica.app),
-        connects: &state.connects,
-        deadline,
-    };
-    let mut failed = match attempt::send(&worker, &route, Source::Pooled, request).await {
-        Ok(Answer { response, connection, .. }) => {
-            exchange.answered_by(&route.host, connection);
-            return Ok(response);
-        }
-        Err(failed) => failed,
-    };
-    let again = failed.request.take().map(|request| *request).or_else(|| copy.map(Copied::into_request));
-    if let (true, true, Some(request)) = (failed.reused, is_safe(failed.stage, repeat), again) {
-        match attempt::send(&worker, &route, Source::Fresh, request).await {
-            Ok(Answer { response, connection, .. }) => {
-                exchange.answered_by(&route.host, connection);
-                return Ok(response);
-            }
-            Err(second) => failed = second,
-        }
-    }
-    let delivery =
-        if matches!(failed.stage, Stage::Connect | Stage::Unsent) { Delivery::None } else { Delivery::Possible };
-    Err(Refusal { code: failed.code, why: failed.why, delivery })
 }
 
 /// The gate of a listener, for tunnels that outlive their request.

@@ -1,6 +1,8 @@
 //! Streams of any TCP protocol through the mesh: `weft-tcp/1`. A header names service, trace and origin, the other node replies
 //! once its application accepted, then bytes go both ways. Because of the reply, a stream that no application took is tried
-//! elsewhere before the caller has sent a byte.
+//! elsewhere before the caller has sent a byte. To an application of this machine the bytes go directly.
+
+mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +10,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy_bidirectional_with_sizes};
 use tokio::time::{Instant, timeout};
-use tokio_rustls::client::TlsStream;
-use weft_gateway::endpoint::Endpoint;
 use weft_actors::world::{World, WorldCell};
 use weft_env::Stream;
+use weft_gateway::endpoint::Endpoint;
 use weft_gateway::retry::RETRIES_MAX;
 use weft_gossip::catalog::Protocol;
 use weft_gossip::wire::{self, Kind};
@@ -25,8 +26,7 @@ use crate::proxy::{self, Exchange, Matched};
 use crate::trace;
 use crate::worker::{Gate, Phase, Worker};
 
-/// A stream to another node, open for bytes.
-pub(crate) type PeerStream = TlsStream<Stream>;
+pub(crate) use stream::ServiceStream;
 
 /// Longest header or reply of a stream, envelope included: three names of one label each.
 const HEADER_LEN_MAX: usize = 1024;
@@ -100,7 +100,7 @@ pub(crate) async fn open(
     exchange: &mut Exchange,
     matched: &Matched<'_>,
     trace: &str,
-) -> Result<PeerStream, Refusal> {
+) -> Result<ServiceStream, Refusal> {
     let deadline = exchange.started() + worker.settings().request_timeout;
     let mut tried: Vec<Arc<Endpoint>> = Vec::new();
     matched.state.budget.earn();
@@ -123,7 +123,7 @@ pub(crate) async fn open(
             origin: world.facts.node.as_str().to_owned(),
         };
         let began = Instant::now();
-        match open_at(worker, endpoint, matched, &header, deadline).await {
+        match open_at((worker, world), endpoint, matched, &header, deadline).await {
             Ok(stream) => {
                 endpoint.load.observe(began.elapsed(), worker.now_ns());
                 endpoint.load.restore();
@@ -146,13 +146,18 @@ pub(crate) async fn open(
 }
 
 async fn open_at(
-    worker: &Arc<Worker>,
+    place: (&Arc<Worker>, &World),
     endpoint: &Endpoint,
     matched: &Matched<'_>,
     header: &StreamHeader,
     deadline: Instant,
-) -> Result<PeerStream, DialError> {
+) -> Result<ServiceStream, DialError> {
+    let (worker, world) = place;
     let within = worker.connect_timeout(deadline);
+    let here = proxy::delivered_here(world, &matched.table.service, endpoint);
+    if let Some(replica) = here.and_then(|local| local.next_replica()) {
+        return dial::app(&worker.env.network, replica.app, within).await.map(ServiceStream::App);
+    }
     let dial =
         PeerDial { addr: endpoint.addr, identity: &matched.identity, config: &matched.credential.dial_tcp, within };
     let mut stream = dial::peer(&worker.env.network, dial).await?;
@@ -172,7 +177,7 @@ async fn open_at(
         }
     };
     match reply.refused {
-        None => Ok(stream),
+        None => Ok(ServiceStream::Peer(Box::new(stream))),
         Some(text) => {
             let code = Code::find(&text).unwrap_or(Code::UpstreamReset);
             Err(DialError { code, why: format!("it answered {code} for its application") })

@@ -6,9 +6,10 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use metrics::Counter;
 use tokio::time::{Instant, timeout_at};
-use weft_gateway::endpoint::{AppAddr, PeerAddr};
 use weft_gateway::Stage;
+use weft_gateway::endpoint::{AppAddr, PeerAddr};
 use weft_gossip::Code;
+use weft_gossip::catalog::Protocol;
 use weft_gossip::identity::SpiffeId;
 
 use crate::body::Body;
@@ -25,6 +26,17 @@ pub(crate) enum Wire {
     Http1,
     /// Shared.
     Http2,
+}
+
+impl Wire {
+    /// What an application of this protocol is spoken to in; none for one that speaks no HTTP.
+    pub(crate) fn of(protocol: Protocol) -> Option<Self> {
+        match protocol {
+            Protocol::Http => Some(Self::Http1),
+            Protocol::Http2 => Some(Self::Http2),
+            Protocol::Tcp => None,
+        }
+    }
 }
 
 /// Whether a pooled connection will do.

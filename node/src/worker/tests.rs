@@ -13,9 +13,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use weft_gateway::endpoint::{AppAddr, Endpoint, EndpointLoad, EndpointTable, PeerAddr};
 use weft_actors::world::{Credential, Credentials, LocalReplica, LocalService, NodeFacts, World};
 use weft_env::{Clock, Random, Timestamp};
+use weft_gateway::endpoint::{AppAddr, Endpoint, EndpointLoad, EndpointTable, PeerAddr};
 use weft_gossip::catalog::Protocol;
 use weft_gossip::identity::tls::{self, ALPN_HTTP1, ALPN_HTTP2, ALPN_TCP};
 use weft_gossip::identity::{IssuedCertificate, SigningKey, SpiffeId, Trust, TrustBundle};
@@ -85,7 +85,8 @@ impl Mesh {
         let first = held.values().next().unwrap();
         let inbound = tls::inbound_config(&self.trust, &held).unwrap();
         let inbound_sign = tls::inbound_sign_config(&self.trust, first).unwrap();
-        Arc::new(Credentials { generation: 1, identities, inbound, inbound_sign })
+        let usual = Credentials::usual_of(&identities, &format!("spiffe://bank/node/vm-{node}").parse().unwrap());
+        Arc::new(Credentials { generation: 1, usual, identities, inbound, inbound_sign })
     }
 
     /// A node that offers `local` (service, protocol) at its own port 8080 and reaches `remote` at these nodes.
@@ -359,6 +360,33 @@ async fn a_stream_goes_through_a_bound_port_and_through_connect() {
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).await.unwrap();
     assert!(rest.ends_with(b"select 1"));
+}
+
+#[tokio::test]
+async fn a_replica_of_the_same_machine_is_reached_directly() {
+    let mesh = Mesh::new(13);
+    app(mesh.at(1, 8080), "here").await;
+    let own = mesh.node(1, &[("orders", HTTP)], &[("orders", HTTP, &[1])]).await;
+    // Nothing listens at the mesh port: only the direct way is left.
+    own.listeners[0].stop_accepting();
+    assert!(get(own.outbound, "orders").await.ends_with("here"));
+    let stream = TcpStream::connect(own.outbound).await.unwrap();
+    let http2 = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (mut sender, connection) = http2.await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get("http://orders/").body(http_body_util::Empty::<Bytes>::new()).unwrap();
+    assert_eq!(sender.send_request(request).await.unwrap().status(), 502, "HTTP/2 is translated at the mesh port");
+}
+
+#[tokio::test]
+async fn a_dead_application_of_the_same_machine_sends_its_callers_elsewhere() {
+    let mesh = Mesh::new(14);
+    app(mesh.at(2, 8080), "there").await;
+    let _far = mesh.node(2, &[("orders", HTTP)], &[]).await;
+    let own = mesh.node(1, &[("orders", HTTP)], &[("orders", HTTP, &[1, 2])]).await;
+    for _ in 0..20 {
+        assert!(get(own.outbound, "orders").await.ends_with("there"));
+    }
 }
 
 #[tokio::test]
