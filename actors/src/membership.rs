@@ -101,9 +101,7 @@ impl Gossip {
 
     async fn keep(&self) -> Result<(), Failure> {
         let view = self.core.members.borrow().clone();
-        let records: Vec<SignedRecord> =
-            view.members.values().map(|member| SignedRecord::clone(&member.signed)).collect();
-        self.core.keep(key::RECORDS, &records).await
+        self.core.keep(key::RECORDS, &records_of(&view)).await
     }
 }
 
@@ -114,7 +112,7 @@ impl Drop for Gossip {
 }
 
 async fn enter(core: &Core, generation: u64) -> Result<Membership, Failure> {
-    let restored: Vec<SignedRecord> = core.kept(key::RECORDS).await?.unwrap_or_default();
+    let restored = last_records(core).await?;
     let config = MembershipConfig {
         bind: core.state.file.bind,
         advertise: core.state.file.advertise,
@@ -141,6 +139,19 @@ async fn enter(core: &Core, generation: u64) -> Result<Membership, Failure> {
             other => return other,
         }
     }
+}
+
+/// What was known last: in this process, if a crash came between, because the view on disk is some seconds older.
+async fn last_records(core: &Core) -> Result<Vec<SignedRecord>, Failure> {
+    let view = core.members.borrow().clone();
+    if view.members.is_empty() {
+        return Ok(core.kept(key::RECORDS).await?.unwrap_or_default());
+    }
+    Ok(records_of(&view))
+}
+
+fn records_of(view: &MembersView) -> Vec<SignedRecord> {
+    view.members.values().map(|member| SignedRecord::clone(&member.signed)).collect()
 }
 
 fn trust(core: &Core) -> Trust {

@@ -111,7 +111,7 @@ codes! {
     RecordTooLarge, "record-too-large", Operator, 0, "", "the node's record would not fit into gossip", "offer fewer replicas from this node, or shorter labels";
     NodeNotRunning, "node-not-running", Operator, 0, "", "no node runs on this state directory", "start it with `weft run`";
     NodeUnreachable, "node-unreachable", Operator, 0, "", "the other node does not answer", "check the address and that port 4510 (TCP and UDP) is open";
-    RestartBudgetSpent, "restart-budget-spent", Node, 0, "", "a part of the node crashed again and again", "read the last errors in the log; restart with `weft run`";
+    RestartBudgetSpent, "restart-budget-spent", Node, 0, "", "a part of the node crashed again and again", "read the last WARN lines of the log and `weft explain restart-budget-spent`";
     CheckFailed, "check-failed", Operator, 0, "", "a check did not hold", "look at the line marked as failed";
     CodeUnknown, "code-unknown", Operator, 0, "", "there is no such error code", "run `weft explain` for the list";
     UsageInvalid, "usage-invalid", Operator, 0, "", "the command line is not valid", "run the command with --help";

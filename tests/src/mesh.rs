@@ -27,6 +27,7 @@ pub struct Mesh {
     pub name: String,
     /// Where the state directories lie.
     pub scratch: Scratch,
+    program: PathBuf,
     block: Block,
     hosts: u8,
 }
@@ -34,7 +35,12 @@ pub struct Mesh {
 impl Mesh {
     /// A mesh that has no node yet.
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), scratch: Scratch::new(name), block: Block::next(), hosts: 0 }
+        Self::of_program(name, binary())
+    }
+
+    /// The same, whose nodes run `program` in place of `weft`. Every other command is still that of `weft`.
+    pub fn of_program(name: &str, program: PathBuf) -> Self {
+        Self { name: name.to_owned(), scratch: Scratch::new(name), program, block: Block::next(), hosts: 0 }
     }
 
     /// An address of this mesh that nothing uses yet.
@@ -51,6 +57,7 @@ impl Mesh {
             address,
             dir: self.scratch.path().join(name),
             process: None,
+            program: self.program.clone(),
             tolerated: Vec::new(),
         }
     }
@@ -100,6 +107,7 @@ pub struct Node {
     pub dir: PathBuf,
     /// The running `weft run`.
     pub process: Option<Process>,
+    program: PathBuf,
     tolerated: Vec<String>,
 }
 
@@ -165,7 +173,7 @@ impl Node {
 
     /// Starts `weft run` and does not wait.
     pub fn start_unready(&mut self) {
-        let mut command = Command::new(binary());
+        let mut command = Command::new(&self.program);
         command.arg("--dir").arg(&self.dir).arg("run");
         self.process = Some(Process::start(&self.name, &mut command));
     }
@@ -239,6 +247,15 @@ impl Node {
         until_true(&format!("200 from {service} through {}", self.name), SPREAD_LIMIT, || {
             http::get(self.outbound(), path, &host).is_ok_and(|reply| reply.status == 200)
         })
+    }
+
+    /// The status of a request on the node's socket, which the CLI uses for all it asks; 0 where nobody answers.
+    pub fn status_of(&self, method: &str, path: &str) -> u16 {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--output", "/dev/null", "--write-out", "%{http_code}", "--request", method]);
+        curl.arg("--unix-socket").arg(self.file("weft.sock")).arg(format!("http://weft{path}"));
+        let told = curl.output().expect("curl can be run").stdout;
+        String::from_utf8_lossy(&told).trim().parse().expect("curl tells a status")
     }
 
     /// The nodes that this one lists.

@@ -1,15 +1,21 @@
 //! A child process with its output collected line by line; ended when dropped, always by its own id.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::wait::until;
+use crate::wait::{let_pass, until};
 
 /// How long a process may take to end after SIGTERM: above the default drain timeout of a node, which is 30 s.
 const END_LIMIT: Duration = Duration::from_secs(40);
+
+/// How long a server may take to end when a test is over: all of its connections are gone by then.
+const ORDERLY_END_LIMIT: Duration = Duration::from_secs(10);
+/// Space between two looks whether it has ended.
+const END_POLL: Duration = Duration::from_millis(5);
 
 /// What a process has written so far.
 #[derive(Debug, Clone, Default)]
@@ -104,6 +110,37 @@ impl Process {
         status
     }
 
+    /// Sends `signal` and gives it some time to end, then ends it at once. Never panics, so it may be the last act of a failed test.
+    pub fn end_by(&mut self, signal: &str) {
+        let id = self.child.id().to_string();
+        if self.child.try_wait().ok().flatten().is_none() {
+            let _ = Command::new("kill").args(["-s", signal, &id]).status();
+        }
+        let asked = Instant::now();
+        while self.child.try_wait().ok().flatten().is_none() {
+            if asked.elapsed() > ORDERLY_END_LIMIT {
+                eprintln!("{} ({id}) did not end by SIG{signal}", self.name);
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                return;
+            }
+            let_pass(END_POLL);
+        }
+    }
+
+    /// The ids of the processes that it has started and that still run.
+    pub fn children(&self) -> Vec<u32> {
+        let own = self.id().to_string();
+        let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let ids = all.filter_map(|entry| entry.file_name().to_string_lossy().parse::<u32>().ok());
+        // After the name in parentheses: the state, then the parent (proc(5)).
+        let is_child = |id: &u32| {
+            let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+            stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)) == Some(own.as_str())
+        };
+        ids.filter(is_child).collect()
+    }
+
     /// Waits for its own end.
     pub fn wait(&mut self, limit: Duration) -> ExitStatus {
         let name = self.name.clone();
@@ -124,6 +161,20 @@ impl Process {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
         let after_name = stat.rsplit(')').next().unwrap_or_default();
         after_name.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum()
+    }
+
+    /// The TCP sockets that it listens on, each as local address and inode: a line that stays is a socket that was never closed.
+    pub fn listening(&self) -> BTreeSet<String> {
+        let folder = format!("/proc/{}/fd", self.id());
+        let open = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let links = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        let own: BTreeSet<String> = links.map(|link| link.to_string_lossy().into_owned()).collect();
+        let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", self.id())).unwrap_or_default();
+        let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        // Columns of proc(5): 1 the local address, 3 the state (0A is LISTEN), 9 the inode.
+        let listening =
+            rows.filter(|row| row.len() > 9 && row[3] == "0A" && own.contains(&format!("socket:[{}]", row[9])));
+        listening.map(|row| format!("{} {}", row[1], row[9])).collect()
     }
 
     fn join_followers(&mut self) {

@@ -23,16 +23,28 @@ pub struct Server {
     pub process: Process,
     /// The port of 127.0.0.1 that it listens on.
     pub port: u16,
+    end: &'static str,
+}
+
+impl Drop for Server {
+    /// Asks it to end, because a master that is killed leaves its workers behind.
+    fn drop(&mut self) {
+        self.process.end_by(self.end);
+    }
 }
 
 impl Server {
-    fn listening(mut process: Process, port: u16) -> Self {
+    fn listening(process: Process, port: u16) -> Self {
+        Self::ended_by("TERM", process, port)
+    }
+
+    fn ended_by(end: &'static str, mut process: Process, port: u16) -> Self {
         let at = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         until_true(&format!("port {port}"), LISTEN_LIMIT, || {
             assert!(process.ended().is_none(), "ended early:\n{}", process.stderr.all().join("\n"));
             TcpStream::connect(at).is_ok()
         });
-        Self { process, port }
+        Self { process, port, end }
     }
 
     /// nginx that answers every GET with 200 and `reply`.
@@ -114,7 +126,8 @@ impl Server {
             .arg(&data)
             .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-c", "fsync=off", "-k"])
             .arg(&home);
-        Self::listening(Process::start("postgres", command.current_dir("/")), port)
+        // Its fast end; at SIGTERM it would wait for its clients.
+        Self::ended_by("INT", Process::start("postgres", command.current_dir("/")), port)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The harness itself: the programs start, answer without any node between, and end.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::Command;
 
 use weft_tests::http;
@@ -28,6 +29,18 @@ fn web_servers_answer() {
     let url = format!("http://{}/reply", at(&http2));
     let told = output_of(Command::new("nghttp").args(["-v", "--no-dep", &url]));
     assert!(told.contains("grpc-status: 0") && told.contains("a reply"), "{told}");
+}
+
+#[test]
+fn no_worker_of_a_server_outlives_it() {
+    let scratch = Scratch::new("workers");
+    for server in [Server::nginx(scratch.path(), "any"), Server::postgres(scratch.path())] {
+        let workers = server.process.children();
+        assert!(!workers.is_empty(), "{server:?}");
+        drop(server);
+        let left: Vec<_> = workers.iter().filter(|id| Path::new(&format!("/proc/{id}")).exists()).collect();
+        assert!(left.is_empty(), "{left:?} of {workers:?}");
+    }
 }
 
 #[test]

@@ -44,6 +44,9 @@ pub enum Question {
     CreateToken(TokenRequest),
     /// Say goodbye to the mesh and stop.
     Leave,
+    /// Make this actor panic.
+    #[cfg(feature = "crash-test")]
+    Crash(String),
 }
 
 /// Body of `POST /v1/services`.

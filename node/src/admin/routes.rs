@@ -20,7 +20,7 @@ type Answer = Result<axum::Json<Value>, Problem>;
 
 /// The routes of the Unix socket: everything.
 pub fn local_routes(desk: Desk) -> Router {
-    Router::new()
+    let routes = Router::new()
         .route("/v1/status", get(|State(desk): State<Desk>| ask(desk, Question::Status)))
         .route("/v1/nodes", get(|State(desk): State<Desk>| ask(desk, Question::Nodes)))
         .route("/v1/certs", get(|State(desk): State<Desk>| ask(desk, Question::Certs)))
@@ -30,8 +30,10 @@ pub fn local_routes(desk: Desk) -> Router {
         .route("/v1/bindings/{port}", delete(unbind))
         .route("/v1/tokens", post(create_token))
         .route("/v1/leave", post(|State(desk): State<Desk>| ask(desk, Question::Leave)))
-        .merge(health_routes())
-        .with_state(desk)
+        .merge(health_routes());
+    #[cfg(feature = "crash-test")]
+    let routes = routes.route("/v1/crash/{actor}", post(crash));
+    routes.with_state(desk)
 }
 
 /// The routes of the loopback port: metrics and health, nothing that changes or tells a secret.
@@ -98,6 +100,11 @@ async fn unbind(State(desk): State<Desk>, Path(port): Path<String>) -> Answer {
 
 async fn create_token(State(desk): State<Desk>, body: Bytes) -> Answer {
     ask(desk, Question::CreateToken(read(&body)?)).await
+}
+
+#[cfg(feature = "crash-test")]
+async fn crash(State(desk): State<Desk>, Path(actor): Path<String>) -> Answer {
+    ask(desk, Question::Crash(actor)).await
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {

@@ -61,6 +61,8 @@ impl NodeDesk {
                 self.leaving.notify_one();
                 Ok(json!({ "left": true }))
             }
+            #[cfg(feature = "crash-test")]
+            Question::Crash(actor) => self.done(self.control.crash(&actor)),
         }
     }
 

@@ -233,7 +233,7 @@ pub(super) fn refused(
 
 /// The reply when the worker is at its limit; no exchange was begun.
 pub(super) fn overloaded(world: &World, direction: Direction) -> Response<Body> {
-    let refusal = Refusal::new(Code::Overloaded, "as many requests are in flight as `limits.in_flight_max` allows");
+    let refusal = Refusal::new(Code::Overloaded, "as many requests are in flight as `limits.in_flight` allows");
     reply(&refusal, world, direction)
 }
 
