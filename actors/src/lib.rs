@@ -4,6 +4,7 @@
 //! - [`settings`]: every interval, timeout and limit
 //! - [`opener`]: what the tree asks of the data path
 //! - [`state`], [`enlist`]: the state directory and how a machine comes to have one
+//! - [`standing`]: whom a node believes and what it may
 //! - [`control`]: what an operator can ask of a running node
 //! - [`address`]: how actors are reached
 
@@ -20,6 +21,7 @@ pub mod opener;
 pub mod settings;
 mod shell;
 mod signer;
+pub mod standing;
 pub mod state;
 pub mod store;
 mod supervisor;

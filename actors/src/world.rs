@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 use weft_env::Timestamp;
 use weft_gossip::catalog::Protocol;
-use weft_gossip::identity::SpiffeId;
+use weft_gossip::identity::{Revocations, SpiffeId, Trust};
 use weft_gossip::{MeshName, NodeId, ServiceName, ZoneName};
 
 use weft_gateway::endpoint::{AppAddr, EndpointTable};
@@ -40,6 +40,10 @@ pub struct World {
     pub local: Arc<LocalTable>,
     /// What this node can prove.
     pub credentials: Arc<Credentials>,
+    /// Whom this node believes. [`Trust::recheck`] tells whether the peer of an open connection still counts.
+    pub trust: Trust,
+    /// What was revoked, as in `trust`; another `Arc` when it changes.
+    pub revocations: Arc<Revocations>,
     /// True from SIGTERM on: nothing new is taken in.
     pub draining: bool,
 }

@@ -48,7 +48,7 @@ impl Rogue {
         let env = Env::machine();
         let key = SigningKey::generate(&env.random);
         let token: JoinToken = token.parse().expect("a token of the victim's mesh");
-        let wish = JoinWish { node: name.parse().expect("a node's name"), key: &key };
+        let wish = JoinWish { node: name.parse().expect("a node's name"), key: &key, enrolment: None };
         let joined = join(&env, &token, SocketAddr::from((victim, MESH_PORT)), wish).await.expect("the token admits");
         let trust = Trust::new(joined.bundle.clone(), env.clock.clone());
         let address = SocketAddr::from((own, MESH_PORT));
@@ -80,6 +80,8 @@ impl Rogue {
                 healthy: true,
             }],
             leaving: false,
+            bundle_epoch: self.joined.bundle.epoch,
+            signer_key: None,
             enrolment: self.joined.signed_enrolment.clone(),
         };
         let signed = sign_record(&record, &self.key).expect("a small record");

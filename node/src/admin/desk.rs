@@ -42,8 +42,20 @@ pub enum Question {
     Unbind(u16),
     /// A token for a new node.
     CreateToken(TokenRequest),
+    /// Join the mesh again for more grants.
+    Join(JoinRequest),
     /// Say goodbye to the mesh and stop.
     Leave,
+}
+
+/// Body of `POST /v1/join`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JoinRequest {
+    /// The token; secret.
+    pub token: String,
+    /// A node of the mesh to dial.
+    pub at: SocketAddr,
 }
 
 /// Body of `POST /v1/services`.

@@ -12,6 +12,8 @@ use weft_gossip::{Code, Failure, NodeId};
 
 use super::args::{InitOptions, JoinOptions};
 use super::output::Output;
+use super::remote;
+use crate::admin::{JoinRequest, SOCKET_FILE};
 use crate::config;
 
 /// Bytes of a passphrase that is made: 128 bits cannot be guessed.
@@ -65,8 +67,11 @@ pub(super) async fn init(env: &Env, dir: &Path, output: Output, options: InitOpt
     Ok(())
 }
 
-/// `weft join`.
+/// `weft join`: by the node itself, if it runs.
 pub(super) async fn join(env: &Env, dir: &Path, output: Output, options: JoinOptions) -> Result<(), Failure> {
+    if tokio::net::UnixStream::connect(dir.join(SOCKET_FILE)).await.is_ok() {
+        return remote::join(dir, output, JoinRequest { token: options.token, at: options.at }).await;
+    }
     let config = config::load(&env.disk, dir)?;
     let token: JoinToken = options.token.trim().parse()?;
     let port = config.settings.ports.mesh;

@@ -11,7 +11,7 @@ use weft_gossip::{Code, Failure};
 use super::args::{BindOptions, ExposeOptions, Listing};
 use super::client::ask;
 use super::output::{Output, fields, table};
-use crate::admin::{BindRequest, ExposeRequest, HealthRequest, TokenRequest};
+use crate::admin::{BindRequest, ExposeRequest, HealthRequest, JoinRequest, TokenRequest};
 
 /// The columns that `weft ls` shows first.
 const NODE_COLUMNS: &[&str] = &["node", "state", "addr", "zone", "services"];
@@ -50,6 +50,14 @@ pub(super) async fn create_token(dir: &Path, output: Output, request: TokenReque
     let mut shown = value;
     shown["line"] = json!(line);
     output.result(&line, shown);
+    Ok(())
+}
+
+/// `weft join` where the node runs already.
+pub(super) async fn join(dir: &Path, output: Output, request: JoinRequest) -> Result<(), Failure> {
+    let value = ask(dir, Method::POST, "/v1/join", Some(body(&request)?)).await?;
+    let said = format!("node {} has the grants of the token", text(&value, "node"));
+    output.result(&said, value);
     Ok(())
 }
 

@@ -56,6 +56,10 @@ impl NodeDesk {
             }
             Question::Unbind(port) => self.done(self.control.unbind(self.local(port)).await),
             Question::CreateToken(request) => value(&self.control.create_token(TokenRequest::from(request)).await?),
+            Question::Join(request) => {
+                let done = self.control.join(&request.token.parse()?, request.at).await?;
+                Ok(json!({ "mesh": done.file.mesh, "node": done.file.node, "advertise": done.file.advertise }))
+            }
             Question::Leave => {
                 self.control.leave().await?;
                 self.leaving.notify_one();
