@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use weft_env::Env;
+use weft_env::{DiskLock, Env};
 use weft_gossip::enrol::{self, JoinWish};
 use weft_gossip::identity::{
     Enrolment, IssuedCertificate, Issuer, JoinToken, KeyFile, KeyRole, LeafSubject, Revocations, SigningKey, SpiffeId,
@@ -187,9 +187,7 @@ fn founded(env: &Env, file: &NodeFile, mesh: NewMesh, lifetime: Duration) -> Res
 /// [`Code::StateOtherMesh`] and stays as it is.
 pub async fn join(env: &Env, args: JoinArgs) -> Result<JoinDone, Failure> {
     let dir = StateDir::new(env, &args.dir);
-    // A node that runs joins again by itself; see `NodeControl::join`.
-    let _lock = if dir.is_present() { Some(dir.lock()?) } else { None };
-    let old = existing(&dir, &args.dir, &args.token)?;
+    let (old, _lock) = existing(&dir, &args.dir, &args.token)?.unzip();
     let node = old.as_ref().map_or(args.node, |state| state.file.node.clone());
     let node_key = old.as_ref().map_or_else(|| SigningKey::generate(&env.random), |state| state.node_key.clone());
     let enrolment = old.as_ref().map(|state| &state.standing.signed_enrolment);
@@ -246,7 +244,8 @@ pub(crate) async fn join_again(core: &Core, token: &JoinToken, at: SocketAddr) -
     Ok(JoinDone { file: file.clone(), enrolment: core.standing.load().enrolment.clone() })
 }
 
-fn existing(dir: &StateDir, path: &Path, token: &JoinToken) -> Result<Option<NodeState>, Failure> {
+/// The state in a directory, taken for this process; none if there is none. A node that runs joins again by itself.
+fn existing(dir: &StateDir, path: &Path, token: &JoinToken) -> Result<Option<(NodeState, DiskLock)>, Failure> {
     if !dir.is_present() {
         return Ok(None);
     }
@@ -255,5 +254,6 @@ fn existing(dir: &StateDir, path: &Path, token: &JoinToken) -> Result<Option<Nod
         let detail = format!("{} holds a node of mesh {mesh}; the token is for mesh {}", path.display(), token.mesh);
         return Err(Failure::new(Code::StateOtherMesh, detail));
     }
-    dir.load().map(Some)
+    let lock = dir.lock()?;
+    Ok(Some((dir.load()?, lock)))
 }

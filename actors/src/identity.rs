@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use weft_gossip::enrol::{self, CertifyRequest, Enrolled};
 use weft_gossip::identity::{Grants, IssuedCertificate, SignedBundle, SigningKey, SpiffeId, Trust, tls};
+use weft_gossip::membership::MemberState;
 use weft_gossip::{Code, Failure, ServiceName};
 
 use crate::address::Reply;
@@ -36,6 +37,8 @@ const REPLACE_SPREAD: Duration = Duration::from_secs(2);
 const REPLACE_INTERVAL: Duration = Duration::from_secs(3);
 /// Wait between two fetches of bundles.
 const FETCH_INTERVAL: Duration = Duration::from_secs(1);
+/// The same, for a node that hears nobody.
+const ALONE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What Identity is sent.
 pub(crate) enum Message {
@@ -207,23 +210,20 @@ impl Identity {
         Ok(())
     }
 
-    /// Asks a member that holds a newer bundle for it.
+    /// Asks a member that holds a newer bundle for it; a node that hears nobody asks whom it knows, because it may have been away
+    /// while the roots changed.
     fn fetch_due(&mut self) {
         let now = self.core.env.clock.now();
         if self.fetch.is_some() || now < self.fetch_at {
             return;
         }
-        let view = self.core.members.borrow().clone();
         let epoch = self.core.standing.load().bundle.epoch;
-        let ahead = view.members.values().map(|member| &member.record).filter(|record| record.bundle_epoch > epoch);
-        let ahead: Vec<_> = ahead.map(|record| record.addr).collect();
-        let Some(at) = usize::try_from(self.core.env.random.below(ahead.len().max(1) as u64))
-            .ok()
-            .and_then(|choice| ahead.get(choice).copied())
-        else {
+        let asked = bundle_sources(&self.core, epoch);
+        let choice = self.core.env.random.below(asked.addresses.len().max(1) as u64);
+        let Some(at) = usize::try_from(choice).ok().and_then(|choice| asked.addresses.get(choice).copied()) else {
             return;
         };
-        self.fetch_at = now + self.core.env.random.jitter(FETCH_INTERVAL, 0.25);
+        self.fetch_at = now + self.core.env.random.jitter(asked.interval, 0.25);
         let core = Arc::clone(&self.core);
         self.fetch = Some(tokio::spawn(async move {
             let result = enrol::fetch_bundles(&core.env, epoch, at).await;
@@ -249,6 +249,25 @@ impl Drop for Identity {
     }
 }
 
+/// Whom to ask for newer bundles, and how often.
+struct BundleSources {
+    addresses: Vec<SocketAddr>,
+    interval: Duration,
+}
+
+fn bundle_sources(core: &Core, epoch: u64) -> BundleSources {
+    let view = core.members.borrow().clone();
+    let others = || view.members.values().filter(|member| member.record.node != core.file.node);
+    let ahead = others().filter(|member| member.record.bundle_epoch > epoch);
+    let mut addresses: Vec<_> = ahead.map(|member| member.record.addr).collect();
+    let hears_anybody = others().any(|member| member.state == MemberState::Alive);
+    if !addresses.is_empty() || hears_anybody {
+        return BundleSources { addresses, interval: FETCH_INTERVAL };
+    }
+    addresses.extend(others().map(|member| member.record.addr).chain(core.file.seeds.iter().copied()));
+    BundleSources { addresses, interval: ALONE_INTERVAL }
+}
+
 /// The identities that this node should hold and does not, or only past half of their life.
 fn due(core: &Core, extra: impl Iterator<Item = SpiffeId>) -> Vec<SpiffeId> {
     let file = &core.file;
@@ -266,7 +285,7 @@ fn due(core: &Core, extra: impl Iterator<Item = SpiffeId>) -> Vec<SpiffeId> {
 }
 
 /// The identities whose certificates are to be replaced now: their signer or root is on its way out, or their key was revoked.
-fn outgoing(core: &Core) -> Vec<SpiffeId> {
+pub(crate) fn outgoing(core: &Core) -> Vec<SpiffeId> {
     let trust = core.trust();
     let held = core.certificates.load();
     let falls =

@@ -5,10 +5,11 @@
 //! - [`opener`]: what the tree asks of the data path
 //! - [`state`], [`enlist`]: the state directory and how a machine comes to have one
 //! - [`standing`]: whom a node believes and what it may
-//! - [`control`]: what an operator can ask of a running node
+//! - [`control`], [`ca`]: what an operator can ask of a running node
 //! - [`address`]: how actors are reached
 
 pub mod address;
+pub mod ca;
 pub mod control;
 mod core;
 pub mod enlist;

@@ -20,6 +20,7 @@ use weft_gossip::{Code, Failure};
 use crate::address::Reply;
 use crate::core::Core;
 use crate::shell::Role;
+use crate::standing::Standing;
 use crate::store::key;
 use crate::upstreams::own_replicas;
 
@@ -156,8 +157,15 @@ fn credentials(core: &Core) -> Result<MembershipCredentials, Failure> {
         certificate: own_certificate(core)?,
         key: core.node_key.clone(),
         enrolment: standing.signed_enrolment.clone(),
+        outgoing: outgoing_count(core, &standing),
         signer_key: standing.signer_public(),
     })
+}
+
+/// The certificates of this node, its enrolment counted with them, that are to be replaced.
+pub(crate) fn outgoing_count(core: &Core, standing: &Standing) -> u32 {
+    let certificates = crate::identity::outgoing(core).len();
+    u32::try_from(certificates).unwrap_or(u32::MAX).saturating_add(u32::from(standing.is_outgoing()))
 }
 
 fn own_certificate(core: &Core) -> Result<IssuedCertificate, Failure> {

@@ -84,6 +84,8 @@ pub struct MembershipCredentials {
     pub key: SigningKey,
     /// The signer's word on it.
     pub enrolment: SignedEnrolment,
+    /// How many of its certificates are of a signer or root on its way out.
+    pub outgoing: u32,
     /// The key that it would issue with, if it has the signer role.
     pub signer_key: Option<PublicKey>,
 }
@@ -173,7 +175,7 @@ impl Membership {
     /// Uses other credentials from now on: connections that live go on, except those of peers that the new trust refuses, and what
     /// the members should know of this node (enrolment, bundle, signer key) is published if it changed.
     pub async fn renew(&self, credentials: &MembershipCredentials) -> Result<(), Failure> {
-        let MembershipCredentials { trust, certificate, enrolment, signer_key, .. } = credentials;
+        let MembershipCredentials { trust, certificate, enrolment, outgoing, signer_key, .. } = credentials;
         let says = Enrolment::verify(enrolment, &trust.bundle)
             .map_err(|error| Failure::new(Code::EnrolmentRefused, error.to_string()))?;
         self.links.endpoint().renew(trust, certificate)?;
@@ -189,6 +191,7 @@ impl Membership {
             record.enrolment = enrolment.clone();
             record.roles = says.roles;
             record.bundle_epoch = trust.bundle.epoch;
+            record.outgoing = *outgoing;
             record.signer_key = *signer_key;
         })
         .await
@@ -284,6 +287,7 @@ fn first_record(config: &MembershipConfig, credentials: &MembershipCredentials) 
         replicas: config.replicas.clone(),
         leaving: false,
         bundle_epoch: credentials.trust.bundle.epoch,
+        outgoing: credentials.outgoing,
         signer_key: credentials.signer_key,
         enrolment: credentials.enrolment.clone(),
     };

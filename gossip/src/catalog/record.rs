@@ -69,6 +69,9 @@ pub struct NodeRecord {
     pub leaving: bool,
     /// The epoch of the trust bundle that it holds; who holds an older one fetches it.
     pub bundle_epoch: u64,
+    /// How many of its certificates, its enrolment counted with them, are of a signer or root that is on its way out: while there are any,
+    /// that signer or root must not be revoked.
+    pub outgoing: u32,
     /// The key that it would issue with, on a node with the signer role: the operator has the root sign it.
     pub signer_key: Option<PublicKey>,
     /// The signer's word on it.

@@ -2,6 +2,8 @@
 //! names the hash of the one before, so that a node follows the chain and never goes back.
 
 use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +11,7 @@ use super::certificate::{self, CertificateError, Fingerprint};
 use super::enrolment::Grants;
 use super::keys::{PublicKey, SigningKey};
 use crate::ids::{MeshName, NodeId};
-use crate::wire::{Signed, WireError};
+use crate::wire::{self, Kind, MESSAGE_LEN_MAX, Signed, WireError};
 
 /// The use of a bundle's signature.
 const BUNDLE_CONTEXT: &str = "trust bundle";
@@ -219,6 +221,16 @@ impl TrustBundle {
     pub fn is_outgoing(&self, entry: &SignerEntry) -> bool {
         !entry.is_active() || self.root(&entry.root).is_none_or(|root| root.state != RootStanding::Active)
     }
+}
+
+/// A signed bundle as one line of text, for the admin API.
+pub fn bundle_text(signed: &SignedBundle) -> Result<String, WireError> {
+    Ok(STANDARD.encode(wire::encode(Kind::State, signed)?))
+}
+
+/// Reads what [`bundle_text`] wrote; unverified.
+pub fn bundle_from_text(text: &str) -> Option<SignedBundle> {
+    wire::decode(Kind::State, &STANDARD.decode(text.trim()).ok()?, MESSAGE_LEN_MAX).ok()
 }
 
 /// The bundles of a kept chain that come after an epoch, oldest first, as many as one message carries.

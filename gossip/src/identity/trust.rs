@@ -85,8 +85,7 @@ impl Trust {
     /// revoked since. For connections that are open when trust changes.
     pub fn recheck(&self, chain: &[CertificateDer<'_>]) -> Result<(), IdentityRefusal> {
         let id = certificate::peer_identity(chain)?;
-        let signers = chain.iter().skip(1).filter(|one| self.bundle.entry_of(one).is_some());
-        let mut checked = signers.map(|signer| self.counting_signer(&id, signer).map(drop));
+        let mut checked = chain.iter().skip(1).map(|signer| self.counting_signer(&id, signer).map(drop));
         let first = checked.next().unwrap_or_else(|| Err(IdentityRefusal::SignerUnknown(id.clone())));
         checked.fold(first, Result::or)?;
         self.check_revoked(chain, &id)
@@ -98,9 +97,15 @@ impl Trust {
         signer.is_none_or(|entry| self.bundle.is_outgoing(entry))
     }
 
-    /// The entry of a chain's signer, if what it signed counts.
+    /// The entry of a chain's signer, if what it signed counts. A certificate that is not in the bundle, for the key of a signer that is, is
+    /// by a root of a newer bundle: during a rotation one node hears of it before the other.
     fn counting_signer(&self, id: &SpiffeId, signer: &CertificateDer<'_>) -> Result<&SignerEntry, IdentityRefusal> {
-        let entry = self.bundle.entry_of(signer).ok_or_else(|| IdentityRefusal::SignerUnknown(id.clone()))?;
+        let by_key = || {
+            let key = certificate::public_key(signer).ok()?;
+            self.bundle.signers.iter().rev().find(|entry| entry.key == key && entry.counts())
+        };
+        let found = self.bundle.entry_of(signer).or_else(by_key);
+        let entry = found.ok_or_else(|| IdentityRefusal::SignerUnknown(id.clone()))?;
         let root = self.bundle.root(&entry.root).map(|root| root.state);
         if !entry.counts() || root.is_none_or(|state| state == RootStanding::Revoked) {
             return Err(IdentityRefusal::SignerRevoked(id.clone(), entry.node.clone()));

@@ -43,6 +43,32 @@ pub(super) async fn list(dir: &Path, output: Output, what: Listing) -> Result<()
     Ok(())
 }
 
+/// `weft cert ls`: this node's certificates, the signers and the roots, and when each ends.
+pub(super) async fn list_certificates(dir: &Path, output: Output) -> Result<(), Failure> {
+    let own = ask(dir, Method::GET, "/v1/certs", None).await?;
+    let ca = ask(dir, Method::GET, "/v1/ca", None).await?;
+    let rows_of = |value: &Value, kind: &str, name: &str| -> Vec<Value> {
+        let rows = value.as_array().cloned().unwrap_or_default().into_iter().map(with_times);
+        let row = |row: Value| {
+            json!({
+                "kind": kind,
+                "name": row[name],
+                "state": row["state"],
+                "not_before": row["not_before"],
+                "not_after": row["not_after"],
+                "not_before_ms": row["not_before_ms"],
+                "not_after_ms": row["not_after_ms"],
+            })
+        };
+        rows.map(row).collect()
+    };
+    let mut rows = rows_of(&own, "certificate", "identity");
+    rows.extend(rows_of(&ca["signers"], "signer", "node"));
+    rows.extend(rows_of(&ca["roots"], "root", "root"));
+    output.result(&table(&rows, &["kind", "name", "state", "not_before", "not_after"]), json!({ "certs": rows }));
+    Ok(())
+}
+
 /// `weft token create`.
 pub(super) async fn create_token(dir: &Path, output: Output, request: TokenRequest) -> Result<(), Failure> {
     let value = ask(dir, Method::POST, "/v1/tokens", Some(body(&request)?)).await?;
@@ -129,7 +155,7 @@ fn by_replica(service: &Value) -> Vec<Value> {
 }
 
 /// The times of a certificate as RFC 3339, which people and programs read alike.
-fn with_times(mut certificate: Value) -> Value {
+pub(super) fn with_times(mut certificate: Value) -> Value {
     for (name, from) in [("not_before", "not_before_ms"), ("not_after", "not_after_ms")] {
         let shown = certificate[from].as_u64().map(instant);
         certificate[name] = json!(shown);

@@ -38,6 +38,7 @@ fn record(mesh: &TestMesh, node: &str, key: &SigningKey, last: u8) -> NodeRecord
         replicas: Vec::new(),
         leaving: false,
         bundle_epoch: 1,
+        outgoing: 0,
         signer_key: None,
         enrolment: Signed::sign(&enrolment, ENROLMENT_CONTEXT, &mesh.seed.issuer.key).unwrap(),
     }
