@@ -9,13 +9,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weft_gossip::catalog::Protocol;
-use weft_gossip::identity::{Grants, Roles};
+use weft_gossip::identity::{Grants, JoinToken, Revocations, Roles};
 use weft_gossip::membership::{Member, MemberState};
 use weft_gossip::signer::TokenWish;
 use weft_gossip::{CellName, Code, Failure, MeshName, NodeId, ServiceName, ZoneName};
 
 use crate::core::Core;
-use crate::{health, listeners, membership, signer};
+use crate::enlist::{self, JoinDone};
+use crate::standing::News;
+use crate::{health, identity, listeners, membership, signer};
 
 /// The share of a replica that states none.
 pub const WEIGHT_DEFAULT: u16 = 100;
@@ -216,7 +218,7 @@ impl NodeControl {
     /// The node in one look.
     pub fn status(&self) -> NodeStatus {
         let (core, world) = (&self.0, self.0.world.load());
-        let file = &core.state.file;
+        let file = &core.file;
         NodeStatus {
             mesh: file.mesh.clone(),
             node: file.node.clone(),
@@ -224,7 +226,7 @@ impl NodeControl {
             zone: file.zone.clone(),
             advertise: file.advertise,
             bind: file.bind,
-            signer: core.state.issuer.is_some(),
+            signer: core.standing.load().issuer.is_some(),
             certificates_current: core.certificates.load().iter().all(|held| held.not_after > core.env.clock.wall()),
             draining: world.draining,
             services: world.services.len(),
@@ -238,13 +240,13 @@ impl NodeControl {
     /// Every member, this node among them.
     pub fn nodes(&self) -> Vec<NodeRow> {
         let (core, view) = (&self.0, self.0.members.borrow().clone());
-        let others = view.members.values().filter(|member| member.record.node != core.state.file.node);
+        let others = view.members.values().filter(|member| member.record.node != core.file.node);
         let mut rows: Vec<_> = others.map(node_row).collect();
         rows.push(NodeRow {
-            node: core.state.file.node.clone(),
-            addr: core.state.file.advertise,
+            node: core.file.node.clone(),
+            addr: core.file.advertise,
             state: "alive".to_owned(),
-            zone: core.state.file.zone.clone(),
+            zone: core.file.zone.clone(),
             generation: core.generation.load(Ordering::Relaxed),
             services: core.exposed.load().keys().cloned().collect(),
         });
@@ -286,12 +288,12 @@ impl NodeControl {
 
     /// Offers a service, or changes how it is offered; done once it is on disk and its certificate is there.
     pub async fn expose(&self, spec: ServiceSpec) -> Result<(), Failure> {
-        if !self.0.state.enrolment.grants.allows(&spec.service) {
-            let detail = format!("node {} is not granted the service {}", self.0.state.file.node, spec.service);
+        if !self.0.standing.load().enrolment.grants.allows(&spec.service) {
+            let detail = format!("node {} is not granted the service {}", self.0.file.node, spec.service);
             return Err(Failure::new(Code::GrantMissing, detail));
         }
         let service = spec.service.clone();
-        self.0.identity.call(|reply| crate::identity::Message::Want(service, reply)).await??;
+        self.0.identity.call(|reply| identity::Message::Want(service, reply)).await??;
         self.0.health.call(|reply| health::Message::Expose(spec, reply)).await?
     }
 
@@ -312,7 +314,7 @@ impl NodeControl {
 
     /// Makes a join token; only on a signer.
     pub async fn create_token(&self, request: TokenRequest) -> Result<TokenCreated, Failure> {
-        let file = &self.0.state.file;
+        let file = &self.0.file;
         let wish = TokenWish {
             grants: if request.grant_all { Grants::All } else { Grants::Only(request.grants) },
             roles: Roles { signer: request.signer },
@@ -322,6 +324,18 @@ impl NodeControl {
         };
         let token = self.0.signer.call(|reply| signer::Message::CreateToken(wish, reply)).await??;
         Ok(TokenCreated { token: token.to_string(), at: file.advertise, expires_at_ms: token.expires_at.0 })
+    }
+
+    /// Joins the mesh again for more grants.
+    pub async fn join(&self, token: &JoinToken, at: SocketAddr) -> Result<JoinDone, Failure> {
+        enlist::join_again(&self.0, token, at).await
+    }
+
+    /// Puts another set of revocations into force: for every handshake from now on, for gossip, and for the signer. The data path closes
+    /// what is open when it sees them in the world.
+    pub async fn set_revocations(&self, revocations: Arc<Revocations>) -> Result<(), Failure> {
+        let news = News { revocations: Some(revocations), ..News::default() };
+        self.0.identity.call(|reply| identity::Message::Adopt(news, reply)).await?
     }
 
     /// Tells the members that this node goes, and waits until some have heard it.

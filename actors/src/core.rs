@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use weft_env::Env;
-use weft_gossip::identity::IssuedCertificate;
+use weft_gossip::identity::{IssuedCertificate, SigningKey, Trust};
 use weft_gossip::membership::MembersView;
 use weft_gossip::metrics::GossipMetrics;
 use weft_gossip::wire::{self, Kind};
@@ -20,7 +20,8 @@ use crate::address::Address;
 use crate::control::{BindSpec, ServiceSpec};
 use crate::opener::{OpenHandle, OpenListener};
 use crate::settings::Settings;
-use crate::state::{NodeState, StateDir};
+use crate::standing::Standing;
+use crate::state::{NodeFile, StateDir};
 use crate::supervisor::Restarts;
 use crate::telemetry::Telemetry;
 use crate::world::WorldCell;
@@ -38,7 +39,12 @@ pub(crate) struct Core {
     pub(crate) env: Env,
     pub(crate) settings: Settings,
     pub(crate) dir: StateDir,
-    pub(crate) state: NodeState,
+    /// Names and addresses.
+    pub(crate) file: NodeFile,
+    /// The enrolled key.
+    pub(crate) node_key: SigningKey,
+    /// Whom this node believes and what it may; written by Identity.
+    pub(crate) standing: ArcSwap<Standing>,
     pub(crate) world: Arc<WorldCell>,
     pub(crate) restarts: Restarts,
     pub(crate) opener: Arc<dyn OpenListener>,
@@ -69,6 +75,11 @@ pub(crate) struct Core {
 }
 
 impl Core {
+    /// Whom this node believes now.
+    pub(crate) fn trust(&self) -> Trust {
+        self.standing.load().trust(&self.env.clock)
+    }
+
     /// Writes a row of the store.
     pub(crate) async fn keep<T: Serialize>(&self, key: &'static str, value: &T) -> Result<(), Failure> {
         let bytes =

@@ -5,18 +5,20 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
-use weft_env::Env;
+use weft_env::{DiskLock, Env};
 use weft_gossip::enrol::{self, JoinWish};
 use weft_gossip::identity::{
-    Enrolment, IssuedCertificate, Issuer, JoinToken, KeyFile, KeyRole, SigningKey, SpiffeId, TrustBundle,
+    Enrolment, IssuedCertificate, Issuer, JoinToken, KeyFile, KeyRole, LeafSubject, Revocations, SigningKey, SpiffeId,
 };
 use weft_gossip::signer::{self, Founding, NewMesh};
 use weft_gossip::{CellName, Code, Failure, MeshName, NodeId, ZoneName};
 
 use weft_gossip::ids::NameError;
 
+use crate::core::Core;
+use crate::identity;
 use crate::settings::{MESH_PORT, Settings};
+use crate::standing::{Kept, News, Standing};
 use crate::state::{NodeFile, NodeState, StateDir};
 use crate::store::{Store, key};
 
@@ -129,8 +131,9 @@ pub(crate) fn issue(
     lifetime: Duration,
 ) -> Result<IssuedCertificate, Failure> {
     let (id, key) = subject;
+    let leaf = LeafSubject { id, key: &key.public(), node: &issuer.node };
     issuer
-        .issue((id, &key.public()), lifetime, env.clock.wall(), &env.random)
+        .issue(leaf, lifetime, env.clock.wall(), &env.random)
         .and_then(|chain| IssuedCertificate::new(chain, key.clone()))
         .map_err(|error| Failure::new(Code::Internal, format!("issue a certificate for {id}: {error}")))
 }
@@ -167,33 +170,29 @@ pub async fn init(env: &Env, args: InitArgs) -> Result<InitDone, Failure> {
 }
 
 fn founded(env: &Env, file: &NodeFile, mesh: NewMesh, lifetime: Duration) -> Result<NodeState, Failure> {
-    let root = CertificateDer::from(mesh.root_certificate);
-    let internal = |error: &dyn std::fmt::Display| Failure::new(Code::Internal, format!("found the mesh: {error}"));
-    let bundle = TrustBundle::verify(&mesh.bundle, &root).map_err(|error| internal(&error))?;
-    let enrolment = Enrolment::verify(&mesh.enrolment, &bundle).map_err(|error| internal(&error))?;
+    let kept = Kept {
+        bundles: vec![mesh.bundle],
+        enrolment: mesh.enrolment,
+        revocations: Revocations::default(),
+        signer_key: Some(mesh.issuer.key.clone()),
+    };
+    let standing = Standing::new(kept, &env.random)?;
     let key = SigningKey::generate(&env.random);
     let id = SpiffeId::node(&file.mesh, &file.node);
     let certificate = issue(&mesh.issuer, env, (&id, &key), lifetime)?;
-    Ok(NodeState {
-        file: file.clone(),
-        root,
-        signed_bundle: mesh.bundle,
-        bundle,
-        signed_enrolment: mesh.enrolment,
-        enrolment,
-        node_key: mesh.node_key,
-        issuer: Some(mesh.issuer),
-        certificates: vec![certificate],
-    })
+    Ok(NodeState { file: file.clone(), node_key: mesh.node_key, standing, certificates: vec![certificate] })
 }
 
-/// Joins a mesh, or joins it again for more grants. State of another mesh is [`Code::StateOtherMesh`] and stays as it is.
+/// Joins a mesh, or joins it again for more grants, while no node runs on the state. State of another mesh is
+/// [`Code::StateOtherMesh`] and stays as it is.
 pub async fn join(env: &Env, args: JoinArgs) -> Result<JoinDone, Failure> {
     let dir = StateDir::new(env, &args.dir);
-    let old = existing(&dir, &args.dir, &args.token)?;
+    let (old, _lock) = existing(&dir, &args.dir, &args.token)?.unzip();
     let node = old.as_ref().map_or(args.node, |state| state.file.node.clone());
     let node_key = old.as_ref().map_or_else(|| SigningKey::generate(&env.random), |state| state.node_key.clone());
-    let joined = enrol::join(env, &args.token, args.at, JoinWish { node: node.clone(), key: &node_key }).await?;
+    let enrolment = old.as_ref().map(|state| &state.standing.signed_enrolment);
+    let wish = JoinWish { node: node.clone(), key: &node_key, enrolment };
+    let joined = enrol::join(env, &args.token, args.at, wish).await?;
     let mut seeds = joined.peers;
     seeds.push(args.at);
     seeds.extend(&args.token.seeds);
@@ -212,22 +211,41 @@ pub async fn join(env: &Env, args: JoinArgs) -> Result<JoinDone, Failure> {
     let mut certificates: Vec<IssuedCertificate> = old.iter().flat_map(|state| state.certificates.clone()).collect();
     certificates.retain(|certificate| certificate.id != joined.certificate.id);
     certificates.push(joined.certificate);
-    let state = NodeState {
-        file: file.clone(),
-        root: joined.root,
-        signed_bundle: joined.signed_bundle,
-        bundle: joined.bundle,
-        signed_enrolment: joined.signed_enrolment,
-        enrolment: joined.enrolment.clone(),
-        node_key,
-        issuer: old.and_then(|state| state.issuer),
-        certificates,
+    let kept = Kept {
+        bundles: joined.bundles,
+        enrolment: joined.signed_enrolment,
+        revocations: old.as_ref().map(|state| Revocations::clone(&state.standing.revocations)).unwrap_or_default(),
+        signer_key: old.and_then(|state| state.standing.signer_key),
     };
+    let standing = Standing::new(kept, &env.random)?;
+    let state = NodeState { file: file.clone(), node_key, standing, certificates };
     dir.save(&state)?;
     Ok(JoinDone { file, enrolment: joined.enrolment })
 }
 
-fn existing(dir: &StateDir, path: &Path, token: &JoinToken) -> Result<Option<NodeState>, Failure> {
+/// Joins the mesh again for more grants, while the node runs: what the token grants is in force when this returns. The node keeps its
+/// name, its key and its cell.
+pub(crate) async fn join_again(core: &Core, token: &JoinToken, at: SocketAddr) -> Result<JoinDone, Failure> {
+    let file = &core.file;
+    if token.mesh != file.mesh {
+        let detail = format!("this is a node of mesh {}; the token is for mesh {}", file.mesh, token.mesh);
+        return Err(Failure::new(Code::StateOtherMesh, detail));
+    }
+    if token.cell != file.cell {
+        let detail = format!("this node runs in cell {}; stop it before it joins cell {}", file.cell, token.cell);
+        return Err(Failure::new(Code::UsageInvalid, detail));
+    }
+    let standing = core.standing.load_full();
+    let enrolment = Some(&standing.signed_enrolment);
+    let wish = JoinWish { node: file.node.clone(), key: &core.node_key, enrolment };
+    let joined = enrol::join(&core.env, token, at, wish).await?;
+    let news = News { bundles: joined.bundles, enrolment: Some(joined.signed_enrolment), revocations: None };
+    core.identity.call(|reply| identity::Message::Adopt(news, reply)).await??;
+    Ok(JoinDone { file: file.clone(), enrolment: core.standing.load().enrolment.clone() })
+}
+
+/// The state in a directory, taken for this process; none if there is none. A node that runs joins again by itself.
+fn existing(dir: &StateDir, path: &Path, token: &JoinToken) -> Result<Option<(NodeState, DiskLock)>, Failure> {
     if !dir.is_present() {
         return Ok(None);
     }
@@ -236,5 +254,6 @@ fn existing(dir: &StateDir, path: &Path, token: &JoinToken) -> Result<Option<Nod
         let detail = format!("{} holds a node of mesh {mesh}; the token is for mesh {}", path.display(), token.mesh);
         return Err(Failure::new(Code::StateOtherMesh, detail));
     }
-    dir.load().map(Some)
+    let lock = dir.lock()?;
+    Ok(Some((dir.load()?, lock)))
 }

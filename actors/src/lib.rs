@@ -4,10 +4,12 @@
 //! - [`settings`]: every interval, timeout and limit
 //! - [`opener`]: what the tree asks of the data path
 //! - [`state`], [`enlist`]: the state directory and how a machine comes to have one
-//! - [`control`]: what an operator can ask of a running node
+//! - [`standing`]: whom a node believes and what it may
+//! - [`control`], [`ca`]: what an operator can ask of a running node
 //! - [`address`]: how actors are reached
 
 pub mod address;
+pub mod ca;
 pub mod control;
 mod core;
 pub mod enlist;
@@ -20,6 +22,7 @@ pub mod opener;
 pub mod settings;
 mod shell;
 mod signer;
+pub mod standing;
 pub mod state;
 pub mod store;
 mod supervisor;

@@ -48,7 +48,7 @@ impl Role for Listeners {
             .collect();
         let outbound = SocketAddr::new(local_ip(core), core.settings.ports.outbound);
         let desk: Arc<dyn weft_gossip::enrol::SignDesk> = Arc::new(Desk(Arc::clone(core)));
-        listeners.open(ListenerSpec::Inbound { at: core.state.file.bind, desk: Some(desk) }).await?;
+        listeners.open(ListenerSpec::Inbound { at: core.file.bind, desk: Some(desk) }).await?;
         listeners.open(ListenerSpec::OutboundHttp { at: outbound, identity: None }).await?;
         for spec in bindings.values() {
             // A port that another program took meanwhile must not keep the node down.
@@ -122,7 +122,7 @@ impl Listeners {
 
 /// Where local ports listen: the node's own address when that is a loopback one, so that many nodes fit on one machine.
 pub(crate) fn local_ip(core: &Core) -> std::net::IpAddr {
-    match core.state.file.bind.ip() {
+    match core.file.bind.ip() {
         ip if ip.is_loopback() => ip,
         _ => std::net::Ipv4Addr::LOCALHOST.into(),
     }

@@ -1,8 +1,8 @@
 //! The Membership actor: this node's place in the gossip of its cell.
 //!
 //! - Owns: the membership, which is chitchat over QUIC; the generation of this node.
-//! - Receives: that what this node offers has changed; new certificates; the wish to leave.
-//! - Publishes: the view of the members, and keeps it on disk for a cold start.
+//! - Receives: that what this node offers has changed; new certificates, trust or enrolment; the wish to leave.
+//! - Publishes: the view of the members, and keeps it on disk for a cold start: soon after a change, and when it stops.
 //! - A crash loses: its connections. The last view is served meanwhile, and the next start is a new generation.
 
 use std::sync::Arc;
@@ -11,15 +11,16 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use weft_gossip::catalog::SignedRecord;
-use weft_gossip::identity::{IssuedCertificate, SpiffeId, Trust};
+use weft_gossip::identity::{IssuedCertificate, SpiffeId};
 use weft_gossip::membership::{
-    Ended, MembersView, Membership, MembershipConfig, MembershipCredentials, NODES_DEFAULT, next_generation,
+    Ended, MembersView, Membership, MembershipConfig, MembershipCredentials, next_generation,
 };
 use weft_gossip::{Code, Failure};
 
 use crate::address::Reply;
 use crate::core::Core;
 use crate::shell::Role;
+use crate::standing::Standing;
 use crate::store::key;
 use crate::upstreams::own_replicas;
 
@@ -34,7 +35,7 @@ const PORT_POLL: Duration = Duration::from_millis(100);
 pub(crate) enum Message {
     /// What this node offers has changed.
     Publish,
-    /// The certificates are new.
+    /// The certificates, the trust or the enrolment are new.
     Renew,
     /// Write the view to disk.
     Keep,
@@ -72,7 +73,7 @@ impl Role for Gossip {
     async fn handle(&mut self, message: Message) -> Result<(), Failure> {
         match message {
             Message::Publish => self.publish().await,
-            Message::Renew => self.renew(),
+            Message::Renew => self.renew().await,
             Message::Keep => self.keep().await,
             Message::Leave(reply) => {
                 let membership = Arc::clone(&self.membership);
@@ -81,6 +82,13 @@ impl Role for Gossip {
                 Ok(())
             }
             Message::Ended(ended) => Err(Failure::new(Code::Internal, format!("gossip ended: {ended:?}"))),
+        }
+    }
+
+    async fn stop(&mut self) {
+        // The next start serves from this view.
+        if let Err(failure) = self.keep().await {
+            tracing::warn!(code = %failure.code, detail = failure.detail, "the last view was not kept");
         }
     }
 }
@@ -95,8 +103,12 @@ impl Gossip {
         Ok(())
     }
 
-    fn renew(&self) -> Result<(), Failure> {
-        self.membership.renew(&trust(&self.core), &own_certificate(&self.core)?)
+    async fn renew(&self) -> Result<(), Failure> {
+        if let Err(failure) = self.membership.renew(&credentials(&self.core)?).await {
+            // What was published before stays; a restart would not make a refused enrolment count.
+            tracing::error!(code = %failure.code, detail = failure.detail, "gossip goes on with what it had");
+        }
+        Ok(())
     }
 
     async fn keep(&self) -> Result<(), Failure> {
@@ -114,21 +126,16 @@ impl Drop for Gossip {
 async fn enter(core: &Core, generation: u64) -> Result<Membership, Failure> {
     let restored = last_records(core).await?;
     let config = MembershipConfig {
-        bind: core.state.file.bind,
-        advertise: core.state.file.advertise,
-        zone: core.state.file.zone.clone(),
-        seeds: core.state.file.seeds.clone(),
+        bind: core.file.bind,
+        advertise: core.file.advertise,
+        zone: core.file.zone.clone(),
+        seeds: core.file.seeds.clone(),
         generation,
         restored,
         replicas: own_replicas(core, &core.world.load().local),
-        nodes_max: NODES_DEFAULT,
+        nodes_max: core.settings.nodes_max,
     };
-    let credentials = MembershipCredentials {
-        trust: trust(core),
-        certificate: own_certificate(core)?,
-        key: core.state.node_key.clone(),
-        enrolment: core.state.signed_enrolment.clone(),
-    };
+    let credentials = credentials(core)?;
     let deadline = core.env.clock.now() + PORT_WAIT;
     loop {
         let metrics = Arc::clone(&core.gossip_metrics);
@@ -154,12 +161,26 @@ fn records_of(view: &MembersView) -> Vec<SignedRecord> {
     view.members.values().map(|member| SignedRecord::clone(&member.signed)).collect()
 }
 
-fn trust(core: &Core) -> Trust {
-    Trust::new(core.state.bundle.clone(), core.env.clock.clone())
+fn credentials(core: &Core) -> Result<MembershipCredentials, Failure> {
+    let standing = core.standing.load_full();
+    Ok(MembershipCredentials {
+        trust: standing.trust(&core.env.clock),
+        certificate: own_certificate(core)?,
+        key: core.node_key.clone(),
+        enrolment: standing.signed_enrolment.clone(),
+        outgoing: outgoing_count(core, &standing),
+        signer_key: standing.signer_public(),
+    })
+}
+
+/// The certificates of this node, its enrolment counted with them, that are to be replaced.
+pub(crate) fn outgoing_count(core: &Core, standing: &Standing) -> u32 {
+    let certificates = crate::identity::outgoing(core).len();
+    u32::try_from(certificates).unwrap_or(u32::MAX).saturating_add(u32::from(standing.is_outgoing()))
 }
 
 fn own_certificate(core: &Core) -> Result<IssuedCertificate, Failure> {
-    let id = SpiffeId::node(&core.state.file.mesh, &core.state.file.node);
+    let id = SpiffeId::node(&core.file.mesh, &core.file.node);
     let held = core.certificates.load();
     let own = held.iter().find(|certificate| certificate.id == id).cloned();
     own.ok_or_else(|| Failure::new(Code::StateBroken, format!("no certificate for {id}")))

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use weft_gossip::membership::NODES_DEFAULT;
+
 /// The port between nodes, TCP and UDP.
 pub const MESH_PORT: u16 = 4510;
 /// The port for metrics and health of the node itself, on the loopback address.
@@ -38,6 +40,8 @@ pub struct Settings {
     pub in_flight_max: usize,
     /// Most open connections a listener.
     pub connections_max: usize,
+    /// Nodes that the cell admits.
+    pub nodes_max: usize,
     /// The access log: on unless the operator says otherwise.
     pub access_log: AccessLog,
     /// What a supervisor allows before it gives up.
@@ -104,6 +108,7 @@ impl Default for Settings {
             workers: 0,
             in_flight_max: 10_000,
             connections_max: 10_000,
+            nodes_max: NODES_DEFAULT,
             access_log: AccessLog::Written,
             restarts: RestartBudget::default(),
         }

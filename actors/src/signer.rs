@@ -10,13 +10,15 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use weft_gossip::enrol::{CertifyReply, CertifyRequest, JoinReply, JoinRequest, SignDesk};
-use weft_gossip::identity::{Issuer, JoinToken};
+use weft_gossip::identity::{JoinToken, SignedBundle, bundles_after, newest_bundles};
+use weft_gossip::membership::MembersView;
 use weft_gossip::signer::{Deciding, SignerState, TokenWish};
 use weft_gossip::{Code, Failure, NodeId};
 
 use crate::address::Reply;
 use crate::core::Core;
 use crate::shell::Role;
+use crate::standing::Standing;
 use crate::store::key;
 
 /// Most peers told to a new node: gossip brings the rest.
@@ -51,7 +53,7 @@ impl Role for Signer {
         match message {
             Message::CreateToken(wish, reply) => drop(reply.send(self.create_token(wish).await)),
             Message::Join(request, reply) => drop(reply.send(self.join(&request).await)),
-            Message::Certify(request, reply) => drop(reply.send(self.certify(&request))),
+            Message::Certify(request, reply) => drop(reply.send(self.certify(&request).await)),
         }
         Ok(())
     }
@@ -60,27 +62,34 @@ impl Role for Signer {
 impl Signer {
     async fn create_token(&mut self, wish: TokenWish) -> Result<JoinToken, Failure> {
         let mut book = self.book.clone();
-        let token = book.create_token(&deciding(&self.core)?, wish)?;
+        let token = Facts::of(&self.core).decide(|deciding| book.create_token(deciding, wish))?;
         self.keep(book).await?;
         Ok(token)
     }
 
     async fn join(&mut self, request: &JoinRequest) -> Result<JoinReply, Failure> {
         let mut book = self.book.clone();
-        let admission = book.decide_join(&deciding(&self.core)?, request)?;
+        let facts = Facts::of(&self.core);
+        let admission = facts.decide(|deciding| book.decide_join(deciding, request))?;
         self.keep(book).await?;
         tracing::info!(node = %request.node, "a node was admitted");
         Ok(JoinReply {
-            bundle: self.core.state.signed_bundle.clone(),
+            bundles: newest_bundles(&facts.standing.bundles),
             enrolment: admission.enrolment,
             chain: admission.chain,
             peers: peers(&self.core),
         })
     }
 
-    fn certify(&self, request: &CertifyRequest) -> Result<CertifyReply, Failure> {
-        let chains = self.book.decide_certify(&deciding(&self.core)?, request)?;
-        Ok(CertifyReply { bundle: self.core.state.signed_bundle.clone(), chains })
+    async fn certify(&mut self, request: &CertifyRequest) -> Result<CertifyReply, Failure> {
+        let mut book = self.book.clone();
+        let facts = Facts::of(&self.core);
+        let certification = facts.decide(|deciding| book.decide_certify(deciding, request))?;
+        if book != self.book {
+            self.keep(book).await?;
+        }
+        let bundles = bundles_after(&facts.standing.bundles, request.epoch);
+        Ok(CertifyReply { bundles, chains: certification.chains, enrolment: certification.enrolment })
     }
 
     /// On disk first, then in effect.
@@ -95,23 +104,40 @@ impl Signer {
 fn peers(core: &Core) -> Vec<SocketAddr> {
     let view = core.members.borrow().clone();
     let others = view.members.values().map(|member| member.record.addr);
-    let own = core.state.file.advertise;
+    let own = core.file.advertise;
     std::iter::once(own).chain(others.filter(|addr| *addr != own)).take(PEERS_MAX).collect()
 }
 
-fn deciding(core: &Core) -> Result<Deciding<'_>, Failure> {
-    let issuer: &Issuer = core.state.issuer.as_ref().ok_or_else(|| not_signer(core))?;
-    Ok(Deciding {
-        issuer,
-        bundle: &core.state.bundle,
-        lifetime: core.settings.certificate_lifetime,
-        now: core.env.clock.wall(),
-        random: &core.env.random,
-    })
+/// What this node knows when it decides.
+struct Facts {
+    core: Arc<Core>,
+    standing: Arc<Standing>,
+    members: Arc<MembersView>,
+}
+
+impl Facts {
+    fn of(core: &Arc<Core>) -> Self {
+        Self { core: Arc::clone(core), standing: core.standing.load_full(), members: core.members.borrow().clone() }
+    }
+
+    fn decide<T>(&self, decision: impl FnOnce(&Deciding<'_>) -> Result<T, Failure>) -> Result<T, Failure> {
+        let core = &self.core;
+        let issuer = self.standing.issuer.as_ref().ok_or_else(|| not_signer(core))?;
+        decision(&Deciding {
+            issuer,
+            bundle: &self.standing.bundle,
+            revocations: &self.standing.revocations,
+            members: &self.members,
+            nodes_max: core.settings.nodes_max,
+            lifetime: core.settings.certificate_lifetime,
+            now: core.env.clock.wall(),
+            random: &core.env.random,
+        })
+    }
 }
 
 fn not_signer(core: &Core) -> Failure {
-    Failure::new(Code::NotSigner, format!("node {} has no signer role", core.state.file.node))
+    Failure::new(Code::NotSigner, format!("node {} is no active signer of the mesh", core.file.node))
 }
 
 /// The Signer as the mesh port sees it.
@@ -119,9 +145,13 @@ pub(crate) struct Desk(pub(crate) Arc<Core>);
 
 impl SignDesk for Desk {
     fn whereabouts(&self, signer: NodeId) -> BoxFuture<'_, Option<SocketAddr>> {
-        let own = (self.0.state.file.node == signer).then_some(self.0.state.file.advertise);
+        let own = (self.0.file.node == signer).then_some(self.0.file.advertise);
         let known = self.0.members.borrow().members.get(&signer).map(|member| member.record.addr);
         Box::pin(async move { own.or(known) })
+    }
+
+    fn bundles(&self, after: u64) -> Vec<SignedBundle> {
+        bundles_after(&self.0.standing.load().bundles, after)
     }
 
     fn join(&self, request: JoinRequest) -> BoxFuture<'_, Result<JoinReply, Failure>> {

@@ -3,10 +3,11 @@
 //! | File | What |
 //! |---|---|
 //! | `node.json` | names and addresses of the node |
-//! | `trust/root.der`, `trust/bundle` | the root certificate; the trust bundle that it signed |
+//! | `trust/bundles` | the trust bundles that the roots signed; the last is in force |
+//! | `trust/revocations` | what was revoked |
 //! | `enrolment` | the signer's word on this node |
 //! | `keys/node.key` | the node's private key |
-//! | `keys/signer.key`, `trust/signer.der` | a signer's key and certificate |
+//! | `keys/signer.key` | a signer's key; its certificates stand in the bundle |
 //! | `keys/root.key`, `keys/operator.key` | encrypted; the operator takes them away |
 //! | `certificates` | the last certificates with their keys |
 //! | `store.redb` | the Store actor's database |
@@ -16,17 +17,20 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
-use weft_env::{Disk, DiskLock, Env};
-use weft_gossip::identity::{
-    Enrolment, IssuedCertificate, Issuer, SignedBundle, SignedEnrolment, SigningKey, TrustBundle,
-};
+use weft_env::{Disk, DiskLock, Env, Random};
+use weft_gossip::identity::{IssuedCertificate, Revocations, SigningKey};
 use weft_gossip::wire::{self, Kind};
 use weft_gossip::{CellName, Code, Failure, MeshName, NodeId, ZoneName};
 
+use crate::standing::{Kept, Standing};
+
 /// Longest file that is read as a message.
 const FILE_LEN_MAX: usize = wire::STATE_LEN_MAX;
+/// A signer's key.
+const SIGNER_KEY: &str = "keys/signer.key";
+/// What was revoked; absent in a new state.
+const REVOCATIONS: &str = "trust/revocations";
 
 /// Names and addresses of a node: `node.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +58,7 @@ pub struct NodeFile {
 #[derive(Debug, Clone)]
 pub struct StateDir {
     disk: Disk,
+    random: Random,
     path: PathBuf,
 }
 
@@ -62,20 +67,10 @@ pub struct StateDir {
 pub struct NodeState {
     /// Names and addresses.
     pub file: NodeFile,
-    /// The mesh's root certificate.
-    pub root: CertificateDer<'static>,
-    /// Whom the mesh believes, as signed.
-    pub signed_bundle: SignedBundle,
-    /// The same, verified.
-    pub bundle: TrustBundle,
-    /// The signer's word on this node, as signed.
-    pub signed_enrolment: SignedEnrolment,
-    /// The same, verified.
-    pub enrolment: Enrolment,
     /// The node's key.
     pub node_key: SigningKey,
-    /// What it issues with, on a signer.
-    pub issuer: Option<Issuer>,
+    /// Whom it believes and what it may.
+    pub standing: Standing,
     /// The last certificates; may have expired.
     pub certificates: Vec<IssuedCertificate>,
 }
@@ -83,7 +78,7 @@ pub struct NodeState {
 impl StateDir {
     /// A state directory, whether it exists or not.
     pub fn new(env: &Env, path: &Path) -> Self {
-        Self { disk: env.disk.clone(), path: path.to_owned() }
+        Self { disk: env.disk.clone(), random: env.random.clone(), path: path.to_owned() }
     }
 
     /// Where it lies.
@@ -113,28 +108,23 @@ impl StateDir {
     /// Reads and verifies everything.
     pub fn load(&self) -> Result<NodeState, Failure> {
         let file = self.node_file()?;
-        let root = CertificateDer::from(self.read("trust/root.der")?);
-        let signed_bundle: SignedBundle = self.message("trust/bundle")?;
-        let bundle = TrustBundle::verify(&signed_bundle, &root).map_err(|error| self.broken("trust/bundle", &error))?;
-        let signed_enrolment: SignedEnrolment = self.message("enrolment")?;
-        let enrolment =
-            Enrolment::verify(&signed_enrolment, &bundle).map_err(|error| self.broken("enrolment", &error))?;
+        let exists = |name: &str| self.disk.exists(&self.path.join(name));
+        let kept = Kept {
+            bundles: self.message("trust/bundles")?,
+            enrolment: self.message("enrolment")?,
+            revocations: if exists(REVOCATIONS) { self.message(REVOCATIONS)? } else { Revocations::default() },
+            signer_key: if exists(SIGNER_KEY) { Some(self.key(SIGNER_KEY)?) } else { None },
+        };
+        let standing =
+            Standing::new(kept, &self.random).map_err(|failure| self.broken("the trust in it", &failure.detail))?;
         let node_key = self.key("keys/node.key")?;
-        if enrolment.key != node_key.public() || enrolment.node != file.node || bundle.mesh != file.mesh {
+        let enrolment = &standing.enrolment;
+        if enrolment.key != node_key.public() || enrolment.node != file.node || enrolment.mesh != file.mesh {
             return Err(self.broken("enrolment", &"it is of another node or key"));
         }
-        let issuer = match enrolment.roles.signer && self.disk.exists(&self.path.join("keys/signer.key")) {
-            true => Some(Issuer {
-                mesh: file.mesh.clone(),
-                node: file.node.clone(),
-                certificate: CertificateDer::from(self.read("trust/signer.der")?),
-                key: self.key("keys/signer.key")?,
-            }),
-            false => None,
-        };
         // Certificates can be had again, so a broken file of them is none.
         let certificates = self.certificates().unwrap_or_default();
-        Ok(NodeState { file, root, signed_bundle, bundle, signed_enrolment, enrolment, node_key, issuer, certificates })
+        Ok(NodeState { file, node_key, standing, certificates })
     }
 
     /// Writes everything; `node.json` comes last, so that a state is whole or not there.
@@ -144,15 +134,19 @@ impl StateDir {
             self.disk.create_dir(&path).map_err(|error| self.unwritten(folder, &error))?;
         }
         self.write("keys/node.key", state.node_key.to_pkcs8())?;
-        if let Some(issuer) = &state.issuer {
-            self.write("keys/signer.key", issuer.key.to_pkcs8())?;
-            self.write("trust/signer.der", &issuer.certificate)?;
-        }
-        self.write("trust/root.der", &state.root)?;
-        self.write("trust/bundle", &encoded(&state.signed_bundle)?)?;
-        self.write("enrolment", &encoded(&state.signed_enrolment)?)?;
+        self.save_standing(&state.standing)?;
         self.save_certificates(&state.certificates)?;
         self.save_node_file(&state.file)
+    }
+
+    /// Replaces what the node knows of trust. The key comes before the enrolment that gives it its meaning.
+    pub fn save_standing(&self, standing: &Standing) -> Result<(), Failure> {
+        if let Some(key) = &standing.signer_key {
+            self.write(SIGNER_KEY, key.to_pkcs8())?;
+        }
+        self.write("trust/bundles", &encoded(&standing.bundles)?)?;
+        self.write(REVOCATIONS, &encoded(&*standing.revocations)?)?;
+        self.write("enrolment", &encoded(&standing.signed_enrolment)?)
     }
 
     /// Replaces the names and addresses.

@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicU64;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use weft_env::{DiskLock, Env};
-use weft_gossip::identity::{SpiffeId, Trust};
+use weft_gossip::identity::SpiffeId;
 use weft_gossip::metrics::GossipMetrics;
 use weft_gossip::{Code, Failure};
 
@@ -125,8 +125,10 @@ fn core(args: NodeArgs, dir: StateDir) -> Result<Core, Failure> {
         world,
         restarts: Restarts::default(),
         opener: args.opener,
-        certificates: ArcSwap::from_pointee(state.certificates.clone()),
-        state,
+        certificates: ArcSwap::from_pointee(state.certificates),
+        file: state.file,
+        node_key: state.node_key,
+        standing: ArcSwap::from_pointee(state.standing),
         exposed: ArcSwap::default(),
         bindings: ArcSwap::default(),
         handles: Mutex::new(BTreeMap::new()),
@@ -149,7 +151,7 @@ fn core(args: NodeArgs, dir: StateDir) -> Result<Core, Failure> {
 /// What is known before any actor runs: the certificates on disk, even expired ones, because a renewal replaces them.
 fn first_world(env: &Env, state: &NodeState) -> Result<World, Failure> {
     let file = &state.file;
-    let trust = Trust::new(state.bundle.clone(), env.clock.clone());
+    let trust = state.standing.trust(&env.clock);
     let node = SpiffeId::node(&file.mesh, &file.node);
     let credentials = identity::build_credentials(&trust, &node, &state.certificates, 0)?;
     Ok(World {
@@ -157,6 +159,8 @@ fn first_world(env: &Env, state: &NodeState) -> Result<World, Failure> {
         services: Arc::default(),
         local: Arc::default(),
         credentials: Arc::new(credentials),
+        revocations: Arc::clone(&trust.revocations),
+        trust,
         draining: false,
     })
 }

@@ -73,7 +73,7 @@ fn publish(core: &Core) {
     let own = own_offers(core, &world.local);
     // Of itself a node knows better than gossip does.
     for list in offered.values_mut() {
-        list.retain(|offer| offer.node != core.state.file.node);
+        list.retain(|offer| offer.node != core.file.node);
     }
     for offer in own {
         offered.entry(offer.replica.service.clone()).or_default().push(offer);
@@ -83,7 +83,7 @@ fn publish(core: &Core) {
 }
 
 fn own_offers(core: &Core, local: &LocalTable) -> Vec<Offer> {
-    let file = &core.state.file;
+    let file = &core.file;
     let offer = |replica| Offer {
         node: file.node.clone(),
         generation: core.generation.load(Ordering::Relaxed),

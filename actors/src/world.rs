@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use weft_env::Timestamp;
 use weft_gateway::endpoint::{AppAddr, EndpointTable};
 use weft_gossip::catalog::Protocol;
-use weft_gossip::identity::{SpiffeId, Subject};
+use weft_gossip::identity::{Revocations, SpiffeId, Subject, Trust};
 use weft_gossip::{MeshName, NodeId, ServiceName, ZoneName};
 
 /// What a node is called and where it stands; fixed for the life of the process.
@@ -39,6 +39,10 @@ pub struct World {
     pub local: Arc<LocalTable>,
     /// What this node can prove.
     pub credentials: Arc<Credentials>,
+    /// Whom this node believes. [`Trust::recheck`] tells whether the peer of an open connection still counts.
+    pub trust: Trust,
+    /// What was revoked, as in `trust`; another `Arc` when it changes.
+    pub revocations: Arc<Revocations>,
     /// True from SIGTERM on: nothing new is taken in.
     pub draining: bool,
 }

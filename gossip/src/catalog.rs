@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub use offers::{Offer, offers};
 pub use record::{
     LABELS_MAX, NodeRecord, RECORD_CONTEXT, REPLICAS_MAX, RecordRefusal, ReplicaRecord, SignedRecord, VALUE_LEN_MAX,
-    decode_value, encode_value, sign_record, verify_record,
+    decode_value, encode_value, recheck_record, sign_record, verify_record,
 };
 
 /// What the replicas of a service speak.

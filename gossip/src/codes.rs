@@ -97,6 +97,9 @@ codes! {
     CellFull, "cell-full", Operator, 0, "", "the cell has as many nodes as it admits", "start another cell, or raise the limit";
     PassphraseMissing, "passphrase-missing", Operator, 0, "", "the root key needs a passphrase and none was given", "give --passphrase-file or WEFT_PASSPHRASE, or run on a terminal";
     PassphraseWrong, "passphrase-wrong", Operator, 0, "", "the passphrase does not open the key file", "give the passphrase of `weft init`";
+    RootKeyWrong, "root-key-wrong", Operator, 0, "", "the key is not that of the root that must sign this", "run `weft ca show`; give the key file of the root that is active";
+    RotationRefused, "rotation-refused", Operator, 0, "", "the change of signers or roots would cut nodes off, or is out of order", "run `weft ca show` and do the step before first";
+    BundleRefused, "bundle-refused", Operator, 0, "", "the trust bundle does not follow the one that the node holds", "make the change again; somebody else made one meanwhile";
     // The machine and its state.
     StateExists, "state-exists", Operator, 0, "", "the state directory already holds a node", "choose another --dir, or remove it on purpose";
     StateMissing, "state-missing", Operator, 0, "", "the state directory holds no node", "run `weft init` or `weft join` first";

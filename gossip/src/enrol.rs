@@ -7,7 +7,7 @@ mod dialler;
 mod messages;
 mod serve;
 
-pub use dialler::{JoinWish, Joined, certify, join};
+pub use dialler::{Certified, Enrolled, JoinWish, Joined, certify, fetch_bundles, join};
 pub use messages::{CertificateWish, CertifyReply, CertifyRequest, JoinReply, JoinRequest};
 pub use serve::{SignDesk, serve};
 

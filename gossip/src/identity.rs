@@ -2,12 +2,14 @@
 
 mod bundle;
 mod certificate;
+mod der;
 mod enrolment;
 mod key_file;
 mod keys;
 mod names;
 mod provider;
 mod refusal;
+mod revocation;
 mod root_pin;
 mod spiffe;
 #[cfg(test)]
@@ -17,17 +19,21 @@ mod token;
 mod trust;
 mod validity;
 
-pub use bundle::{OperatorEntry, SignedBundle, SignerEntry, SignerStanding, TrustBundle};
+pub use bundle::{
+    BUNDLES_LEN_MAX, BUNDLES_MAX, OperatorEntry, RootEntry, RootStanding, SignedBundle, SignerEntry, SignerStanding,
+    TrustBundle, bundle_from_text, bundle_text, bundles_after, newest_bundles,
+};
 pub use certificate::{
-    BACKDATE_MAX, CertificateError, Fingerprint, IssuedCertificate, Issuer, LEAF_LIFETIME, ROOT_LIFETIME,
-    SIGNER_LIFETIME, peer_identity, public_key, root_certificate, signer_certificate,
+    BACKDATE_MAX, CertificateError, Fingerprint, IssuedCertificate, Issuer, LEAF_LIFETIME, LeafSubject, ROOT_LIFETIME,
+    SIGNER_LIFETIME, peer_identity, peer_key, peer_node, public_key, root_certificate, signer_certificate,
 };
 pub use enrolment::{ENROLMENT_CONTEXT, Enrolment, EnrolmentError, Grants, Roles, SignedEnrolment};
 pub use key_file::{KeyFile, KeyRole};
 pub use keys::{KeyError, PublicKey, Signature, SigningKey};
 pub use names::{any_node_name, dial_name, dialled_identity};
 pub use refusal::IdentityRefusal;
-pub(crate) use root_pin::pinned_client_config;
+pub use revocation::Revocations;
+pub(crate) use root_pin::{pinned_client_config, unpinned_client_config};
 pub use spiffe::{SpiffeError, SpiffeId, Subject};
 pub use token::{JoinToken, TokenId, TokenSecret};
 pub use trust::{Side, Trust};

@@ -5,6 +5,7 @@
 //! - [`identity`]: keys, certificates, trust bundle, enrolment, tokens, the verifier
 //! - [`enrol`]: joining and certificates over `weft-sign/1`
 //! - [`signer`]: what a signer decides
+//! - [`rotation`]: how signers, roots and operators change
 //! - [`catalog`]: signed records of what each node offers
 //! - [`membership`]: who is in the cell, by gossip that is verified before it is believed
 //! - [`quic`]: the endpoint that gossip runs over
@@ -19,6 +20,7 @@ pub mod ids;
 pub mod membership;
 pub mod metrics;
 pub mod quic;
+pub mod rotation;
 pub mod signer;
 pub mod wire;
 

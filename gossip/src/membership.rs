@@ -22,7 +22,7 @@ use weft_env::{Env, Timestamp};
 
 use crate::catalog::{NodeRecord, ReplicaRecord, SignedRecord, encode_value, sign_record, verify_record};
 use crate::codes::{Code, Failure};
-use crate::identity::{Enrolment, IssuedCertificate, SignedEnrolment, SigningKey, Trust};
+use crate::identity::{Enrolment, IssuedCertificate, PublicKey, SignedEnrolment, SigningKey, Trust};
 use crate::ids::ZoneName;
 use crate::metrics::GossipMetrics;
 use crate::quic::{QuicCredentials, QuicEndpoint};
@@ -84,6 +84,10 @@ pub struct MembershipCredentials {
     pub key: SigningKey,
     /// The signer's word on it.
     pub enrolment: SignedEnrolment,
+    /// How many of its certificates are of a signer or root on its way out.
+    pub outgoing: u32,
+    /// The key that it would issue with, if it has the signer role.
+    pub signer_key: Option<PublicKey>,
 }
 
 /// Why a membership ended by itself. The caller starts another, with a higher generation.
@@ -168,21 +172,29 @@ impl Membership {
         self.change(|record| record.replicas.clone_from(&replicas)).await
     }
 
-    /// Publishes another enrolment of this node, for example with more grants.
-    pub async fn enrol(&self, enrolment: SignedEnrolment, trust: &Trust) -> Result<(), Failure> {
-        let says = Enrolment::verify(&enrolment, &trust.bundle)
+    /// Uses other credentials from now on: connections that live go on, except those of peers that the new trust refuses, and what
+    /// the members should know of this node (enrolment, bundle, signer key) is published if it changed.
+    pub async fn renew(&self, credentials: &MembershipCredentials) -> Result<(), Failure> {
+        let MembershipCredentials { trust, certificate, enrolment, outgoing, signer_key, .. } = credentials;
+        let says = Enrolment::verify(enrolment, &trust.bundle)
             .map_err(|error| Failure::new(Code::EnrolmentRefused, error.to_string()))?;
+        self.links.endpoint().renew(trust, certificate)?;
+        self.desk.set_trust(trust.clone());
+        self.links.recheck(trust);
+        let own = self.desk.own().record;
+        let is_news =
+            own.enrolment != *enrolment || own.bundle_epoch != trust.bundle.epoch || own.signer_key != *signer_key;
+        if !is_news {
+            return Ok(());
+        }
         self.change(|record| {
             record.enrolment = enrolment.clone();
             record.roles = says.roles;
+            record.bundle_epoch = trust.bundle.epoch;
+            record.outgoing = *outgoing;
+            record.signer_key = *signer_key;
         })
         .await
-    }
-
-    /// Uses another certificate or bundle from now on; connections that live go on.
-    pub fn renew(&self, trust: &Trust, certificate: &IssuedCertificate) -> Result<(), Failure> {
-        self.desk.set_trust(trust.clone());
-        self.links.endpoint().renew(trust, certificate)
     }
 
     /// Says that this node goes, and waits until some have heard it.
@@ -274,6 +286,9 @@ fn first_record(config: &MembershipConfig, credentials: &MembershipCredentials) 
         roles: enrolment.roles,
         replicas: config.replicas.clone(),
         leaving: false,
+        bundle_epoch: credentials.trust.bundle.epoch,
+        outgoing: credentials.outgoing,
+        signer_key: credentials.signer_key,
         enrolment: credentials.enrolment.clone(),
     };
     let signed = sign_record(&record, &credentials.key)?;
@@ -284,7 +299,7 @@ fn first_record(config: &MembershipConfig, credentials: &MembershipCredentials) 
 fn restored(config: &MembershipConfig, trust: &Trust, own: &Known) -> Roster {
     let mut roster = Roster::default();
     for signed in config.restored.iter().take(NODES_MAX) {
-        let Ok(record) = verify_record(signed, &trust.bundle) else { continue };
+        let Ok(record) = verify_record(signed, trust) else { continue };
         let is_ours = record.mesh == own.record.mesh && record.cell == own.record.cell;
         if is_ours && record.node != own.record.node && !record.leaving {
             roster.insert(Known { record: Arc::new(record), signed: Arc::new(signed.clone()) });

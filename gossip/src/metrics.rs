@@ -68,6 +68,8 @@ pub const REFUSAL_REASONS: &[&str] = &[
     "cell-full",
     "record-malformed",
     "record-enrolment",
+    "record-signer",
+    "record-revoked",
     "record-signature",
     "record-differs",
     "record-not-granted",

@@ -199,10 +199,14 @@ async fn shake_hands(
     }
 }
 
+/// The chain that a peer showed; it was verified in the handshake.
+pub fn peer_chain(connection: &Connection) -> Option<Vec<CertificateDer<'static>>> {
+    connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok().map(|chain| *chain)
+}
+
 /// The connection with the node that its certificate names; closes it if that is none. The chain was verified in the handshake.
 fn identified(connection: Connection, metrics: &GossipMetrics) -> Option<PeerConnection> {
-    let chain = connection.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
-    let id = chain.and_then(|chain| peer_identity(&chain).ok());
+    let id = peer_chain(&connection).and_then(|chain| peer_identity(&chain).ok());
     match id.map(|id| id.subject) {
         Some(Subject::Node(node)) => Some(PeerConnection { connection, node }),
         _ => {

@@ -5,7 +5,9 @@ mod desk;
 mod routes;
 mod serve;
 
-pub use desk::{AdminDesk, BindRequest, ExposeRequest, HealthRequest, Question, TokenRequest};
+pub use desk::{
+    AdminDesk, BindRequest, BundleRequest, ExposeRequest, HealthRequest, JoinRequest, Question, TokenRequest,
+};
 pub use routes::{local_routes, public_routes};
 pub use serve::{AdminListeners, SOCKET_FILE};
 

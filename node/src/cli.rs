@@ -1,6 +1,7 @@
 //! The command line: reads it, does what it says, prints the outcome and returns the exit code. Called by `main`.
 
 mod args;
+mod ca;
 mod check;
 mod client;
 mod curl;
@@ -8,6 +9,7 @@ mod life;
 mod log;
 mod output;
 mod pages;
+mod passphrase;
 mod remote;
 
 use std::process::ExitCode;
@@ -23,7 +25,7 @@ pub use output::Output;
 use crate::admin::TokenRequest;
 use crate::demo::{self, DemoMode};
 use crate::node::{self, NodeOptions};
-use args::TokenCommand;
+use args::{CertCommand, TokenCommand};
 
 /// The command line was not valid.
 const EXIT_USAGE: u8 = 2;
@@ -102,6 +104,8 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Leave => remote::leave(&dir, output).await,
         Command::Status => remote::status(&dir, output).await,
         Command::Ls { what } => remote::list(&dir, output, what).await,
+        Command::Cert { command: CertCommand::Ls } => remote::list_certificates(&dir, output).await,
+        Command::Ca { command } => ca::run(&env, &dir, output, command).await,
         Command::Curl(options) => curl::run(&env, &dir, output, options).await,
         Command::Check => check::run(&env, &dir, output).await,
         Command::Explain { code } => pages::explain(output, code.as_deref()),

@@ -8,8 +8,9 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use weft_env::{Random, Reuse, Stream, Timestamp, Traffic};
 use weft_gossip::enrol::{self, CertifyReply, CertifyRequest, JoinReply, JoinRequest, JoinWish, SignDesk};
-use weft_gossip::identity::{Grants, JoinToken, Roles, SigningKey, tls};
-use weft_gossip::signer::{Deciding, SignerState, TokenWish};
+use weft_gossip::identity::{Grants, JoinToken, Revocations, Roles, SignedBundle, SigningKey, bundles_after, tls};
+use weft_gossip::membership::{MembersView, NODES_DEFAULT};
+use weft_gossip::signer::{Certification, Deciding, SignerState, TokenWish};
 use weft_gossip::{Failure, NodeId};
 
 use crate::event_log::Event;
@@ -60,7 +61,7 @@ async fn join(simulation: Simulation, number: u16, token: JoinToken) -> bool {
     let log = simulation.log();
     let Ok(node) = name::<NodeId>(&format!("node-{number}")) else { return false };
     let key = SigningKey::generate(&env.random);
-    let wish = JoinWish { node: node.clone(), key: &key };
+    let wish = JoinWish { node: node.clone(), key: &key, enrolment: None };
     match Box::pin(enrol::join(&env, &token, SimMesh::addr(0), wish)).await {
         Ok(joined) => log.record(&node, format_args!("joined with serial {}", joined.enrolment.serial)),
         Err(failure) => {
@@ -113,7 +114,16 @@ impl Desk {
         let now: Timestamp = self.founder.env.clock.wall();
         let random: &Random = &self.founder.env.random;
         let (issuer, bundle) = (&self.mesh.founder.issuer, &self.mesh.bundle);
-        let deciding = Deciding { issuer, bundle, lifetime: CERTIFICATE_LIFETIME, now, random };
+        let deciding = Deciding {
+            issuer,
+            bundle,
+            revocations: &Revocations::default(),
+            members: &MembersView::default(),
+            nodes_max: NODES_DEFAULT,
+            lifetime: CERTIFICATE_LIFETIME,
+            now,
+            random,
+        };
         decision(&mut self.book.lock().unwrap_or_else(PoisonError::into_inner), &deciding)
     }
 }
@@ -127,7 +137,7 @@ impl SignDesk for Desk {
     fn join(&self, request: JoinRequest) -> BoxFuture<'_, Result<JoinReply, Failure>> {
         let admitted = self.decide(|book, deciding| book.decide_join(deciding, &request));
         let reply = admitted.map(|admission| JoinReply {
-            bundle: self.mesh.founder.bundle.clone(),
+            bundles: self.bundles(0),
             enrolment: admission.enrolment,
             chain: admission.chain,
             peers: vec![self.founder.addr],
@@ -135,9 +145,16 @@ impl SignDesk for Desk {
         Box::pin(std::future::ready(reply))
     }
 
+    fn bundles(&self, after: u64) -> Vec<SignedBundle> {
+        bundles_after(std::slice::from_ref(&self.mesh.founder.bundle), after)
+    }
+
     fn certify(&self, request: CertifyRequest) -> BoxFuture<'_, Result<CertifyReply, Failure>> {
-        let chains = self.decide(|book, deciding| book.decide_certify(deciding, &request));
-        let reply = chains.map(|chains| CertifyReply { bundle: self.mesh.founder.bundle.clone(), chains });
+        let certified = self.decide(|book, deciding| book.decide_certify(deciding, &request));
+        let reply = certified.map(|Certification { chains, enrolment }| {
+            let bundles = self.bundles(request.epoch);
+            CertifyReply { bundles, chains, enrolment }
+        });
         Box::pin(std::future::ready(reply))
     }
 }

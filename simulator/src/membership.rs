@@ -80,7 +80,7 @@ async fn start(node: SimNode) -> Result<Running, Failure> {
         nodes_max: NODES_DEFAULT,
     };
     let SimNode { trust, certificate, key, enrolment, .. } = node.clone();
-    let credentials = MembershipCredentials { trust, certificate, key, enrolment };
+    let credentials = MembershipCredentials { trust, certificate, key, enrolment, outgoing: 0, signer_key: None };
     let metrics = Arc::new(GossipMetrics::new(&NoopRecorder));
     let membership = Membership::start(&node.env, config, credentials, metrics).await?;
     Ok(Running { node: node.node, view: membership.view(), membership })

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use weft_env::Env;
 use weft_gossip::identity::{
-    ENROLMENT_CONTEXT, Enrolment, Grants, IssuedCertificate, Roles, SignedEnrolment, SigningKey, SpiffeId, Trust,
-    TrustBundle,
+    ENROLMENT_CONTEXT, Enrolment, Grants, IssuedCertificate, LeafSubject, Roles, SignedEnrolment, SigningKey, SpiffeId,
+    Trust, TrustBundle,
 };
 use weft_gossip::signer::{Founding, NewMesh, make_mesh};
 use weft_gossip::wire::Signed;
@@ -109,7 +109,7 @@ impl SimMesh {
     fn certify(&self, node: &NodeId, env: &Env) -> Result<IssuedCertificate, Failure> {
         let id = SpiffeId::node(&self.bundle.mesh, node);
         let key = SigningKey::generate(&env.random);
-        let subject = (&id, &key.public());
+        let subject = LeafSubject { id: &id, key: &key.public(), node };
         let chain = self
             .founder
             .issuer

@@ -11,6 +11,7 @@ use weft_gossip::enrol::{JoinWish, Joined, join};
 use weft_gossip::identity::{JoinToken, SigningKey, Trust};
 use weft_gossip::metrics::GossipMetrics;
 use weft_gossip::quic::{PeerConnection, QuicCredentials, QuicEndpoint};
+use weft_gossip::wire::{self, Kind};
 
 /// The port between nodes.
 const MESH_PORT: u16 = 4510;
@@ -48,7 +49,7 @@ impl Rogue {
         let env = Env::machine();
         let key = SigningKey::generate(&env.random);
         let token: JoinToken = token.parse().expect("a token of the victim's mesh");
-        let wish = JoinWish { node: name.parse().expect("a node's name"), key: &key };
+        let wish = JoinWish { node: name.parse().expect("a node's name"), key: &key, enrolment: None };
         let joined = join(&env, &token, SocketAddr::from((victim, MESH_PORT)), wish).await.expect("the token admits");
         let trust = Trust::new(joined.bundle.clone(), env.clock.clone());
         let address = SocketAddr::from((own, MESH_PORT));
@@ -80,6 +81,9 @@ impl Rogue {
                 healthy: true,
             }],
             leaving: false,
+            bundle_epoch: self.joined.bundle.epoch,
+            outgoing: 0,
+            signer_key: None,
             enrolment: self.joined.signed_enrolment.clone(),
         };
         let signed = sign_record(&record, &self.key).expect("a small record");
@@ -98,6 +102,19 @@ impl Rogue {
         if !sent.unwrap_or(false) {
             self.peer = None;
         }
+    }
+
+    /// Whether the victim takes its certificate still: dials anew and waits for the answer to a probe.
+    pub async fn is_answered(&self) -> bool {
+        let probe = wire::encode(Kind::Probe, &()).expect("nothing encodes");
+        let exchange = async {
+            let peer = self.endpoint.dial(self.victim).await.ok()?;
+            let (mut send, mut receive) = peer.connection.open_bi().await.ok()?;
+            send.write_all(&probe).await.ok()?;
+            send.finish().ok()?;
+            receive.read_to_end(2 * probe.len()).await.ok()
+        };
+        tokio::time::timeout(SEND_LIMIT, exchange).await.ok().flatten().is_some_and(|answer| answer == probe)
     }
 
     async fn try_send(&mut self, message: &[u8]) -> bool {

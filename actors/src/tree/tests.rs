@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::future::BoxFuture;
 use weft_env::{Clock, Disk, Link, Random, SimNetwork, Timestamp};
 use weft_gossip::catalog::Protocol;
+use weft_gossip::identity::{KeyFile, KeyRole, Revocations, SignedBundle, TrustBundle};
 
 use super::*;
 use crate::control::ServiceSpec;
 use crate::enlist::{InitArgs, init};
 use crate::opener::{ListenerSpec, OpenHandle};
+use crate::standing::News;
 
 const AT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 const ACTORS: &[&str] = &["store", "identity", "health", "membership", "upstreams", "signer", "listeners", "telemetry"];
@@ -98,4 +100,49 @@ async fn a_spent_budget_ends_the_tree() {
     }
     let failure = tokio::time::timeout(Duration::from_secs(60), tree.ended()).await.unwrap();
     assert_eq!(failure.code, Code::RestartBudgetSpent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn revocations_are_in_force_at_once_and_after_a_restart() {
+    let (tree, _) = started(100).await;
+    let before = tree.world.load().credentials.generation;
+    let revocations = Arc::new(Revocations { nodes: ["vm-x".parse().unwrap()].into(), ..Revocations::default() });
+    tree.control.set_revocations(Arc::clone(&revocations)).await.unwrap();
+    let world = tree.world.load();
+    assert_eq!((&world.revocations, &world.trust.revocations), (&revocations, &revocations));
+    assert!(world.credentials.generation > before, "new connections are made under the new trust");
+    let kept = tree.control.0.dir.load().unwrap();
+    assert_eq!(kept.standing.revocations, revocations);
+    tree.stop(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_bundle_is_in_force_without_a_restart_and_a_foreign_one_is_not() {
+    let (tree, _) = started(100).await;
+    let core = &tree.control.0;
+    let held = core.standing.load_full();
+    let key = {
+        let path = PathBuf::from("/state/keys/root.key");
+        let text = String::from_utf8(core.env.disk.read(&path).unwrap()).unwrap();
+        KeyFile::open(&text, (KeyRole::Root, &core.file.mesh), "demo").unwrap()
+    };
+    let next = TrustBundle {
+        epoch: 2,
+        previous: Some(TrustBundle::hash(held.signed_bundle())),
+        ..TrustBundle::clone(&held.bundle)
+    };
+    let forged = next.sign(&core.node_key).unwrap();
+    let adopt = |bundle: SignedBundle| {
+        let news = News { bundles: vec![bundle], ..News::default() };
+        core.identity.call(|reply| crate::identity::Message::Adopt(news, reply))
+    };
+    adopt(forged).await.unwrap().unwrap();
+    assert_eq!(core.standing.load().bundle.epoch, 1);
+    adopt(next.sign(&key).unwrap()).await.unwrap().unwrap();
+    assert_eq!(core.standing.load().bundle.epoch, 2);
+    assert_eq!(tree.world.load().trust.bundle.epoch, 2);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let own = core.members.borrow().members[&core.file.node].record.clone();
+    assert_eq!(own.bundle_epoch, 2, "the members are told");
+    assert_eq!(core.dir.load().unwrap().standing.bundles.len(), 2);
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Protocol;
 use crate::codes::{Code, Failure};
-use crate::identity::{Enrolment, EnrolmentError, Roles, SignedEnrolment, SigningKey, TrustBundle};
+use crate::identity::{Enrolment, EnrolmentError, PublicKey, Roles, SignedEnrolment, SigningKey, Trust};
 use crate::ids::{CellName, MeshName, NodeId, ServiceName, ZoneName};
 use crate::wire::{self, Kind, Signed};
 
@@ -67,6 +67,13 @@ pub struct NodeRecord {
     pub replicas: Vec<ReplicaRecord>,
     /// It is shutting down: offer it no more.
     pub leaving: bool,
+    /// The epoch of the trust bundle that it holds; who holds an older one fetches it.
+    pub bundle_epoch: u64,
+    /// How many of its certificates, its enrolment counted with them, are of a signer or root that is on its way out: while there are any,
+    /// that signer or root must not be revoked.
+    pub outgoing: u32,
+    /// The key that it would issue with, on a node with the signer role: the operator has the root sign it.
+    pub signer_key: Option<PublicKey>,
     /// The signer's word on it.
     pub enrolment: SignedEnrolment,
 }
@@ -83,6 +90,9 @@ pub enum RecordRefusal {
     /// The enrolment in it does not hold.
     #[error(transparent)]
     Enrolment(#[from] EnrolmentError),
+    /// Of a node that was thrown out, or whose enrolled key was.
+    #[error("node {0} was revoked")]
+    Revoked(NodeId),
     /// Not signed by the enrolled key.
     #[error("the record's signature is not that of the enrolled key")]
     Signature,
@@ -99,11 +109,18 @@ impl RecordRefusal {
     pub const fn label(&self) -> &'static str {
         match self {
             Self::Malformed => "record-malformed",
+            Self::Enrolment(EnrolmentError::Signer(_)) => "record-signer",
             Self::Enrolment(_) => "record-enrolment",
+            Self::Revoked(_) => "record-revoked",
             Self::Signature => "record-signature",
             Self::Differs(_) => "record-differs",
             Self::NotGranted(_) => "record-not-granted",
         }
+    }
+
+    /// Whether an honest member may pass such a record on: it holds another trust bundle, or has not heard of the revocation.
+    pub const fn is_usual(&self) -> bool {
+        matches!(self, Self::Enrolment(EnrolmentError::Signer(_)) | Self::Revoked(_))
     }
 }
 
@@ -118,10 +135,10 @@ pub fn sign_record(record: &NodeRecord, key: &SigningKey) -> Result<SignedRecord
     Ok(signed)
 }
 
-/// The record, if the bundle's signers and the node's key stand behind every part of it.
-pub fn verify_record(signed: &SignedRecord, bundle: &TrustBundle) -> Result<NodeRecord, RecordRefusal> {
+/// The record, if the bundle's signers and the node's key stand behind every part of it and neither was revoked.
+pub fn verify_record(signed: &SignedRecord, trust: &Trust) -> Result<NodeRecord, RecordRefusal> {
     let claim = signed.claim().map_err(|_| RecordRefusal::Malformed)?;
-    let enrolment = Enrolment::verify(&claim.enrolment, bundle)?;
+    let enrolment = standing_enrolment(&claim, trust)?;
     let record = signed.verify(RECORD_CONTEXT, &enrolment.key).map_err(|_| RecordRefusal::Signature)?;
     agrees(&record, &enrolment)?;
     if broken_limit(&record).is_some() {
@@ -131,6 +148,19 @@ pub fn verify_record(signed: &SignedRecord, bundle: &TrustBundle) -> Result<Node
         Some(replica) => Err(RecordRefusal::NotGranted(replica.service.clone())),
         None => Ok(record),
     }
+}
+
+/// Whether a record that was verified once still stands, after the bundle or the revocations changed.
+pub fn recheck_record(record: &NodeRecord, trust: &Trust) -> Result<(), RecordRefusal> {
+    standing_enrolment(record, trust).map(drop)
+}
+
+fn standing_enrolment(record: &NodeRecord, trust: &Trust) -> Result<Enrolment, RecordRefusal> {
+    let enrolment = Enrolment::verify(&record.enrolment, &trust.bundle)?;
+    if trust.revocations.covers(&enrolment.node, &enrolment.key) {
+        return Err(RecordRefusal::Revoked(enrolment.node));
+    }
+    Ok(enrolment)
 }
 
 /// Whether record and enrolment are of the same node.

@@ -17,8 +17,9 @@ use super::messages::{
 };
 use crate::codes::{Code, Failure};
 use crate::identity::{
-    Enrolment, Fingerprint, IdentityRefusal, IssuedCertificate, JoinToken, PublicKey, Side, SignedBundle,
-    SignedEnrolment, SigningKey, SpiffeId, Trust, TrustBundle, any_node_name, peer_identity, pinned_client_config, tls,
+    BUNDLES_MAX, CertificateError, Enrolment, Fingerprint, IdentityRefusal, IssuedCertificate, JoinToken, PublicKey,
+    Side, SignedBundle, SignedEnrolment, SigningKey, SpiffeId, Trust, TrustBundle, any_node_name, peer_identity,
+    pinned_client_config, tls, unpinned_client_config,
 };
 use crate::ids::NodeId;
 use crate::wire::{self, Kind, Signed};
@@ -33,14 +34,38 @@ pub struct JoinWish<'a> {
     pub node: NodeId,
     /// Its key, which will be enrolled.
     pub key: &'a SigningKey,
+    /// Its enrolment, if it joins again.
+    pub enrolment: Option<&'a SignedEnrolment>,
+}
+
+/// What an enrolled node asks with.
+#[derive(Debug, Clone, Copy)]
+pub struct Enrolled<'a> {
+    /// Its enrolment.
+    pub enrolment: &'a SignedEnrolment,
+    /// The key that is enrolled.
+    pub key: &'a SigningKey,
+    /// The bundle that it holds, as signed.
+    pub bundle: &'a SignedBundle,
+}
+
+/// What a signer answered; all of it verified.
+#[derive(Debug, Clone)]
+pub struct Certified {
+    /// One chain for each wish, in order.
+    pub chains: Vec<Vec<CertificateDer<'static>>>,
+    /// The trust bundles after the one that the node holds, oldest first.
+    pub bundles: Vec<SignedBundle>,
+    /// A newer enrolment of the node.
+    pub enrolment: Option<SignedEnrolment>,
 }
 
 /// What a machine has after joining; all of it verified.
 #[derive(Debug, Clone)]
 pub struct Joined {
-    /// Whom the mesh believes, as signed by its root.
-    pub signed_bundle: SignedBundle,
-    /// The same, verified.
+    /// Whom the mesh believes, as signed: from the bundle of the root that the token named to the newest.
+    pub bundles: Vec<SignedBundle>,
+    /// The newest, verified.
     pub bundle: TrustBundle,
     /// The root certificate that the token named.
     pub root: CertificateDer<'static>,
@@ -77,34 +102,56 @@ pub async fn join(env: &Env, token: &JoinToken, at: SocketAddr, wish: JoinWish<'
     join_over(env, token, stream, root, wish).await
 }
 
-/// Gets certificates for an enrolled node from the signer at `signer_at`: one chain a wish, in order, each verified. Works without a
-/// valid certificate. Returns the newest bundle's signed form, too.
+/// Gets certificates for an enrolled node from the signer at `signer_at`: one chain a wish, in order, each verified by the newest bundle
+/// that the signer has. Works without a valid certificate.
 pub async fn certify(
     env: &Env,
     trust: &Trust,
-    enrolled: (&SignedEnrolment, &SigningKey),
+    enrolled: Enrolled<'_>,
     signer_at: SocketAddr,
     wishes: Vec<(SpiffeId, PublicKey)>,
-) -> Result<(Vec<Vec<CertificateDer<'static>>>, SignedBundle), Failure> {
-    let (enrolment, key) = enrolled;
+) -> Result<Certified, Failure> {
     let stream = dial(env, tls::sign_client_config(trust)?, signer_at).await?;
     let wishes: Vec<_> = wishes.into_iter().map(|(id, key)| CertificateWish { id, key }).collect();
-    let request = CertifyRequest { enrolment: enrolment.clone(), wishes: wishes.clone() };
-    let question = Question::Certify(prove(env, &stream, request, key)?);
+    let epoch = trust.bundle.epoch;
+    let request = CertifyRequest { enrolment: enrolled.enrolment.clone(), epoch, wishes: wishes.clone() };
+    let question = Question::Certify(prove(env, &stream, request, enrolled.key)?);
     let reply = match ask(stream, &question).await? {
         Answer::Certified(reply) => *reply,
         Answer::Refused(code, detail) => return Err(refused(&code, detail)),
         _ => return Err(protocol_broken()),
     };
-    let CertifyReply { bundle, chains } = reply;
+    let CertifyReply { bundles, chains, enrolment } = reply;
     if chains.len() != wishes.len() {
         return Err(protocol_broken());
     }
+    let (bundles, trust) = match trust.bundle.successors(enrolled.bundle, &bundles) {
+        Some((taken, newest)) => (taken, Trust { bundle: Arc::new(newest), ..trust.clone() }),
+        None => (Vec::new(), trust.clone()),
+    };
     let mut verified = Vec::with_capacity(chains.len());
     for (chain, wish) in chains.into_iter().zip(&wishes) {
-        verified.push(verified_chain(env, trust, chain, wish)?);
+        verified.push(verified_chain(env, &trust, chain, wish)?);
     }
-    Ok((verified, bundle))
+    let enrolment = enrolment.filter(|newer| is_newer(newer, enrolled, &trust.bundle));
+    Ok(Certified { chains: verified, bundles, enrolment })
+}
+
+/// Whether an enrolment that came over the wire is this node's and later than the one that it has.
+fn is_newer(newer: &SignedEnrolment, enrolled: Enrolled<'_>, bundle: &TrustBundle) -> bool {
+    let (Ok(newer), Ok(held)) = (Enrolment::verify(newer, bundle), enrolled.enrolment.claim()) else { return false };
+    newer.node == held.node && newer.key == enrolled.key.public() && newer.serial > held.serial
+}
+
+/// The trust bundles after this one, from any node of the mesh. Whoever answers is believed nothing: each bundle proves itself by the
+/// signature of a root that the one before names. So this works, too, for a node that was away while roots and signers changed.
+pub async fn fetch_bundles(env: &Env, after: u64, at: SocketAddr) -> Result<Vec<SignedBundle>, Failure> {
+    let config = unpinned_client_config(&env.clock).map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
+    match ask(dial(env, config, at).await?, &Question::Bundles(after)).await? {
+        Answer::Bundles(bundles) => Ok(bundles),
+        Answer::Refused(code, detail) => Err(refused(&code, detail)),
+        _ => Err(protocol_broken()),
+    }
 }
 
 fn verified_chain(
@@ -135,6 +182,7 @@ async fn join_over(
         node: wish.node.clone(),
         key: wish.key.public(),
         certificate_key: certificate_key.public(),
+        enrolment: wish.enrolment.cloned(),
     };
     let question = Question::Join(prove(env, &stream, request, wish.key)?);
     let reply = match ask(stream, &question).await? {
@@ -153,8 +201,7 @@ fn admitted(
     own: (JoinWish<'_>, SigningKey),
 ) -> Result<Joined, Failure> {
     let ((reply, root), (wish, certificate_key)) = (handed, own);
-    let bundle = TrustBundle::verify(&reply.bundle, &root)
-        .map_err(|error| Failure::new(Code::RootMismatch, error.to_string()))?;
+    let (bundles, bundle) = pinned_bundles(&reply.bundles, &root)?;
     if bundle.mesh != token.mesh {
         let detail = format!("the token is for mesh {} and the signer's bundle for {}", token.mesh, bundle.mesh);
         return Err(Failure::new(Code::RootMismatch, detail));
@@ -169,15 +216,24 @@ fn admitted(
     let chain = verified_chain(env, &trust, reply.chain, &node)?;
     let certificate = IssuedCertificate::new(chain, certificate_key)
         .map_err(|error| Failure::new(Code::EnrolmentRefused, error.to_string()))?;
-    Ok(Joined {
-        signed_bundle: reply.bundle,
-        bundle,
-        root,
-        signed_enrolment: reply.enrolment,
-        enrolment,
-        certificate,
-        peers: reply.peers,
-    })
+    Ok(Joined { bundles, bundle, root, signed_enrolment: reply.enrolment, enrolment, certificate, peers: reply.peers })
+}
+
+/// The bundles from the newest one that the pinned root signed up to the newest of all, which is verified.
+fn pinned_bundles(
+    bundles: &[SignedBundle],
+    root: &CertificateDer<'_>,
+) -> Result<(Vec<SignedBundle>, TrustBundle), Failure> {
+    let recent = &bundles[bundles.len().saturating_sub(BUNDLES_MAX)..];
+    let pinned = recent.iter().enumerate().rev().find_map(|(at, one)| Some((at, TrustBundle::verify(one, root).ok()?)));
+    let Some((at, first)) = pinned else {
+        return Err(Failure::new(Code::RootMismatch, CertificateError::Bundle.to_string()));
+    };
+    let mut kept = vec![recent[at].clone()];
+    let (newer, newest) =
+        first.successors(&recent[at], &recent[at + 1..]).unwrap_or_else(|| (Vec::new(), first.clone()));
+    kept.extend(newer);
+    Ok((kept, newest))
 }
 
 async fn dial_pinned(

@@ -37,13 +37,15 @@ pub struct JoinRequest {
     pub key: PublicKey,
     /// The key of the node's first certificate.
     pub certificate_key: PublicKey,
+    /// The enrolment that the node has, if it joins again: its grants stay, also when another signer made it.
+    pub enrolment: Option<SignedEnrolment>,
 }
 
 /// The answer to a [`JoinRequest`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JoinReply {
-    /// Whom the mesh believes.
-    pub bundle: SignedBundle,
+    /// Whom the mesh believes: the newest bundle last, before it those that lead to it from an older root.
+    pub bundles: Vec<SignedBundle>,
     /// The signer's word on the node.
     pub enrolment: SignedEnrolment,
     /// The certificate chain for the node, DER.
@@ -66,6 +68,8 @@ pub struct CertificateWish {
 pub struct CertifyRequest {
     /// The enrolment of the node that asks.
     pub enrolment: SignedEnrolment,
+    /// The epoch of the bundle that it holds.
+    pub epoch: u64,
     /// What it wants.
     pub wishes: Vec<CertificateWish>,
 }
@@ -73,8 +77,10 @@ pub struct CertifyRequest {
 /// The answer to a [`CertifyRequest`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertifyReply {
-    /// The newest bundle.
-    pub bundle: SignedBundle,
+    /// The bundles after the epoch of the request, oldest first.
+    pub bundles: Vec<SignedBundle>,
+    /// A newer enrolment of the node, if the signer has one.
+    pub enrolment: Option<SignedEnrolment>,
     /// One chain for each wish, in the wishes' order, DER.
     pub chains: Vec<Vec<Vec<u8>>>,
 }
@@ -88,6 +94,8 @@ pub(super) enum Question {
     Join(Signed<Proven<JoinRequest>>),
     /// Certify me.
     Certify(Signed<Proven<CertifyRequest>>),
+    /// Which trust bundles come after this epoch?
+    Bundles(u64),
 }
 
 /// What is answered.
@@ -99,7 +107,9 @@ pub(super) enum Answer {
     Joined(Box<JoinReply>),
     /// Certified.
     Certified(Box<CertifyReply>),
-    /// Neither: the code and the detail.
+    /// These, oldest first, as many as fit.
+    Bundles(Vec<SignedBundle>),
+    /// None of these: the code and the detail.
     Refused(String, String),
 }
 

@@ -15,7 +15,7 @@ use super::messages::{
     REQUEST_CONTEXT, SIGN_LEN_MAX, WISHES_MAX, exporter,
 };
 use crate::codes::{Code, Failure};
-use crate::identity::PublicKey;
+use crate::identity::{PublicKey, SignedBundle};
 use crate::ids::NodeId;
 use crate::wire::{self, Kind, Signed, WireError};
 
@@ -25,6 +25,8 @@ pub trait SignDesk: Send + Sync {
     fn whereabouts(&self, signer: NodeId) -> BoxFuture<'_, Option<SocketAddr>>;
     /// Admits a node. A node that is no signer refuses with [`Code::NotSigner`].
     fn join(&self, request: JoinRequest) -> BoxFuture<'_, Result<JoinReply, Failure>>;
+    /// The trust bundles after an epoch, oldest first, as many as one message carries. They prove themselves, so anybody may ask.
+    fn bundles(&self, after: u64) -> Vec<SignedBundle>;
     /// Issues certificates to an enrolled node. The enrolment itself is the desk's to verify.
     fn certify(&self, request: CertifyRequest) -> BoxFuture<'_, Result<CertifyReply, Failure>>;
 }
@@ -51,6 +53,7 @@ where
 async fn answer(question: Question, channel: [u8; 32], desk: &dyn SignDesk, now: Timestamp) -> Answer {
     match question {
         Question::Whereabouts(signer) => Answer::Whereabouts(desk.whereabouts(signer).await),
+        Question::Bundles(after) => Answer::Bundles(desk.bundles(after)),
         Question::Join(signed) => match proven(&signed, channel, now, |request: &JoinRequest| Ok(request.key)) {
             Ok(request) => desk.join(request).await.map_or_else(Answer::from, |reply| Answer::Joined(Box::new(reply))),
             Err(failure) => failure.into(),

@@ -12,11 +12,12 @@ use super::*;
 use crate::codes::{Code, Failure};
 use crate::identity::testing::{self, NOW, TestMesh};
 use crate::identity::{
-    Enrolment, Fingerprint, Grants, IssuedCertificate, JoinToken, LEAF_LIFETIME, Roles, SignedEnrolment, SigningKey,
-    SpiffeId, TrustBundle, tls,
+    Enrolment, Fingerprint, Grants, IssuedCertificate, JoinToken, LEAF_LIFETIME, Revocations, Roles, SignedBundle,
+    SigningKey, SpiffeId, TrustBundle, bundles_after, tls,
 };
 use crate::ids::NodeId;
-use crate::signer::{Deciding, SignerState, TokenWish};
+use crate::membership::{MembersView, NODES_MAX};
+use crate::signer::{Certification, Deciding, SignerState, TokenWish};
 
 const SIGNER_AT: &str = "10.0.0.11:4510";
 const OTHER_AT: &str = "10.0.0.12:4510";
@@ -40,6 +41,9 @@ impl TestDesk {
         let deciding = Deciding {
             issuer: &self.mesh.seed.issuer,
             bundle: &self.bundle,
+            revocations: &Revocations::default(),
+            members: &MembersView::default(),
+            nodes_max: NODES_MAX,
             lifetime: LEAF_LIFETIME,
             now: self.clock.wall(),
             random: &self.mesh.random,
@@ -71,7 +75,7 @@ impl SignDesk for TestDesk {
             }
             let admission = self.with(|state, deciding| state.decide_join(deciding, &request))?;
             Ok(JoinReply {
-                bundle: self.mesh.seed.bundle.clone(),
+                bundles: vec![self.mesh.seed.bundle.clone()],
                 enrolment: admission.enrolment,
                 chain: admission.chain,
                 peers: vec![SIGNER_AT.parse().unwrap()],
@@ -80,10 +84,15 @@ impl SignDesk for TestDesk {
         .boxed()
     }
 
+    fn bundles(&self, after: u64) -> Vec<SignedBundle> {
+        bundles_after(std::slice::from_ref(&self.mesh.seed.bundle), after)
+    }
+
     fn certify(&self, request: CertifyRequest) -> BoxFuture<'_, Result<CertifyReply, Failure>> {
         async move {
-            let chains = self.with(|state, deciding| state.decide_certify(deciding, &request))?;
-            Ok(CertifyReply { bundle: self.mesh.seed.bundle.clone(), chains })
+            let Certification { chains, enrolment } =
+                self.with(|state, deciding| state.decide_certify(deciding, &request))?;
+            Ok(CertifyReply { bundles: self.bundles(request.epoch), chains, enrolment })
         }
         .boxed()
     }
@@ -119,7 +128,7 @@ impl Scene {
     }
 
     async fn join(&self, token: &JoinToken, at: &str, key: &SigningKey) -> Result<Joined, Failure> {
-        let wish = JoinWish { node: "vm-b".parse().unwrap(), key };
+        let wish = JoinWish { node: "vm-b".parse().unwrap(), key, enrolment: None };
         join(&self.joiner, token, at.parse().unwrap(), wish).await
     }
 
@@ -210,18 +219,28 @@ async fn an_enrolled_node_comes_back_after_its_certificate_expired() {
     let fresh = scene.key();
     let wish = |id: &str| vec![(id.parse::<SpiffeId>().unwrap(), fresh.public())];
     let at = SIGNER_AT.parse().unwrap();
-    let enrolled = (&joined.signed_enrolment, &key);
-    let (chains, _) = certify(&scene.joiner, &trust, enrolled, at, wish("spiffe://bank/svc/web")).await.unwrap();
-    let issued = IssuedCertificate::new(chains[0].clone(), fresh.clone()).unwrap();
+    let bundle = &joined.bundles[0];
+    let enrolled = Enrolled { enrolment: &joined.signed_enrolment, key: &key, bundle };
+    let certified = certify(&scene.joiner, &trust, enrolled, at, wish("spiffe://bank/svc/web")).await.unwrap();
+    assert_eq!((certified.bundles.len(), certified.enrolment), (0, None));
+    let issued = IssuedCertificate::new(certified.chains[0].clone(), fresh.clone()).unwrap();
     assert_eq!(issued.id.to_string(), "spiffe://bank/svc/web");
 
     let refused = certify(&scene.joiner, &trust, enrolled, at, wish("spiffe://bank/svc/ledger")).await;
     assert_eq!(code(refused), Code::GrantMissing);
     let thief = scene.key();
-    let stolen: (&SignedEnrolment, &SigningKey) = (&joined.signed_enrolment, &thief);
+    let stolen = Enrolled { key: &thief, ..enrolled };
     let refused = certify(&scene.joiner, &trust, stolen, at, wish("spiffe://bank/svc/web")).await;
     assert_eq!(code(refused), Code::EnrolmentRefused);
     assert!(Enrolment::verify(&joined.signed_enrolment, &joined.bundle).is_ok());
     let root = CertificateDer::from(scene.desk.mesh.seed.root_certificate.clone());
     assert_eq!(joined.root, root);
+}
+
+#[tokio::test(start_paused = true)]
+async fn anybody_may_ask_for_newer_bundles_and_believes_only_their_signatures() {
+    let scene = Scene::new().await;
+    let at = SIGNER_AT.parse().unwrap();
+    assert_eq!(fetch_bundles(&scene.joiner, 0, at).await.unwrap(), [scene.desk.mesh.seed.bundle.clone()]);
+    assert!(fetch_bundles(&scene.joiner, 1, at).await.unwrap().is_empty());
 }

@@ -16,8 +16,9 @@ use time::OffsetDateTime;
 use webpki::EndEntityCert;
 use weft_env::{Random, Timestamp};
 
+use super::der::{OBJECT_ID, SEQUENCE, SET, element, expect};
 use super::keys::{PublicKey, SigningKey};
-use super::spiffe::SpiffeId;
+use super::spiffe::{SpiffeId, Subject};
 use super::validity::validity;
 use crate::ids::{MeshName, NodeId};
 use crate::wire::{self, Kind, STATE_LEN_MAX};
@@ -58,6 +59,9 @@ pub enum CertificateError {
     /// The URI is no SPIFFE id of ours.
     #[error("the certificate's name {0:?} is no SPIFFE id")]
     Spiffe(String),
+    /// It does not say which node holds it, or names another node than its own name does.
+    #[error("the certificate does not say which node holds it")]
+    Node,
     /// It could not be made.
     #[error("the certificate cannot be made: {0}")]
     Make(String),
@@ -66,8 +70,11 @@ pub enum CertificateError {
     Bundle,
 }
 
+/// The attribute organizationalUnitName (X.520): in it a leaf names the node that holds it.
+const UNIT_NAME: &[u8] = &[0x55, 0x04, 0x0b];
+
 /// SHA-256 of a root certificate's DER: how a token names a mesh's root.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Fingerprint(pub [u8; 32]);
 
 /// A certificate with its private key: what a node proves an identity with.
@@ -83,6 +90,17 @@ pub struct IssuedCertificate {
     pub not_before: Timestamp,
     /// When it ends.
     pub not_after: Timestamp,
+}
+
+/// What a leaf says.
+#[derive(Debug, Clone, Copy)]
+pub struct LeafSubject<'a> {
+    /// Whose identity it proves.
+    pub id: &'a SpiffeId,
+    /// The key that it is for.
+    pub key: &'a PublicKey,
+    /// The node that holds it.
+    pub node: &'a NodeId,
 }
 
 /// What a signer issues with.
@@ -196,14 +214,15 @@ impl Issuer {
     /// Issues a leaf for a public key; returns the chain to present: the leaf and this signer's certificate.
     pub fn issue(
         &self,
-        subject: (&SpiffeId, &PublicKey),
+        subject: LeafSubject<'_>,
         lifetime: Duration,
         now: Timestamp,
         random: &Random,
     ) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
-        let (id, key) = subject;
+        let LeafSubject { id, key, node } = subject;
         let mut name = DistinguishedName::new();
         name.push(DnType::OrganizationName, id.mesh.as_str());
+        name.push(DnType::OrganizationalUnitName, node.as_str());
         name.push(DnType::CommonName, id.short());
         let mut params = base_params(name, now, lifetime, random)?;
         if let Some((_, signer_end)) = validity(&self.certificate) {
@@ -234,6 +253,38 @@ pub fn peer_identity(chain: &[CertificateDer<'_>]) -> Result<SpiffeId, Certifica
             Err(CertificateError::Names { uris, dns })
         }
     }
+}
+
+/// The node that holds a chain's leaf, whatever identity the leaf proves. Says nothing about whether the chain is trusted.
+pub fn peer_node(chain: &[CertificateDer<'_>]) -> Result<NodeId, CertificateError> {
+    let leaf = chain.first().ok_or(CertificateError::Missing)?;
+    let parsed = EndEntityCert::try_from(leaf).map_err(|_| CertificateError::Malformed)?;
+    let named = unit_name(parsed.subject()).ok_or(CertificateError::Node)?;
+    let node: NodeId = named.parse().map_err(|_| CertificateError::Node)?;
+    match peer_identity(chain)?.subject {
+        Subject::Node(own) if own != node => Err(CertificateError::Node),
+        _ => Ok(node),
+    }
+}
+
+/// The key of a chain's leaf.
+pub fn peer_key(chain: &[CertificateDer<'_>]) -> Result<PublicKey, CertificateError> {
+    public_key(chain.first().ok_or(CertificateError::Missing)?)
+}
+
+/// The organizational unit of a distinguished name (RFC 5280, section 4.1.2.4): a sequence of sets of pairs, its own tag left out.
+fn unit_name(mut name: &[u8]) -> Option<&str> {
+    while !name.is_empty() {
+        let (set, rest) = expect(SET, name)?;
+        let (pair, _) = expect(SEQUENCE, set)?;
+        let (kind, value) = expect(OBJECT_ID, pair)?;
+        if kind == UNIT_NAME {
+            let (_, text, _) = element(value)?;
+            return std::str::from_utf8(text).ok();
+        }
+        name = rest;
+    }
+    None
 }
 
 /// The Ed25519 key that a certificate is for.
@@ -350,6 +401,15 @@ mod tests {
     }
 
     #[test]
+    fn a_node_certificate_of_another_holder_is_none() {
+        let mesh = testing::mesh();
+        let (id, key) = ("spiffe://bank/node/vm-b".parse().unwrap(), SigningKey::generate(&mesh.random));
+        let subject = LeafSubject { id: &id, key: &key.public(), node: &"vm-a".parse().unwrap() };
+        let chain = mesh.seed.issuer.issue(subject, LEAF_LIFETIME, testing::NOW, &mesh.random).unwrap();
+        assert_eq!(peer_node(&chain).unwrap_err(), CertificateError::Node);
+    }
+
+    #[test]
     fn a_certificate_survives_the_disk() {
         let mesh = testing::mesh();
         let issued = mesh.issue_for("spiffe://bank/node/vm-a", LEAF_LIFETIME);
@@ -364,6 +424,9 @@ mod tests {
         let issued = mesh.issue_for("spiffe://bank/svc/orders", LEAF_LIFETIME);
         assert_eq!(public_key(&issued.chain[0]).unwrap(), issued.key.public());
         assert_eq!(peer_identity(&issued.chain).unwrap(), issued.id);
+        assert_eq!(peer_node(&issued.chain).unwrap().as_str(), "vm-a", "whose replica it is");
+        assert_eq!(peer_key(&issued.chain).unwrap(), issued.key.public());
+        assert_eq!(peer_node(&issued.chain[1..]).unwrap_err(), CertificateError::Node);
         let signer = peer_identity(&issued.chain[1..]).unwrap_err();
         assert_eq!(signer, CertificateError::Names { uris: 0, dns: 0 });
         assert_eq!(peer_identity(&[]).unwrap_err(), CertificateError::Missing);

@@ -44,7 +44,7 @@ pub struct Enrolment {
     pub grants: Grants,
     /// What else it may be.
     pub roles: Roles,
-    /// Grows with each enrolment of the signer; of two for one node the later counts.
+    /// Higher than that of every enrolment that the signer knew of; of two for one node the higher counts.
     pub serial: u64,
     /// When.
     #[serde(with = "crate::wire::timestamp")]
@@ -66,7 +66,7 @@ pub enum EnrolmentError {
     #[error("the enrolment is for mesh {0}")]
     OtherMesh(MeshName),
     /// The bundle does not know the signer, or has revoked it.
-    #[error("the enrolment was signed by {0}, which is no active signer of the mesh")]
+    #[error("the enrolment was signed by {0}, which is no signer of the mesh, or a revoked one")]
     Signer(NodeId),
     /// The signature is not that signer's.
     #[error("the enrolment's signature does not verify")]
@@ -109,18 +109,19 @@ impl Grants {
 }
 
 impl Enrolment {
-    /// The enrolment, if an active signer of the bundle made it and was allowed to.
+    /// The enrolment, if a signer of the bundle that is not revoked made it and was allowed to.
     pub fn verify(signed: &SignedEnrolment, bundle: &TrustBundle) -> Result<Enrolment, EnrolmentError> {
         let claim = signed.claim().map_err(|_| EnrolmentError::Malformed)?;
         if claim.mesh != bundle.mesh {
             return Err(EnrolmentError::OtherMesh(claim.mesh));
         }
-        let signer = bundle
-            .signers
-            .iter()
-            .find(|signer| signer.node == claim.signer && signer.is_active())
-            .ok_or_else(|| EnrolmentError::Signer(claim.signer.clone()))?;
-        let enrolment = signed.verify(ENROLMENT_CONTEXT, &signer.key).map_err(|_| EnrolmentError::Signature)?;
+        let mut entries =
+            bundle.signers.iter().filter(|signer| signer.node == claim.signer && signer.counts()).peekable();
+        if entries.peek().is_none() {
+            return Err(EnrolmentError::Signer(claim.signer));
+        }
+        let verified = entries.find_map(|signer| Some((signer, signed.verify(ENROLMENT_CONTEXT, &signer.key).ok()?)));
+        let (signer, enrolment) = verified.ok_or(EnrolmentError::Signature)?;
         if !enrolment.grants.within(&signer.scope) {
             return Err(EnrolmentError::Scope(enrolment.signer));
         }

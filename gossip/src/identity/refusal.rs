@@ -34,6 +34,12 @@ pub enum IdentityRefusal {
     /// A signer that no longer counts.
     #[error("{0} has a certificate of the revoked signer {1}")]
     SignerRevoked(SpiffeId, NodeId),
+    /// A node that was thrown out holds it.
+    #[error("{0} is held by the revoked node {1}")]
+    NodeRevoked(SpiffeId, NodeId),
+    /// The certificate's key was taken back.
+    #[error("{0} has a certificate whose key was revoked")]
+    KeyRevoked(SpiffeId),
     /// A signer that may not speak for this service.
     #[error("{0} has a certificate of signer {1}, which may not issue it")]
     OutOfScope(SpiffeId, NodeId),

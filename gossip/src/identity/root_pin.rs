@@ -13,18 +13,28 @@ use super::provider::{SeamTime, VERSIONS, provider};
 use super::refusal::IdentityRefusal;
 use super::spiffe::Subject;
 use super::tls::ALPN_SIGN;
-use super::trust::{Side, algorithms, timestamp, tls12_refused, verify_chain, whole};
+use super::trust::{Side, refuse_tls12, signature_schemes, timestamp, verify_chain, verify_tls13, whole};
 
-/// Believes a node whose chain ends at a root with this fingerprint.
+/// Believes a node whose chain ends at a root with this fingerprint; without one, anybody.
 #[derive(Debug)]
-struct RootPin(Fingerprint);
+struct RootPin(Option<Fingerprint>);
 
 /// The configuration for dialling a node of the mesh whose root has this fingerprint, for [`ALPN_SIGN`].
 pub(crate) fn pinned_client_config(root: Fingerprint, clock: &Clock) -> Result<Arc<ClientConfig>, rustls::Error> {
+    client_config(RootPin(Some(root)), clock)
+}
+
+/// The configuration for asking anybody for what proves itself: trust bundles. Nothing that this side sends is secret, and nothing that it
+/// hears is believed for who said it.
+pub(crate) fn unpinned_client_config(clock: &Clock) -> Result<Arc<ClientConfig>, rustls::Error> {
+    client_config(RootPin(None), clock)
+}
+
+fn client_config(pin: RootPin, clock: &Clock) -> Result<Arc<ClientConfig>, rustls::Error> {
     let mut config = ClientConfig::builder_with_details(provider(), Arc::new(SeamTime(clock.clone())))
         .with_protocol_versions(VERSIONS)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(RootPin(root)))
+        .with_custom_certificate_verifier(Arc::new(pin))
         .with_no_client_auth();
     config.alpn_protocols = vec![ALPN_SIGN.to_vec()];
     config.resumption = Resumption::disabled();
@@ -40,9 +50,10 @@ impl ServerCertVerifier for RootPin {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        let Some(pinned) = self.0 else { return Ok(ServerCertVerified::assertion()) };
         let root = intermediates
             .iter()
-            .find(|certificate| Fingerprint::of(certificate) == self.0)
+            .find(|certificate| Fingerprint::of(certificate) == pinned)
             .ok_or(IdentityRefusal::OtherRoot)?;
         let roots = std::slice::from_ref(root);
         let (id, _) = verify_chain(&whole(end_entity, intermediates), roots, Side::Server, timestamp(now))?;
@@ -59,7 +70,7 @@ impl ServerCertVerifier for RootPin {
         _certificate: &CertificateDer<'_>,
         _signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(tls12_refused())
+        refuse_tls12()
     }
 
     fn verify_tls13_signature(
@@ -68,10 +79,10 @@ impl ServerCertVerifier for RootPin {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &algorithms())
+        verify_tls13(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
+        signature_schemes()
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustls_pki_types::CertificateDer;
 use weft_env::{Clock, Random, Timestamp};
 
-use super::{IssuedCertificate, SigningKey, SpiffeId, Trust, TrustBundle};
+use super::{IssuedCertificate, LeafSubject, SigningKey, SpiffeId, Subject, Trust, TrustBundle};
 use crate::signer::{Founding, NewMesh, make_mesh};
 
 /// 2026-01-01, a whole second.
@@ -38,10 +38,16 @@ impl TestMesh {
         Trust::new(self.bundle(), clock.clone())
     }
 
+    /// A certificate for `id`, held by the node that it names, or by `vm-a`.
     pub(crate) fn issue_for(&self, id: &str, lifetime: Duration) -> IssuedCertificate {
         let id: SpiffeId = id.parse().unwrap();
         let key = SigningKey::generate(&self.random);
-        let chain = self.seed.issuer.issue((&id, &key.public()), lifetime, NOW, &self.random).unwrap();
+        let node = match &id.subject {
+            Subject::Node(node) => node.clone(),
+            _ => "vm-a".parse().unwrap(),
+        };
+        let subject = LeafSubject { id: &id, key: &key.public(), node: &node };
+        let chain = self.seed.issuer.issue(subject, lifetime, NOW, &self.random).unwrap();
         IssuedCertificate::new(chain, key).unwrap()
     }
 }

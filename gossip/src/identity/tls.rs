@@ -50,10 +50,20 @@ pub fn inbound_config(
 }
 
 /// The configuration of the mesh port for [`ALPN_SIGN`]: the caller may have no certificate yet, or an expired one, and proves itself
-/// in the request. The chain includes the root certificate, so that a joiner can check its fingerprint.
+/// in the request. The chain includes the root certificates, so that a joiner can check the fingerprint of the one that its token
+/// names, and the signer's certificate by each of them: the same key has one by the old and one by the new root in a rotation.
 pub fn inbound_sign_config(trust: &Trust, own: &IssuedCertificate) -> Result<Arc<ServerConfig>, Failure> {
     let mut chain = own.chain.clone();
-    chain.extend(trust.bundle.roots.first().map(|root| CertificateDer::from(root.clone())));
+    let signer = own.chain.get(1).and_then(|signer| trust.bundle.entry_of(signer));
+    let anchors: Vec<_> = trust.bundle.anchors().collect();
+    for entry in trust.bundle.signers.iter().filter(|entry| signer.is_some_and(|signer| entry.key == signer.key)) {
+        let certificate = CertificateDer::from(entry.certificate.clone());
+        let is_anchored = anchors.iter().any(|root| root.fingerprint() == entry.root);
+        if entry.counts() && is_anchored && !chain.contains(&certificate) {
+            chain.push(certificate);
+        }
+    }
+    chain.extend(anchors.iter().map(|root| CertificateDer::from(root.certificate.clone())));
     let mut config =
         server_builder(trust)?.with_no_client_auth().with_single_cert(chain, own.key.to_tls()).map_err(tls_failure)?;
     config.alpn_protocols = vec![ALPN_SIGN.to_vec()];

@@ -2,33 +2,36 @@
 //! handshake, in both directions.
 //!
 //! What must hold: a chain leaf, signer, root that ends at this mesh's root; valid now by the seam's clock; exactly one name, a SPIFFE
-//! id of this mesh; the signer active and in scope for that name; and for dialling, the name that was dialled.
+//! id of this mesh; the signer not revoked and in scope for that name; neither the key nor the node that holds it revoked; and for
+//! dialling, the name that was dialled.
 
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 use weft_env::{Clock, Timestamp};
 
-use super::bundle::TrustBundle;
+use super::bundle::{RootEntry, RootStanding, SignerEntry, TrustBundle};
 use super::certificate::{self, CertificateError};
 use super::names::{any_node_name, dial_name};
 use super::provider;
 use super::refusal::IdentityRefusal;
+use super::revocation::Revocations;
 use super::spiffe::{SpiffeId, Subject};
 
-/// No chain of ours is longer: leaf, signer and, when it is sent along, root.
-const CHAIN_LEN_MAX: usize = 3;
+/// No chain of ours is longer: a leaf, and on `weft-sign/1` its signer's certificates and the roots, three of each in a rotation.
+const CHAIN_LEN_MAX: usize = 7;
 
-/// Whom this node believes, and by which clock. Cheap to clone; immutable, replaced whole with a new bundle.
+/// Whom this node believes, and by which clock. Cheap to clone; immutable, replaced whole with a new bundle or new revocations.
 #[derive(Debug, Clone)]
 pub struct Trust {
     /// The mesh's trust bundle.
     pub bundle: Arc<TrustBundle>,
+    /// What was taken back.
+    pub revocations: Arc<Revocations>,
     /// The seam's clock.
     pub clock: Clock,
 }
@@ -43,9 +46,15 @@ pub enum Side {
 }
 
 impl Trust {
-    /// Puts a bundle and a clock together.
+    /// Puts a bundle and a clock together; nothing is revoked.
     pub fn new(bundle: TrustBundle, clock: Clock) -> Self {
-        Self { bundle: Arc::new(bundle), clock }
+        Self { bundle: Arc::new(bundle), revocations: Arc::default(), clock }
+    }
+
+    /// The same with these revocations.
+    #[must_use]
+    pub fn with_revocations(self, revocations: Arc<Revocations>) -> Self {
+        Self { revocations, ..self }
     }
 
     /// Who a chain proves its holder to be, at `at`.
@@ -55,20 +64,12 @@ impl Trust {
         side: Side,
         at: Timestamp,
     ) -> Result<SpiffeId, IdentityRefusal> {
-        let roots: Vec<_> = self.bundle.roots.iter().map(|root| CertificateDer::from(root.as_slice())).collect();
+        let roots: Vec<_> = self.bundle.anchors().map(RootEntry::der).collect();
         let (id, signer) = verify_chain(chain, &roots, side, at)?;
         if id.mesh != self.bundle.mesh {
             return Err(IdentityRefusal::OtherMesh(id));
         }
-        let entry = self
-            .bundle
-            .signers
-            .iter()
-            .find(|entry| entry.certificate.as_slice() == signer.as_ref())
-            .ok_or_else(|| IdentityRefusal::SignerUnknown(id.clone()))?;
-        if !entry.is_active() {
-            return Err(IdentityRefusal::SignerRevoked(id, entry.node.clone()));
-        }
+        let entry = self.counting_signer(&id, &signer)?;
         let in_scope = match &id.subject {
             Subject::Service(name) | Subject::Gateway(name) => entry.scope.allows(name),
             Subject::Node(_) => true,
@@ -76,7 +77,51 @@ impl Trust {
         if !in_scope {
             return Err(IdentityRefusal::OutOfScope(id, entry.node.clone()));
         }
+        self.check_revoked(chain, &id)?;
         Ok(id)
+    }
+
+    /// Whether a chain that was accepted once would still be, its time aside: the key, the node, the signer or its root may have been
+    /// revoked since. For connections that are open when trust changes.
+    pub fn recheck(&self, chain: &[CertificateDer<'_>]) -> Result<(), IdentityRefusal> {
+        let id = certificate::peer_identity(chain)?;
+        let mut checked = chain.iter().skip(1).map(|signer| self.counting_signer(&id, signer).map(drop));
+        let first = checked.next().unwrap_or_else(|| Err(IdentityRefusal::SignerUnknown(id.clone())));
+        checked.fold(first, Result::or)?;
+        self.check_revoked(chain, &id)
+    }
+
+    /// Whether a chain of this node is to be renewed now: its signer or root is no longer active.
+    pub fn is_outgoing(&self, chain: &[CertificateDer<'_>]) -> bool {
+        let signer = chain.get(1).and_then(|signer| self.bundle.entry_of(signer));
+        signer.is_none_or(|entry| self.bundle.is_outgoing(entry))
+    }
+
+    /// The entry of a chain's signer, if what it signed counts. A certificate that is not in the bundle, for the key of a signer that is, is
+    /// by a root of a newer bundle: during a rotation one node hears of it before the other.
+    fn counting_signer(&self, id: &SpiffeId, signer: &CertificateDer<'_>) -> Result<&SignerEntry, IdentityRefusal> {
+        let by_key = || {
+            let key = certificate::public_key(signer).ok()?;
+            self.bundle.signers.iter().rev().find(|entry| entry.key == key && entry.counts())
+        };
+        let found = self.bundle.entry_of(signer).or_else(by_key);
+        let entry = found.ok_or_else(|| IdentityRefusal::SignerUnknown(id.clone()))?;
+        let root = self.bundle.root(&entry.root).map(|root| root.state);
+        if !entry.counts() || root.is_none_or(|state| state == RootStanding::Revoked) {
+            return Err(IdentityRefusal::SignerRevoked(id.clone(), entry.node.clone()));
+        }
+        Ok(entry)
+    }
+
+    fn check_revoked(&self, chain: &[CertificateDer<'_>], id: &SpiffeId) -> Result<(), IdentityRefusal> {
+        let node = certificate::peer_node(chain)?;
+        if self.revocations.nodes.contains(&node) {
+            return Err(IdentityRefusal::NodeRevoked(id.clone(), node));
+        }
+        if self.revocations.keys.contains(&certificate::peer_key(chain)?) {
+            return Err(IdentityRefusal::KeyRevoked(id.clone()));
+        }
+        Ok(())
     }
 }
 
@@ -135,7 +180,7 @@ impl ServerCertVerifier for Trust {
         _certificate: &CertificateDer<'_>,
         _signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(tls12_refused())
+        refuse_tls12()
     }
 
     fn verify_tls13_signature(
@@ -144,11 +189,11 @@ impl ServerCertVerifier for Trust {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &algorithms())
+        verify_tls13(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
+        signature_schemes()
     }
 }
 
@@ -173,7 +218,7 @@ impl ClientCertVerifier for Trust {
         _certificate: &CertificateDer<'_>,
         _signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(tls12_refused())
+        refuse_tls12()
     }
 
     fn verify_tls13_signature(
@@ -182,11 +227,11 @@ impl ClientCertVerifier for Trust {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &algorithms())
+        verify_tls13(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
+        signature_schemes()
     }
 }
 
@@ -202,12 +247,24 @@ pub(super) fn timestamp(now: UnixTime) -> Timestamp {
     Timestamp(now.as_secs().saturating_mul(1000))
 }
 
-pub(super) fn algorithms() -> WebPkiSupportedAlgorithms {
-    provider::provider().signature_verification_algorithms
+/// TLS 1.2 is not spoken.
+pub(super) fn refuse_tls12() -> Result<HandshakeSignatureValid, rustls::Error> {
+    Err(rustls::Error::General("TLS 1.2 is not spoken".to_owned()))
 }
 
-pub(super) fn tls12_refused() -> rustls::Error {
-    rustls::Error::General("TLS 1.2 is not spoken".to_owned())
+/// The handshake's signature, by Ed25519 alone.
+pub(super) fn verify_tls13(
+    message: &[u8],
+    certificate: &CertificateDer<'_>,
+    signature: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, rustls::Error> {
+    let algorithms = provider::provider().signature_verification_algorithms;
+    rustls::crypto::verify_tls13_signature(message, certificate, signature, &algorithms)
+}
+
+/// What a peer may sign its handshake with.
+pub(super) fn signature_schemes() -> Vec<SignatureScheme> {
+    vec![SignatureScheme::ED25519]
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use rustls_pki_types::CertificateDer;
 use time::{Date, Month, OffsetDateTime, Time};
 use weft_env::Timestamp;
 
-const SEQUENCE: u8 = 0x30;
+use super::der::{SEQUENCE, element, expect};
+
 const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
@@ -24,27 +25,6 @@ pub fn validity(certificate: &CertificateDer<'_>) -> Option<(Timestamp, Timestam
     let not_before = moment(tag, text)?;
     let (tag, text, _) = element(rest)?;
     Some((not_before, moment(tag, text)?))
-}
-
-fn expect(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (found, content, rest) = element(bytes)?;
-    (found == tag).then_some((content, rest))
-}
-
-/// The first element: tag, content, and what comes after.
-fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (&tag, rest) = bytes.split_first()?;
-    let (&first, rest) = rest.split_first()?;
-    let (len, rest) = if first < 0x80 {
-        (usize::from(first), rest)
-    } else {
-        // Three bytes of length are 16 MB, more than any certificate.
-        let count = usize::from(first & 0x7f);
-        let (digits, rest) = rest.split_at_checked(count).filter(|_| (1..=3).contains(&count))?;
-        (digits.iter().fold(0, |len, digit| len << 8 | usize::from(*digit)), rest)
-    };
-    let (content, rest) = rest.split_at_checked(len)?;
-    Some((tag, content, rest))
 }
 
 fn moment(tag: u8, text: &[u8]) -> Option<Timestamp> {

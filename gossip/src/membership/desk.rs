@@ -11,12 +11,13 @@ use weft_env::Clock;
 use super::guard::{self, Rules};
 use super::liveness::Liveness;
 use super::roster::{Known, Roster};
+use crate::catalog::recheck_record;
 use crate::identity::Trust;
 use crate::ids::NodeId;
 use crate::metrics::GossipMetrics;
 
 /// Reasons to cut that honest members give, too; they are counted but not logged.
-const USUAL_CUTS: &[&str] = &["stale", "unknown-id"];
+const USUAL_CUTS: &[&str] = &["stale", "unknown-id", "record-signer", "record-revoked"];
 
 /// Shared knowledge.
 pub(super) struct Desk {
@@ -80,8 +81,18 @@ impl Desk {
         self.news.notify_one();
     }
 
+    pub(super) fn trust(&self) -> Trust {
+        self.trust.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Judges by this trust from now on, and forgets the records that no longer stand.
     pub(super) fn set_trust(&self, trust: Trust) {
-        *self.trust.write().unwrap_or_else(PoisonError::into_inner) = trust;
+        let before = std::mem::replace(&mut *self.trust.write().unwrap_or_else(PoisonError::into_inner), trust.clone());
+        if before.bundle.epoch == trust.bundle.epoch && before.revocations == trust.revocations {
+            return;
+        }
+        self.roster().forget(|record| recheck_record(record, &trust).is_err());
+        self.news.notify_one();
     }
 
     /// Whether a verified member lives there.
@@ -92,11 +103,11 @@ impl Desk {
     /// Judges a message of a peer and takes in its news: the bytes for chitchat, or nothing.
     pub(super) fn admit(&self, peer: &NodeId, bytes: &[u8]) -> Option<Vec<u8>> {
         let own = self.own();
-        let trust = self.trust.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let trust = self.trust();
         let rules = Rules {
             own: &self.own_id,
             cluster: &self.cluster,
-            bundle: &trust.bundle,
+            trust: &trust,
             own_record: &own.record,
             nodes_max: self.nodes_max,
             now: self.clock.wall(),

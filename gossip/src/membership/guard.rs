@@ -10,7 +10,7 @@ use weft_env::Timestamp;
 use super::message::{DigestEntry, KeyValue, Message, MessageError, NodeDelta};
 use super::roster::{Crowded, Known, Roster};
 use crate::catalog::{NodeRecord, RecordRefusal, decode_value, verify_record};
-use crate::identity::TrustBundle;
+use crate::identity::Trust;
 
 /// The one key that a member publishes.
 pub(super) const RECORD_KEY: &str = "r";
@@ -33,7 +33,7 @@ pub(super) struct Refusal {
 pub(super) struct Rules<'a> {
     pub(super) own: &'a ChitchatId,
     pub(super) cluster: &'a str,
-    pub(super) bundle: &'a TrustBundle,
+    pub(super) trust: &'a Trust,
     pub(super) own_record: &'a NodeRecord,
     pub(super) nodes_max: usize,
     pub(super) now: Timestamp,
@@ -151,8 +151,11 @@ impl Judging<'_> {
         if known.is_some_and(|known| *known.signed == signed && known.record.version == value.version) {
             return Ok(Ok(()));
         }
-        let record =
-            verify_record(&signed, self.rules.bundle).map_err(|refusal| self.record_refused(&refusal, node))?;
+        let record = match verify_record(&signed, self.rules.trust) {
+            Ok(record) => record,
+            Err(refusal) if refusal.is_usual() => return Ok(Err(refusal.label())),
+            Err(refusal) => return Err(self.record_refused(&refusal, node)),
+        };
         self.check_record(&record, node, value.version)?;
         if record.node == self.rules.own_record.node {
             if record.generation > self.rules.own.generation_id {

@@ -14,8 +14,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use super::desk::Desk;
+use crate::identity::Trust;
 use crate::ids::NodeId;
-use crate::quic::{MESSAGE_LEN_MAX, PeerConnection, QuicEndpoint};
+use crate::quic::{MESSAGE_LEN_MAX, PeerConnection, QuicEndpoint, peer_chain};
 use crate::wire::{self, Kind};
 
 /// Messages that wait for one peer: two rounds of a busy pair; older ones would be stale.
@@ -168,6 +169,20 @@ impl Links {
             connections.retain(|connection| connection.stable_id() != peer.connection.stable_id());
             if connections.is_empty() {
                 by_node.remove(&peer.node);
+            }
+        }
+    }
+
+    /// Closes the connections of peers whose certificates this trust no longer takes.
+    pub(super) fn recheck(&self, trust: &Trust) {
+        let by_node = lock(&self.by_node);
+        for (node, connections) in &*by_node {
+            for connection in connections {
+                let Err(refusal) = peer_chain(connection).map_or(Ok(()), |chain| trust.recheck(&chain)) else {
+                    continue;
+                };
+                tracing::info!(%node, %refusal, "a gossip connection was closed");
+                connection.close(VarInt::from_u32(5), b"revoked");
             }
         }
     }

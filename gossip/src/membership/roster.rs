@@ -80,6 +80,14 @@ impl Roster {
         generations.last_key_value().is_some_and(|(newest, _)| *newest == generation)
     }
 
+    /// Forgets the records that fall.
+    pub(super) fn forget(&mut self, falls: impl Fn(&NodeRecord) -> bool) {
+        for generations in self.by_node.values_mut() {
+            generations.retain(|_, known| !falls(&known.record));
+        }
+        self.settle();
+    }
+
     /// Forgets generations that are neither in use by chitchat nor the newest, and nodes that are gone and no longer in use.
     pub(super) fn prune(&mut self, used: &BTreeSet<(Arc<str>, u64)>, gone: &BTreeSet<NodeId>) {
         for (node, generations) in &mut self.by_node {
@@ -90,6 +98,10 @@ impl Roster {
                 is_kept || used.contains(&(Arc::clone(&name), *generation))
             });
         }
+        self.settle();
+    }
+
+    fn settle(&mut self) {
         self.by_node.retain(|_, generations| !generations.is_empty());
         self.digest_len = self.by_node.iter().map(|(node, all)| entry_len(node) * all.len()).sum();
     }

@@ -57,6 +57,8 @@ impl Cell {
             certificate: self.mesh.issue_for(&format!("spiffe://bank/node/{node}"), LONG),
             key,
             enrolment,
+            outgoing: 0,
+            signer_key: None,
         }
     }
 

@@ -5,8 +5,9 @@ use weft_env::{Random, Timestamp};
 use super::{EnrolledNode, SignerState};
 use crate::codes::{Code, Failure};
 use crate::identity::{
-    ENROLMENT_CONTEXT, Enrolment, Grants, Issuer, OperatorEntry, Roles, SignedBundle, SignedEnrolment, SignerEntry,
-    SignerStanding, SigningKey, TrustBundle, root_certificate, signer_certificate,
+    ENROLMENT_CONTEXT, Enrolment, Fingerprint, Grants, Issuer, OperatorEntry, Roles, RootEntry, RootStanding,
+    SignedBundle, SignedEnrolment, SignerEntry, SignerStanding, SigningKey, TrustBundle, root_certificate,
+    signer_certificate,
 };
 use crate::ids::{CellName, MeshName, NodeId};
 use crate::wire::Signed;
@@ -56,11 +57,12 @@ pub fn make_mesh(founding: &Founding, now: Timestamp, random: &Random) -> Result
         mesh: mesh.clone(),
         epoch: 1,
         previous: None,
-        roots: vec![root.to_vec()],
+        roots: vec![RootEntry { certificate: root.to_vec(), state: RootStanding::Active }],
         signers: vec![SignerEntry {
             node: node.clone(),
             certificate: certificate.to_vec(),
             key: signer_public,
+            root: Fingerprint::of(&root),
             scope: Grants::All,
             state: SignerStanding::Active,
         }],
@@ -78,7 +80,7 @@ pub fn make_mesh(founding: &Founding, now: Timestamp, random: &Random) -> Result
         issued_at: now,
         signer: node.clone(),
     };
-    let entry = EnrolledNode { key: node_key.public(), grants: Grants::All, roles, serial: 1, revoked: false };
+    let entry = EnrolledNode::of(&enrolment);
     Ok(NewMesh {
         bundle: bundle.sign(&root_key).map_err(|error| internal(error.to_string()))?,
         enrolment: Signed::sign(&enrolment, ENROLMENT_CONTEXT, &signer_key)

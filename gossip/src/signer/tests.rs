@@ -1,26 +1,40 @@
 use super::*;
 use crate::enrol::CertificateWish;
 use crate::identity::testing::{self, NOW, TestMesh};
-use crate::identity::{LEAF_LIFETIME, SignerStanding, SigningKey};
+use crate::identity::{LEAF_LIFETIME, SignerEntry, SignerStanding, SigningKey};
+use crate::membership::NODES_DEFAULT;
 
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 
 struct Desk {
     mesh: TestMesh,
     bundle: TrustBundle,
+    revocations: Revocations,
+    members: MembersView,
+    nodes_max: usize,
     state: SignerState,
 }
 
 impl Desk {
     fn new() -> Self {
         let mesh = testing::mesh();
-        Self { bundle: mesh.bundle(), state: mesh.seed.state.clone(), mesh }
+        Self {
+            bundle: mesh.bundle(),
+            revocations: Revocations::default(),
+            members: MembersView::default(),
+            nodes_max: NODES_DEFAULT,
+            state: mesh.seed.state.clone(),
+            mesh,
+        }
     }
 
     fn with<T>(&mut self, now: Timestamp, act: impl FnOnce(&mut SignerState, &Deciding<'_>) -> T) -> T {
         let deciding = Deciding {
             issuer: &self.mesh.seed.issuer,
             bundle: &self.bundle,
+            revocations: &self.revocations,
+            members: &self.members,
+            nodes_max: self.nodes_max,
             lifetime: LEAF_LIFETIME,
             now,
             random: &self.mesh.random,
@@ -40,12 +54,23 @@ impl Desk {
     }
 
     fn join(&mut self, token: &JoinToken, node: &str, key: &SigningKey, now: Timestamp) -> Result<Admission, Failure> {
+        self.join_with(token, (node, key), now, None)
+    }
+
+    fn join_with(
+        &mut self,
+        token: &JoinToken,
+        (node, key): (&str, &SigningKey),
+        now: Timestamp,
+        enrolment: Option<SignedEnrolment>,
+    ) -> Result<Admission, Failure> {
         let request = JoinRequest {
             token: token.id,
             secret: token.secret.clone(),
             node: node.parse().unwrap(),
             key: key.public(),
             certificate_key: key.public(),
+            enrolment,
         };
         let before = self.state.clone();
         let decided = self.with(now, |state, deciding| state.decide_join(deciding, &request));
@@ -55,10 +80,10 @@ impl Desk {
         decided
     }
 
-    fn certify(&mut self, enrolment: &SignedEnrolment, ids: &[&str]) -> Result<Vec<Vec<Vec<u8>>>, Failure> {
+    fn certify(&mut self, enrolment: &SignedEnrolment, ids: &[&str]) -> Result<Certification, Failure> {
         let key = SigningKey::generate(&self.mesh.random).public();
         let wishes = ids.iter().map(|id| CertificateWish { id: id.parse().unwrap(), key }).collect();
-        let request = CertifyRequest { enrolment: enrolment.clone(), wishes };
+        let request = CertifyRequest { enrolment: enrolment.clone(), epoch: 1, wishes };
         self.with(NOW, |state, deciding| state.decide_certify(deciding, &request))
     }
 
@@ -123,8 +148,8 @@ fn certificates_go_to_enrolled_nodes_for_what_they_are_granted() {
     let mut desk = Desk::new();
     let (token, key) = (desk.token(web()), desk.key());
     let enrolment = desk.join(&token, "vm-b", &key, NOW).unwrap().enrolment;
-    let chains = desk.certify(&enrolment, &["spiffe://bank/node/vm-b", "spiffe://bank/svc/web"]).unwrap();
-    assert_eq!(chains.len(), 2);
+    let certified = desk.certify(&enrolment, &["spiffe://bank/node/vm-b", "spiffe://bank/svc/web"]).unwrap();
+    assert_eq!((certified.chains.len(), certified.enrolment), (2, None));
     for refused in
         ["spiffe://bank/svc/api", "spiffe://bank/node/vm-a", "spiffe://shop/svc/web", "spiffe://bank/gw/edge"]
     {
@@ -155,6 +180,112 @@ fn a_revoked_a_forged_and_a_superseded_enrolment_get_nothing() {
     assert_eq!(code(desk.certify(&enrolment, &["spiffe://bank/svc/web"])), Code::EnrolmentRefused);
     let again = desk.token(web());
     assert_eq!(code(desk.join(&again, "vm-b", &key, NOW)), Code::EnrolmentRefused);
+}
+
+#[test]
+fn revoked_nodes_keys_and_tokens_get_nothing() {
+    let mut desk = Desk::new();
+    let (token, key) = (desk.token(web()), desk.key());
+    let enrolment = desk.join(&token, "vm-b", &key, NOW).unwrap().enrolment;
+    for revocations in [
+        Revocations { nodes: ["vm-b".parse().unwrap()].into(), ..Revocations::default() },
+        Revocations { keys: [key.public()].into(), ..Revocations::default() },
+    ] {
+        desk.revocations = revocations;
+        assert_eq!(code(desk.certify(&enrolment, &["spiffe://bank/svc/web"])), Code::EnrolmentRefused);
+        let again = desk.token(web());
+        assert_eq!(code(desk.join(&again, "vm-b", &key, NOW)), Code::EnrolmentRefused);
+    }
+    desk.revocations = Revocations::default();
+    let lost = desk.token(web());
+    desk.revocations.tokens.insert(lost.id);
+    let other = desk.key();
+    assert_eq!(code(desk.join(&lost, "vm-c", &other, NOW)), Code::TokenUnknown);
+}
+
+#[test]
+fn a_full_cell_admits_no_further_node_but_its_own_again() {
+    let mut desk = Desk::new();
+    desk.nodes_max = 3;
+    let keys: Vec<_> = (0..4).map(|_| desk.key()).collect();
+    let mut join = |number: usize, now| {
+        let token = desk.token(web());
+        desk.join(&token, &format!("vm-{number}"), &keys[number], now)
+    };
+    // The founder is one; the cell is not seen, so everybody in the book counts.
+    join(0, NOW).unwrap();
+    join(1, NOW).unwrap();
+    assert_eq!(code(join(2, NOW)), Code::CellFull);
+    assert!(join(1, NOW.after(Duration::from_secs(120))).is_ok(), "it is in already");
+    desk.nodes_max = usize::MAX;
+    for number in desk.state.enrolled.len()..NODES_MAX {
+        let entry = desk.state.enrolled.values().next().unwrap().clone();
+        desk.state.enrolled.insert(format!("x-{number}").parse().unwrap(), entry);
+    }
+    let token = desk.token(web());
+    assert_eq!(code(desk.join(&token, "vm-3", &keys[3], NOW)), Code::CellFull, "no setting admits more");
+}
+
+/// A second signer of the mesh, as its bundle names it, with an empty book.
+fn second_signer(desk: &Desk) -> (Desk, SignerEntry) {
+    let mut second = Desk::new();
+    let (key, node) = (SigningKey::generate(&desk.mesh.random), NodeId::try_from("vm-s".to_owned()).unwrap());
+    let certificate = crate::identity::signer_certificate(
+        &desk.bundle.mesh,
+        (&node, &key.public()),
+        &desk.mesh.seed.root_key,
+        NOW,
+        &desk.mesh.random,
+    )
+    .unwrap();
+    let entry = SignerEntry {
+        node: node.clone(),
+        certificate: certificate.to_vec(),
+        key: key.public(),
+        ..desk.bundle.signers[0].clone()
+    };
+    second.mesh.seed.issuer = Issuer { mesh: desk.bundle.mesh.clone(), node, certificate, key };
+    second.bundle.signers.push(entry.clone());
+    second.state = SignerState::default();
+    (second, entry)
+}
+
+#[test]
+fn a_second_signer_keeps_grants_and_takes_over_from_one_that_issues_no_more() {
+    let mut first = Desk::new();
+    let (token, key) = (first.token(web()), first.key());
+    let enrolment = first.join(&token, "vm-b", &key, NOW).unwrap().enrolment;
+    let (mut second, _) = second_signer(&first);
+    let more = second.token(Grants::Only(["api".parse().unwrap()].into()));
+    let joined = second.join_with(&more, ("vm-b", &key), NOW, Some(enrolment.clone())).unwrap();
+    let says = Enrolment::verify(&joined.enrolment, &second.bundle).unwrap();
+    assert_eq!(says.grants, Grants::Only(["api".parse().unwrap(), "web".parse().unwrap()].into()));
+    assert!(says.serial > enrolment.claim().unwrap().serial);
+    // Somebody else's enrolment gives nothing.
+    let (more, other) = (second.token(Grants::none()), second.key());
+    let thief = second.join_with(&more, ("vm-c", &other), NOW, Some(enrolment.clone())).unwrap();
+    assert_eq!(Enrolment::verify(&thief.enrolment, &second.bundle).unwrap().grants, Grants::none());
+
+    let (mut second, _) = second_signer(&first);
+    assert_eq!(second.certify(&enrolment, &["spiffe://bank/svc/web"]).unwrap().enrolment, None);
+    second.bundle.signers[0].state = SignerStanding::Tainted;
+    let certified = second.certify(&enrolment, &["spiffe://bank/svc/web"]).unwrap();
+    let taken = Enrolment::verify(&certified.enrolment.unwrap(), &second.bundle).unwrap();
+    assert_eq!((taken.signer.as_str(), taken.grants, taken.serial), ("vm-s", web(), 3));
+    second.bundle.signers[0].state = SignerStanding::Revoked;
+    assert_eq!(code(second.certify(&enrolment, &["spiffe://bank/svc/web"])), Code::EnrolmentRefused);
+}
+
+#[test]
+fn a_newer_enrolment_of_the_book_comes_with_the_certificates() {
+    let mut desk = Desk::new();
+    let (first, second) = (desk.token(web()), desk.token(Grants::Only(["api".parse().unwrap()].into())));
+    let key = desk.key();
+    let old = desk.join(&first, "vm-b", &key, NOW).unwrap().enrolment;
+    let newer = desk.join(&second, "vm-b", &key, NOW).unwrap().enrolment;
+    let certified = desk.certify(&old, &["spiffe://bank/svc/api"]).unwrap();
+    assert_eq!(certified.enrolment, Some(newer.clone()), "made again, byte for byte");
+    assert_eq!(desk.certify(&newer, &["spiffe://bank/svc/api"]).unwrap().enrolment, None);
 }
 
 #[test]

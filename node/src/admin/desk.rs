@@ -42,11 +42,37 @@ pub enum Question {
     Unbind(u16),
     /// A token for a new node.
     CreateToken(TokenRequest),
+    /// Roots, signers, operators, and who has seen what of them.
+    Ca,
+    /// The trust bundle in force.
+    Bundle,
+    /// Take the next trust bundle.
+    TakeBundle(BundleRequest),
+    /// Join the mesh again for more grants.
+    Join(JoinRequest),
     /// Say goodbye to the mesh and stop.
     Leave,
     /// Make this actor panic.
     #[cfg(feature = "crash-test")]
     Crash(String),
+}
+
+/// Body of `POST /v1/bundle`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BundleRequest {
+    /// The signed bundle as `GET /v1/bundle` writes it.
+    pub bundle: String,
+}
+
+/// Body of `POST /v1/join`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JoinRequest {
+    /// The token; secret.
+    pub token: String,
+    /// A node of the mesh to dial.
+    pub at: SocketAddr,
 }
 
 /// Body of `POST /v1/services`.

@@ -29,6 +29,9 @@ pub fn local_routes(desk: Desk) -> Router {
         .route("/v1/bindings", post(bind))
         .route("/v1/bindings/{port}", delete(unbind))
         .route("/v1/tokens", post(create_token))
+        .route("/v1/ca", get(|State(desk): State<Desk>| ask(desk, Question::Ca)))
+        .route("/v1/bundle", get(|State(desk): State<Desk>| ask(desk, Question::Bundle)).post(take_bundle))
+        .route("/v1/join", post(join))
         .route("/v1/leave", post(|State(desk): State<Desk>| ask(desk, Question::Leave)))
         .merge(health_routes());
     #[cfg(feature = "crash-test")]
@@ -105,6 +108,14 @@ async fn create_token(State(desk): State<Desk>, body: Bytes) -> Answer {
 #[cfg(feature = "crash-test")]
 async fn crash(State(desk): State<Desk>, Path(actor): Path<String>) -> Answer {
     ask(desk, Question::Crash(actor)).await
+}
+
+async fn take_bundle(State(desk): State<Desk>, body: Bytes) -> Answer {
+    ask(desk, Question::TakeBundle(read(&body)?)).await
+}
+
+async fn join(State(desk): State<Desk>, body: Bytes) -> Answer {
+    ask(desk, Question::Join(read(&body)?)).await
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {

@@ -1,5 +1,7 @@
 //! The command line: every command and option, as clap reads them, help, completions and man pages show them.
 
+mod ca;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +13,7 @@ use weft_gossip::{CellName, MeshName, NodeId, ServiceName};
 
 use super::output::Output;
 use crate::config::{parse_span, protocol_of};
+pub use ca::{CaCommand, KeyOptions, OperatorCommand, RootCommand, SignerCommand};
 
 /// Weft: a service mesh and API gateway in one program.
 #[derive(Debug, Parser)]
@@ -54,6 +57,18 @@ pub enum Command {
     Ls {
         /// What to list.
         what: Listing,
+    },
+    /// Shows certificates.
+    Cert {
+        /// What to do with certificates.
+        #[command(subcommand)]
+        command: CertCommand,
+    },
+    /// Shows and changes whom the mesh believes: roots, signers, operators.
+    Ca {
+        /// What to do.
+        #[command(subcommand)]
+        command: CaCommand,
     },
     /// Makes one HTTP request through the mesh, as curl would, and shows the answer.
     Curl(CurlOptions),
@@ -202,6 +217,13 @@ pub enum Listing {
     Services,
     /// The certificates of this node.
     Certs,
+}
+
+/// `weft cert`.
+#[derive(Debug, Subcommand)]
+pub enum CertCommand {
+    /// Lists what ends when: this node's certificates, the signers and the roots.
+    Ls,
 }
 
 /// `weft curl`.

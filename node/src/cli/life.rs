@@ -1,6 +1,5 @@
 //! The commands that make, join and run a node.
 
-use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
 
@@ -12,17 +11,18 @@ use weft_gossip::{Code, Failure, NodeId};
 
 use super::args::{InitOptions, JoinOptions};
 use super::output::Output;
+use super::passphrase::{self, Passphrase};
+use super::remote;
+use crate::admin::{JoinRequest, SOCKET_FILE};
 use crate::config;
 
-/// Bytes of a passphrase that is made: 128 bits cannot be guessed.
-const PASSPHRASE_LEN: usize = 16;
 /// The machine's host name, as Linux tells it.
 const HOSTNAME_FILE: &str = "/proc/sys/kernel/hostname";
 
 /// `weft init`.
 pub(super) async fn init(env: &Env, dir: &Path, output: Output, options: InitOptions) -> Result<(), Failure> {
     let config = config::load(&env.disk, dir)?;
-    let passphrase = passphrase(env, options.passphrase_file.as_deref())?;
+    let passphrase = passphrase::for_new_keys(env, options.passphrase_file.as_deref())?;
     let made = match &passphrase {
         Passphrase::Given(_) => None,
         Passphrase::Made(text) => Some(text.clone()),
@@ -65,8 +65,11 @@ pub(super) async fn init(env: &Env, dir: &Path, output: Output, options: InitOpt
     Ok(())
 }
 
-/// `weft join`.
+/// `weft join`: by the node itself, if it runs.
 pub(super) async fn join(env: &Env, dir: &Path, output: Output, options: JoinOptions) -> Result<(), Failure> {
+    if tokio::net::UnixStream::connect(dir.join(SOCKET_FILE)).await.is_ok() {
+        return remote::join(dir, output, JoinRequest { token: options.token, at: options.at }).await;
+    }
     let config = config::load(&env.disk, dir)?;
     let token: JoinToken = options.token.trim().parse()?;
     let port = config.settings.ports.mesh;
@@ -121,44 +124,6 @@ fn node_name(env: &Env, given: Option<NodeId>) -> Result<NodeId, Failure> {
 
 fn invalid_name(error: weft_gossip::ids::NameError) -> Failure {
     Failure::new(Code::NameInvalid, error.to_string())
-}
-
-enum Passphrase {
-    Given(String),
-    Made(String),
-}
-
-/// From the file, the environment or the terminal; with none of them, a new one.
-fn passphrase(env: &Env, file: Option<&Path>) -> Result<Passphrase, Failure> {
-    let given = if let Some(path) = file {
-        let bytes = env.disk.read(path).map_err(|error| missing(format!("read {}: {error}", path.display())))?;
-        String::from_utf8(bytes).map_err(|_| missing(format!("{} is not UTF-8", path.display())))?
-    } else if let Ok(text) = std::env::var("WEFT_PASSPHRASE") {
-        text
-    } else if std::io::stdin().is_terminal() {
-        asked()?
-    } else {
-        let mut bytes = [0; PASSPHRASE_LEN];
-        env.random.fill(&mut bytes);
-        return Ok(Passphrase::Made(bytes.iter().map(|byte| format!("{byte:02x}")).collect()));
-    };
-    match given.trim_end_matches(['\r', '\n']) {
-        "" => Err(missing("the passphrase is empty".to_owned())),
-        text => Ok(Passphrase::Given(text.to_owned())),
-    }
-}
-
-fn asked() -> Result<String, Failure> {
-    let ask = |prompt: &str| rpassword::prompt_password(prompt).map_err(|error| missing(format!("read it: {error}")));
-    let first = ask("Passphrase for the root and operator keys: ")?;
-    if ask("Once more: ")? != first {
-        return Err(missing("the two were not the same".to_owned()));
-    }
-    Ok(first)
-}
-
-fn missing(detail: String) -> Failure {
-    Failure::new(Code::PassphraseMissing, detail)
 }
 
 #[cfg(test)]

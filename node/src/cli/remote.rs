@@ -11,7 +11,7 @@ use weft_gossip::{Code, Failure};
 use super::args::{BindOptions, ExposeOptions, Listing};
 use super::client::ask;
 use super::output::{Output, fields, table};
-use crate::admin::{BindRequest, ExposeRequest, HealthRequest, TokenRequest};
+use crate::admin::{BindRequest, ExposeRequest, HealthRequest, JoinRequest, TokenRequest};
 
 /// The columns that `weft ls` shows first.
 const NODE_COLUMNS: &[&str] = &["node", "state", "addr", "zone", "services"];
@@ -43,6 +43,32 @@ pub(super) async fn list(dir: &Path, output: Output, what: Listing) -> Result<()
     Ok(())
 }
 
+/// `weft cert ls`: this node's certificates, the signers and the roots, and when each ends.
+pub(super) async fn list_certificates(dir: &Path, output: Output) -> Result<(), Failure> {
+    let own = ask(dir, Method::GET, "/v1/certs", None).await?;
+    let ca = ask(dir, Method::GET, "/v1/ca", None).await?;
+    let rows_of = |value: &Value, kind: &str, name: &str| -> Vec<Value> {
+        let rows = value.as_array().cloned().unwrap_or_default().into_iter().map(with_times);
+        let row = |row: Value| {
+            json!({
+                "kind": kind,
+                "name": row[name],
+                "state": row["state"],
+                "not_before": row["not_before"],
+                "not_after": row["not_after"],
+                "not_before_ms": row["not_before_ms"],
+                "not_after_ms": row["not_after_ms"],
+            })
+        };
+        rows.map(row).collect()
+    };
+    let mut rows = rows_of(&own, "certificate", "identity");
+    rows.extend(rows_of(&ca["signers"], "signer", "node"));
+    rows.extend(rows_of(&ca["roots"], "root", "root"));
+    output.result(&table(&rows, &["kind", "name", "state", "not_before", "not_after"]), json!({ "certs": rows }));
+    Ok(())
+}
+
 /// `weft token create`.
 pub(super) async fn create_token(dir: &Path, output: Output, request: TokenRequest) -> Result<(), Failure> {
     let value = ask(dir, Method::POST, "/v1/tokens", Some(body(&request)?)).await?;
@@ -50,6 +76,14 @@ pub(super) async fn create_token(dir: &Path, output: Output, request: TokenReque
     let mut shown = value;
     shown["line"] = json!(line);
     output.result(&line, shown);
+    Ok(())
+}
+
+/// `weft join` where the node runs already.
+pub(super) async fn join(dir: &Path, output: Output, request: JoinRequest) -> Result<(), Failure> {
+    let value = ask(dir, Method::POST, "/v1/join", Some(body(&request)?)).await?;
+    let said = format!("node {} has the grants of the token", text(&value, "node"));
+    output.result(&said, value);
     Ok(())
 }
 
@@ -121,7 +155,7 @@ fn by_replica(service: &Value) -> Vec<Value> {
 }
 
 /// The times of a certificate as RFC 3339, which people and programs read alike.
-fn with_times(mut certificate: Value) -> Value {
+pub(super) fn with_times(mut certificate: Value) -> Value {
     for (name, from) in [("not_before", "not_before_ms"), ("not_after", "not_after_ms")] {
         let shown = certificate[from].as_u64().map(instant);
         certificate[name] = json!(shown);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use weft_actors::settings::{AccessLog, MESH_PORT};
 use weft_gossip::ZoneName;
+use weft_gossip::membership::NODES_MAX;
 
 use super::NodeConfig;
 
@@ -91,6 +92,8 @@ pub const KEYS: &[Key] = &[
         Kind::Count(|c, n| c.settings.in_flight_max = whole(n), 1, LIMIT_MAX)),
     key("limits.connections", "10000", "Most open connections a listener.",
         Kind::Count(|c, n| c.settings.connections_max = whole(n), 1, LIMIT_MAX)),
+    key("limits.nodes", "600", "Nodes that the cell admits, the same on every node of it: a signer admits no more. Gossip grows with each.",
+        Kind::Count(|c, n| c.settings.nodes_max = whole(n), 1, NODES_MAX as u64)),
     key("access_log.enabled", "true", "Whether each request is written to the access log, a JSON line each, in the state directory.",
         Kind::Switch(|c, on| c.settings.access_log = if on { AccessLog::Written } else { AccessLog::Off })),
 ];

@@ -56,6 +56,16 @@ impl NodeDesk {
             }
             Question::Unbind(port) => self.done(self.control.unbind(self.local(port)).await),
             Question::CreateToken(request) => value(&self.control.create_token(TokenRequest::from(request)).await?),
+            Question::Ca => value(&self.control.ca()),
+            Question::Bundle => Ok(json!({ "bundle": self.control.bundle()? })),
+            Question::TakeBundle(request) => {
+                let epoch = self.control.take_bundle(&request.bundle).await?;
+                Ok(json!({ "epoch": epoch }))
+            }
+            Question::Join(request) => {
+                let done = self.control.join(&request.token.parse()?, request.at).await?;
+                Ok(json!({ "mesh": done.file.mesh, "node": done.file.node, "advertise": done.file.advertise }))
+            }
             Question::Leave => {
                 self.control.leave().await?;
                 self.leaving.notify_one();

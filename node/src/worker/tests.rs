@@ -18,7 +18,7 @@ use weft_env::{Clock, Random, Timestamp};
 use weft_gateway::endpoint::{AppAddr, Endpoint, EndpointLoad, EndpointTable, PeerAddr};
 use weft_gossip::catalog::Protocol;
 use weft_gossip::identity::tls::{self, ALPN_HTTP1, ALPN_HTTP2, ALPN_TCP};
-use weft_gossip::identity::{IssuedCertificate, SigningKey, SpiffeId, Trust, TrustBundle};
+use weft_gossip::identity::{IssuedCertificate, LeafSubject, SigningKey, SpiffeId, Subject, Trust, TrustBundle};
 use weft_gossip::signer::{Founding, NewMesh, make_mesh};
 
 use super::*;
@@ -60,7 +60,12 @@ impl Mesh {
         let id: SpiffeId = id.parse().unwrap();
         let key = SigningKey::generate(&self.random);
         let day = Duration::from_secs(86_400);
-        let chain = self.seed.issuer.issue((&id, &key.public()), day, self.now, &self.random).unwrap();
+        let node = match &id.subject {
+            Subject::Node(node) => node.clone(),
+            _ => "vm-1".parse().unwrap(),
+        };
+        let subject = LeafSubject { id: &id, key: &key.public(), node: &node };
+        let chain = self.seed.issuer.issue(subject, day, self.now, &self.random).unwrap();
         IssuedCertificate::new(chain, key).unwrap()
     }
 
@@ -127,6 +132,8 @@ impl Mesh {
             services: Arc::new(services.collect()),
             local: Arc::new(local.collect()),
             credentials: self.credentials(node, &names),
+            trust: self.trust.clone(),
+            revocations: Arc::clone(&self.trust.revocations),
             draining: false,
         }));
         let path = DataPath::start(PathArgs {

@@ -6,8 +6,8 @@ use weft_env::Random;
 use super::*;
 use crate::identity::testing::{self, NOW, TestMesh};
 use crate::identity::{
-    Grants, IssuedCertificate, Issuer, LEAF_LIFETIME, SIGNER_LIFETIME, SignerStanding, SigningKey, root_certificate,
-    signer_certificate,
+    Grants, IssuedCertificate, Issuer, LEAF_LIFETIME, LeafSubject, SIGNER_LIFETIME, SignerStanding, SigningKey,
+    root_certificate, signer_certificate,
 };
 
 const ORDERS: &str = "spiffe://bank/svc/orders";
@@ -89,6 +89,45 @@ fn a_signer_counts_while_it_is_active_and_in_scope() {
 }
 
 #[test]
+fn a_revoked_node_or_key_is_refused_whatever_it_proves() {
+    let mesh = testing::mesh();
+    let (orders, node) =
+        (mesh.issue_for(ORDERS, LEAF_LIFETIME), mesh.issue_for("spiffe://bank/node/vm-b", LEAF_LIFETIME));
+    let with = |revocations: Revocations| trust(&mesh).with_revocations(Arc::new(revocations));
+    // The test mesh's services are held by vm-a.
+    let without_a = with(Revocations { nodes: ["vm-a".parse().unwrap()].into(), ..Revocations::default() });
+    let refused = without_a.identify(&orders.chain, Side::Client, NOW);
+    assert!(matches!(refused, Err(IdentityRefusal::NodeRevoked(..))), "{refused:?}");
+    assert!(matches!(without_a.recheck(&orders.chain), Err(IdentityRefusal::NodeRevoked(..))));
+    assert!(without_a.identify(&node.chain, Side::Client, NOW).is_ok());
+    assert_eq!(without_a.recheck(&node.chain), Ok(()));
+
+    let without_key = with(Revocations { keys: [orders.key.public()].into(), ..Revocations::default() });
+    assert!(matches!(without_key.identify(&orders.chain, Side::Server, NOW), Err(IdentityRefusal::KeyRevoked(_))));
+    assert!(matches!(without_key.recheck(&orders.chain), Err(IdentityRefusal::KeyRevoked(_))));
+    assert!(without_key.identify(&node.chain, Side::Server, NOW).is_ok());
+}
+
+#[test]
+fn a_tainted_signer_or_root_still_counts_and_is_to_be_replaced() {
+    let mesh = testing::mesh();
+    let orders = mesh.issue_for(ORDERS, LEAF_LIFETIME);
+    let with = |change: &dyn Fn(&mut TrustBundle)| {
+        let mut bundle = mesh.bundle();
+        change(&mut bundle);
+        let trust = Trust::new(bundle, Clock::machine());
+        let counts = trust.identify(&orders.chain, Side::Client, NOW).is_ok();
+        assert_eq!(counts, trust.recheck(&orders.chain).is_ok());
+        (counts, trust.is_outgoing(&orders.chain))
+    };
+    assert_eq!(with(&|_| ()), (true, false));
+    assert_eq!(with(&|bundle| bundle.signers[0].state = SignerStanding::Tainted), (true, true));
+    assert_eq!(with(&|bundle| bundle.roots[0].state = RootStanding::Tainted), (true, true));
+    assert_eq!(with(&|bundle| bundle.roots[0].state = RootStanding::Revoked), (false, true));
+    assert_eq!(with(&|bundle| bundle.signers[0].state = SignerStanding::Revoked), (false, true));
+}
+
+#[test]
 fn a_signer_cannot_name_another_mesh_nor_a_leaf_sign() {
     let mesh = testing::mesh();
     let foreign = mesh.issue_for("spiffe://shop/svc/orders", LEAF_LIFETIME);
@@ -104,7 +143,8 @@ fn a_signer_cannot_name_another_mesh_nor_a_leaf_sign() {
     };
     let key = SigningKey::generate(&mesh.random);
     let id = ORDERS.parse().unwrap();
-    let mut chain = forger.issue((&id, &key.public()), LEAF_LIFETIME, NOW, &mesh.random).unwrap();
+    let subject = LeafSubject { id: &id, key: &key.public(), node: &forger.node };
+    let mut chain = forger.issue(subject, LEAF_LIFETIME, NOW, &mesh.random).unwrap();
     chain.push(leaf.chain[1].clone());
     assert!(trust(&mesh).identify(&chain, Side::Client, NOW).is_err());
 }
@@ -121,7 +161,8 @@ fn the_root_signs_no_leaf_and_a_rogue_root_signs_nothing() {
     let issuer = Issuer { mesh: name.clone(), node, certificate, key };
     let leaf = SigningKey::generate(&random);
     let id = ORDERS.parse().unwrap();
-    let mut chain = issuer.issue((&id, &leaf.public()), LEAF_LIFETIME, NOW, &random).unwrap();
+    let subject = LeafSubject { id: &id, key: &leaf.public(), node: &issuer.node };
+    let mut chain = issuer.issue(subject, LEAF_LIFETIME, NOW, &random).unwrap();
     assert!(trust(&mesh).identify(&chain, Side::Server, NOW).is_err());
     chain.push(root_certificate(&name, &rogue, NOW, &random).unwrap());
     assert!(trust(&mesh).identify(&chain, Side::Server, NOW).is_err());

@@ -3,12 +3,12 @@ use weft_env::Clock;
 use super::*;
 use crate::catalog::{Protocol, ReplicaRecord, SignedRecord, encode_value};
 use crate::identity::testing::{NOW, TestMesh, mesh};
-use crate::identity::{ENROLMENT_CONTEXT, Enrolment, Grants, Roles, SigningKey};
+use crate::identity::{ENROLMENT_CONTEXT, Enrolment, Grants, Revocations, Roles, SigningKey};
 use crate::wire::Signed;
 
 struct Scene {
     mesh: TestMesh,
-    bundle: TrustBundle,
+    trust: Trust,
     key: SigningKey,
     record: NodeRecord,
     own: NodeRecord,
@@ -37,6 +37,9 @@ fn record(mesh: &TestMesh, node: &str, key: &SigningKey, last: u8) -> NodeRecord
         roles: Roles::default(),
         replicas: Vec::new(),
         leaving: false,
+        bundle_epoch: 1,
+        outgoing: 0,
+        signer_key: None,
         enrolment: Signed::sign(&enrolment, ENROLMENT_CONTEXT, &mesh.seed.issuer.key).unwrap(),
     }
 }
@@ -45,15 +48,9 @@ impl Scene {
     fn new() -> Self {
         let mesh = mesh();
         let key = SigningKey::generate(&mesh.random);
-        let bundle = mesh.trust(&Clock::machine()).bundle;
+        let trust = mesh.trust(&Clock::machine());
         let own_key = SigningKey::generate(&mesh.random);
-        Self {
-            record: record(&mesh, "n1", &key, 1),
-            own: record(&mesh, "own", &own_key, 9),
-            bundle: TrustBundle::clone(&bundle),
-            mesh,
-            key,
-        }
+        Self { record: record(&mesh, "n1", &key, 1), own: record(&mesh, "own", &own_key, 9), trust, mesh, key }
     }
 
     fn signed(&self) -> SignedRecord {
@@ -81,7 +78,7 @@ impl Scene {
         let rules = Rules {
             own: &own,
             cluster: "bank/default",
-            bundle: &self.bundle,
+            trust: &self.trust,
             own_record: &self.own,
             nodes_max: 2,
             now: NOW,
@@ -149,9 +146,44 @@ fn a_record_that_its_node_may_not_publish_refuses_the_message() {
     assert_eq!(reason(&|scene| scene.record.node = "n2".parse().unwrap()), "record-differs");
     assert_eq!(reason(&|scene| scene.record.roles.signer = true), "record-differs");
     assert_eq!(reason(&|scene| scene.key = SigningKey::generate(&scene.mesh.random)), "record-signature");
-    assert_eq!(reason(&|scene| scene.bundle.signers.clear()), "record-enrolment");
+    let out_of_scope = |scene: &mut Scene| {
+        let mut bundle = scene.mesh.bundle();
+        bundle.signers[0].scope = Grants::none();
+        scene.trust = Trust::new(bundle, Clock::machine());
+    };
+    assert_eq!(reason(&out_of_scope), "record-enrolment");
     assert_eq!(reason(&|scene| scene.record.addr = ([0, 0, 0, 0], 4510).into()), "address");
     assert_eq!(reason(&|scene| scene.own.cell = "other".parse().unwrap()), "other-cell");
+}
+
+#[test]
+fn a_record_that_an_honest_member_passes_on_unknowing_is_cut_alone() {
+    let cut = |change: &dyn Fn(&mut Scene)| {
+        let mut scene = Scene::new();
+        change(&mut scene);
+        let admitted = scene.judge(&Message::Ack { delta: vec![scene.delta()] }, &Roster::default()).unwrap();
+        assert!(admitted.news.is_empty());
+        assert_eq!(admitted.message, Message::Ack { delta: Vec::new() });
+        admitted.cut
+    };
+    let revoke = |scene: &mut Scene, revocations| {
+        scene.trust = scene.trust.clone().with_revocations(Arc::new(revocations));
+    };
+    let node = Revocations { nodes: ["n1".parse().unwrap()].into(), ..Revocations::default() };
+    assert_eq!(cut(&|scene| revoke(scene, node.clone())), ["record-revoked"]);
+    assert_eq!(
+        cut(&|scene| {
+            let keys = [scene.key.public()].into();
+            revoke(scene, Revocations { keys, ..Revocations::default() });
+        }),
+        ["record-revoked"]
+    );
+    let without_signer = |scene: &mut Scene| {
+        let mut bundle = scene.mesh.bundle();
+        bundle.signers.clear();
+        scene.trust = Trust::new(bundle, Clock::machine());
+    };
+    assert_eq!(cut(&without_signer), ["record-signer"]);
 }
 
 #[test]

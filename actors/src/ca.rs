@@ -1,0 +1,162 @@
+//! What an operator asks of a running node about the mesh's trust, and the bundles that he gives it: `weft ca`.
+
+use serde::{Deserialize, Serialize};
+use weft_gossip::identity::{
+    Fingerprint, Grants, RootStanding, SignerStanding, TrustBundle, bundle_from_text, bundle_text, validity,
+};
+use weft_gossip::{Code, Failure, NodeId};
+
+use crate::control::NodeControl;
+use crate::standing::News;
+use crate::{identity, membership};
+
+/// The mesh's trust in one look.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CaStatus {
+    /// The epoch of the bundle in force on this node.
+    pub epoch: u64,
+    /// The roots, oldest first.
+    pub roots: Vec<RootRow>,
+    /// The signers, oldest first; one row for each root that signed one.
+    pub signers: Vec<SignerRow>,
+    /// The operators.
+    pub operators: Vec<OperatorRow>,
+    /// What each member has seen of it, this node among them.
+    pub members: Vec<SeenRow>,
+}
+
+/// One root in a list.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RootRow {
+    /// SHA-256 of its certificate.
+    pub root: String,
+    /// Where it stands.
+    pub state: RootStanding,
+    /// Since when its certificate is valid, in milliseconds since the epoch.
+    pub not_before_ms: u64,
+    /// Until when.
+    pub not_after_ms: u64,
+}
+
+/// One signer in a list.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SignerRow {
+    /// The node.
+    pub node: NodeId,
+    /// Where it stands.
+    pub state: SignerStanding,
+    /// The services that it may speak for; none are all.
+    pub scope: Option<Vec<String>>,
+    /// The root that signed it.
+    pub root: String,
+    /// Since when its certificate is valid, in milliseconds since the epoch.
+    pub not_before_ms: u64,
+    /// Until when.
+    pub not_after_ms: u64,
+}
+
+/// One operator in a list.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OperatorRow {
+    /// The public key.
+    pub key: String,
+    /// The services whose policies it may change; none are all.
+    pub scope: Option<Vec<String>>,
+}
+
+/// What one member has seen.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SeenRow {
+    /// The member.
+    pub node: NodeId,
+    /// The epoch of the bundle that it holds.
+    pub epoch: u64,
+    /// How many of its certificates, its enrolment counted with them, are still of a signer or root on its way out.
+    pub outgoing: u32,
+    /// The key that it would issue with, if it has the signer role.
+    pub signer_key: Option<String>,
+}
+
+impl NodeControl {
+    /// The mesh's trust in one look.
+    pub fn ca(&self) -> CaStatus {
+        let core = &self.0;
+        let standing = core.standing.load_full();
+        let view = core.members.borrow().clone();
+        let others = view.members.values().map(|member| &member.record).filter(|record| record.node != core.file.node);
+        let mut members: Vec<_> = others
+            .map(|record| SeenRow {
+                node: record.node.clone(),
+                epoch: record.bundle_epoch,
+                outgoing: record.outgoing,
+                signer_key: record.signer_key.map(|key| hex(&key.0)),
+            })
+            .collect();
+        members.push(SeenRow {
+            node: core.file.node.clone(),
+            epoch: standing.bundle.epoch,
+            outgoing: membership::outgoing_count(core, &standing),
+            signer_key: standing.signer_public().map(|key| hex(&key.0)),
+        });
+        members.sort_by(|one, two| one.node.cmp(&two.node));
+        CaStatus { epoch: standing.bundle.epoch, members, ..listed(&standing.bundle) }
+    }
+
+    /// The bundle in force as text.
+    pub fn bundle(&self) -> Result<String, Failure> {
+        let standing = self.0.standing.load_full();
+        bundle_text(standing.signed_bundle()).map_err(|error| Failure::new(Code::Internal, error.to_string()))
+    }
+
+    /// Takes the bundle after the one in force; gossip tells the members, who fetch it. Returns its epoch.
+    pub async fn take_bundle(&self, text: &str) -> Result<u64, Failure> {
+        let refuse = |detail: &str| Failure::new(Code::BundleRefused, detail.to_owned());
+        let signed = bundle_from_text(text).ok_or_else(|| refuse("the text is no trust bundle"))?;
+        let standing = self.0.standing.load_full();
+        let next = standing.bundle.successor(standing.signed_bundle(), &signed);
+        let next = next.ok_or_else(|| refuse("it does not follow the bundle that this node holds"))?;
+        let news = News { bundles: vec![signed], ..News::default() };
+        self.0.identity.call(|reply| identity::Message::Adopt(news, reply)).await??;
+        Ok(next.epoch)
+    }
+}
+
+fn listed(bundle: &TrustBundle) -> CaStatus {
+    let span = |certificate: &[u8]| {
+        validity(&certificate.into()).map_or((0, 0), |(not_before, not_after)| (not_before.0, not_after.0))
+    };
+    let root_row = |root: &weft_gossip::identity::RootEntry| {
+        let (not_before_ms, not_after_ms) = span(&root.certificate);
+        RootRow { root: root.fingerprint().to_string(), state: root.state, not_before_ms, not_after_ms }
+    };
+    let signer_row = |signer: &weft_gossip::identity::SignerEntry| {
+        let (not_before_ms, not_after_ms) = span(&signer.certificate);
+        SignerRow {
+            node: signer.node.clone(),
+            state: signer.state,
+            scope: names(&signer.scope),
+            root: Fingerprint::to_string(&signer.root),
+            not_before_ms,
+            not_after_ms,
+        }
+    };
+    let operators = bundle.operators.iter();
+    CaStatus {
+        epoch: bundle.epoch,
+        roots: bundle.roots.iter().map(root_row).collect(),
+        signers: bundle.signers.iter().map(signer_row).collect(),
+        operators: operators.map(|one| OperatorRow { key: hex(&one.key.0), scope: names(&one.scope) }).collect(),
+        members: Vec::new(),
+    }
+}
+
+fn names(scope: &Grants) -> Option<Vec<String>> {
+    match scope {
+        Grants::All => None,
+        Grants::Only(services) => Some(services.iter().map(ToString::to_string).collect()),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
