@@ -97,6 +97,11 @@ codes! {
     CellFull, "cell-full", Operator, 0, "", "the cell has as many nodes as it admits", "start another cell, or raise the limit";
     PassphraseMissing, "passphrase-missing", Operator, 0, "", "the root key needs a passphrase and none was given", "give --passphrase-file or WEFT_PASSPHRASE, or run on a terminal";
     PassphraseWrong, "passphrase-wrong", Operator, 0, "", "the passphrase does not open the key file", "give the passphrase of `weft init`";
+    // The ledger.
+    RevisionUnknown, "revision-unknown", Operator, 0, "", "there is no such revision on this node", "run `weft history` for the list";
+    RevisionAmbiguous, "revision-ambiguous", Operator, 0, "", "several change sets have this revision", "name one by its hash, from `weft history`";
+    ChangeSetInvalid, "change-set-invalid", Operator, 0, "", "the change set would be refused by every node", "correct what the detail names and apply again";
+    LedgerFull, "ledger-full", Operator, 0, "", "the ledger holds as much as it may", "found a new mesh, or remove what fills it; see the page of this code";
     // The machine and its state.
     StateExists, "state-exists", Operator, 0, "", "the state directory already holds a node", "choose another --dir, or remove it on purpose";
     StateMissing, "state-missing", Operator, 0, "", "the state directory holds no node", "run `weft init` or `weft join` first";

@@ -17,7 +17,7 @@ mod token;
 mod trust;
 mod validity;
 
-pub use bundle::{OperatorEntry, SignedBundle, SignerEntry, SignerStanding, TrustBundle};
+pub use bundle::{OperatorEntry, OperatorStanding, SignedBundle, SignerEntry, SignerStanding, TrustBundle};
 pub use certificate::{
     BACKDATE_MAX, CertificateError, Fingerprint, IssuedCertificate, Issuer, LEAF_LIFETIME, ROOT_LIFETIME,
     SIGNER_LIFETIME, peer_identity, public_key, root_certificate, signer_certificate,

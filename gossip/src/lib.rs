@@ -6,6 +6,7 @@
 //! - [`enrol`]: joining and certificates over `weft-sign/1`
 //! - [`signer`]: what a signer decides
 //! - [`catalog`]: signed records of what each node offers
+//! - [`ledger`]: the operators' signed change sets and the writers' journals, and how nodes exchange them
 //! - [`membership`]: who is in the cell, by gossip that is verified before it is believed
 //! - [`quic`]: the endpoint that gossip runs over
 //! - [`metrics`]: names, help texts and handles
@@ -16,6 +17,7 @@ pub mod codes;
 pub mod enrol;
 pub mod identity;
 pub mod ids;
+pub mod ledger;
 pub mod membership;
 pub mod metrics;
 pub mod quic;

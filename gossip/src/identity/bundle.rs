@@ -2,6 +2,7 @@
 
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
+use weft_env::Timestamp;
 
 use super::certificate::{self, CertificateError};
 use super::enrolment::Grants;
@@ -60,10 +61,34 @@ pub struct OperatorEntry {
     pub key: PublicKey,
     /// The services whose policies it may change.
     pub scope: Grants,
+    /// The last moment at which it may sign, if it ends by itself.
+    #[serde(with = "crate::wire::optional_timestamp")]
+    pub not_after: Option<Timestamp>,
+    /// Whether it counts.
+    pub state: OperatorStanding,
+}
+
+/// Whether an operator's key counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OperatorStanding {
+    /// It does.
+    Active,
+    /// It signs no more. What it signed counts as far as these change sets and what lies below them.
+    Retired {
+        /// Hashes of change sets.
+        tips: Vec<[u8; 32]>,
+    },
 }
 
 /// A bundle with the root's signature.
 pub type SignedBundle = Signed<TrustBundle>;
+
+impl OperatorEntry {
+    /// A key that counts until the bundle says otherwise.
+    pub fn active(key: PublicKey, scope: Grants) -> Self {
+        Self { key, scope, not_after: None, state: OperatorStanding::Active }
+    }
+}
 
 impl SignerEntry {
     /// Whether it counts.
