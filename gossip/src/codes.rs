@@ -102,6 +102,7 @@ codes! {
     RevisionAmbiguous, "revision-ambiguous", Operator, 0, "", "several change sets have this revision", "name one by its hash, from `weft history`";
     ChangeSetInvalid, "change-set-invalid", Operator, 0, "", "the change set would be refused by every node", "correct what the detail names and apply again";
     LedgerFull, "ledger-full", Operator, 0, "", "the ledger holds as much as it may", "found a new mesh, or remove what fills it; see the page of this code";
+    JournalRefused, "journal-refused", Operator, 0, "", "this node's journal does not take the entry", "read the detail; a frozen journal needs a new node name";
     // The machine and its state.
     StateExists, "state-exists", Operator, 0, "", "the state directory already holds a node", "choose another --dir, or remove it on purpose";
     StateMissing, "state-missing", Operator, 0, "", "the state directory holds no node", "run `weft init` or `weft join` first";

@@ -16,10 +16,14 @@ mod draft;
 mod entry;
 mod hash;
 mod history;
+pub mod journal;
 mod operators;
 mod refusal;
 mod row;
 mod state;
+pub mod sync;
+#[cfg(test)]
+mod testing;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -204,3 +208,5 @@ impl Ledger {
     }
 }
 
+#[cfg(test)]
+mod tests;

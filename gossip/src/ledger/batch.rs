@@ -50,7 +50,10 @@ pub(super) enum Source {
 
 /// The work in progress.
 struct Checking<'a> {
-    graph: Graph,
+    graph: &'a Graph,
+    /// Accepted already.
+    fresh: BTreeMap<Hash, Arc<Entry>>,
+    fresh_size: usize,
     authority: Authority<'a>,
     vouched: Vouched,
     offered: BTreeMap<Hash, Arc<Document>>,
@@ -111,7 +114,9 @@ impl Ledger {
             arrived.or_else(|| self.graph.parents(hash))
         };
         let mut checking = Checking {
-            graph: self.graph.clone(),
+            graph: &self.graph,
+            fresh: BTreeMap::new(),
+            fresh_size: 0,
             authority: Authority::new(&rules.bundle.operators, parents),
             vouched,
             offered: batch.documents.into_iter().map(|document| (document.hash(), Arc::new(document))).collect(),
@@ -143,13 +148,22 @@ impl Checking<'_> {
         self.check_authority(&entry)?;
         self.check_room(&fresh)?;
         for (hash, document) in fresh {
-            self.graph.add_document(hash, &document);
+            self.fresh_size += document.size();
             self.checked.documents.insert(hash, document);
         }
         let entry = Arc::new(entry);
-        self.graph.add(&entry);
+        self.fresh.insert(hash, Arc::clone(&entry));
         self.checked.accepted.push(entry);
         Ok(())
+    }
+
+    fn entry(&self, hash: &Hash) -> Option<&Arc<Entry>> {
+        self.graph.entry(hash).or_else(|| self.fresh.get(hash))
+    }
+
+    /// A document that is held, or was put by what is accepted already.
+    fn document(&self, hash: &Hash) -> Option<&Arc<Document>> {
+        self.graph.document(hash).or_else(|| self.checked.documents.get(hash))
     }
 
     fn check_form(&self, change_set: &ChangeSet) -> Result<(), Refusal> {
@@ -161,7 +175,7 @@ impl Checking<'_> {
         }
         let mut height: u64 = 1;
         for parent in &change_set.parents {
-            let parent = self.graph.entry(parent).ok_or(Refusal::ParentMissing(*parent))?;
+            let parent = self.entry(parent).ok_or(Refusal::ParentMissing(*parent))?;
             height = height.max(parent.change_set.revision.saturating_add(1));
         }
         if change_set.revision != height {
@@ -179,14 +193,14 @@ impl Checking<'_> {
         let mut fresh = BTreeMap::new();
         for change in &change_set.changes {
             if let Some(hash) = change.after {
-                let held = self.graph.document(&hash);
+                let held = self.document(&hash);
                 let document = held.or_else(|| self.offered.get(&hash)).ok_or(Refusal::DocumentMissing(hash))?;
                 agrees(change, document)?;
                 if held.is_none() {
                     fresh.insert(hash, Arc::clone(document));
                 }
             } else if let Some(hash) = change.before {
-                let document = self.graph.document(&hash).ok_or(Refusal::DocumentMissing(hash))?;
+                let document = self.document(&hash).ok_or(Refusal::DocumentMissing(hash))?;
                 agrees(change, document)?;
             }
         }
@@ -196,14 +210,14 @@ impl Checking<'_> {
     /// Everything that a change set touches. What it replaces counts, too: else a key might take away what it may not change.
     fn scope(&self, change_set: &ChangeSet) -> Result<Grants, Refusal> {
         if let Some(confirmed) = change_set.confirms {
-            let entry = self.graph.entry(&confirmed).filter(|entry| entry.change_set.confirm_by.is_some());
+            let entry = self.entry(&confirmed).filter(|entry| entry.change_set.confirm_by.is_some());
             return entry.map(|entry| entry.scope.clone()).ok_or(Refusal::ConfirmsNothing(confirmed));
         }
         let mut scope = Grants::none();
         for change in &change_set.changes {
             unite(&mut scope, &scope_of(change.services.as_ref()));
             if let Some(before) = change.before {
-                let document = self.graph.document(&before).ok_or(Refusal::DocumentMissing(before))?;
+                let document = self.document(&before).ok_or(Refusal::DocumentMissing(before))?;
                 if *document.id() != change.id {
                     return Err(Refusal::DocumentDiffers(change.id.clone()));
                 }
@@ -225,9 +239,9 @@ impl Checking<'_> {
 
     fn check_room(&self, fresh: &[(Hash, Arc<Document>)]) -> Result<(), Refusal> {
         let size: usize = fresh.iter().map(|(_, document)| document.size()).sum();
-        if self.graph.len() >= CHANGE_SETS_MAX {
+        if self.graph.len() + self.fresh.len() >= CHANGE_SETS_MAX {
             Err(Refusal::Full("it holds 100,000 change sets"))
-        } else if self.graph.documents_size().saturating_add(size) > DOCUMENTS_SIZE_MAX {
+        } else if self.graph.documents_size() + self.fresh_size + size > DOCUMENTS_SIZE_MAX {
             Err(Refusal::Full("it holds 256 MiB of documents"))
         } else {
             Ok(())

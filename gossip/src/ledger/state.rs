@@ -77,6 +77,8 @@ pub(super) struct Outcome {
     pub(super) exceptions: BTreeMap<Hash, Standing>,
     /// Change sets whose key counts, with none above them whose key counts.
     pub(super) tips: BTreeSet<Hash>,
+    /// Change sets that do not count and lie below none that does: other nodes never take them.
+    pub(super) stray: BTreeSet<Hash>,
     last: Option<Place>,
 }
 
@@ -95,6 +97,7 @@ impl Outcome {
             state: Arc::default(),
             exceptions: BTreeMap::new(),
             tips: BTreeSet::new(),
+            stray: BTreeSet::new(),
             last: None,
             operators: Vec::new(),
         };
@@ -104,7 +107,7 @@ impl Outcome {
                 outcome.step(graph, entry, (counts, &confirmed, rules.now));
             }
         }
-        outcome.tips = tips(graph, &outcome.exceptions, only);
+        (outcome.tips, outcome.stray) = ends(graph, &outcome.exceptions, only);
         outcome.operators = operators;
         outcome
     }
@@ -137,17 +140,14 @@ impl Outcome {
         let operators = std::mem::take(&mut self.operators);
         let counts = Authority::new(&operators, |_| None).counts(&entry.as_claim());
         self.operators = operators;
-        let counted = counts.is_ok();
-        if counted && !self.confirm(graph, entry) {
+        if counts.is_err() || !self.confirm(graph, entry) {
             return false;
         }
         self.step(graph, entry, (counts, &Confirmed(BTreeSet::new()), now));
-        if counted {
-            entry.change_set.parents.iter().for_each(|parent| {
-                self.tips.remove(parent);
-            });
-            self.tips.insert(entry.hash);
+        for parent in &entry.change_set.parents {
+            self.tips.remove(parent);
         }
+        self.tips.insert(entry.hash);
         true
     }
 
@@ -229,19 +229,24 @@ fn confirmed_by(graph: &Graph, entry: &Entry) -> Option<Hash> {
     in_time.then_some(confirmed.hash)
 }
 
-/// Those that count, with none above them that counts.
-fn tips(graph: &Graph, exceptions: &BTreeMap<Hash, Standing>, only: Option<&BTreeSet<Hash>>) -> BTreeSet<Hash> {
-    let (mut tips, mut below) = (BTreeSet::new(), BTreeSet::new());
+/// Those that count with none above them that counts; and those that do not count and lie below none that does.
+fn ends(
+    graph: &Graph,
+    exceptions: &BTreeMap<Hash, Standing>,
+    only: Option<&BTreeSet<Hash>>,
+) -> (BTreeSet<Hash>, BTreeSet<Hash>) {
+    let (mut tips, mut stray, mut below) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let among = |entry: &&Arc<Entry>| only.is_none_or(|only| only.contains(&entry.hash));
     for entry in graph.after(None).rev().filter(among) {
         let counts = !matches!(exceptions.get(&entry.hash), Some(Standing::Uncounted { .. }));
-        let is_below = below.contains(&entry.hash);
-        if counts && !is_below {
-            tips.insert(entry.hash);
-        }
-        if counts || is_below {
+        match (counts, below.contains(&entry.hash)) {
+            (true, false) => tips.insert(entry.hash),
+            (false, false) => stray.insert(entry.hash),
+            (_, true) => true,
+        };
+        if !stray.contains(&entry.hash) {
             below.extend(entry.change_set.parents.iter().copied());
         }
     }
-    tips
+    (tips, stray)
 }
