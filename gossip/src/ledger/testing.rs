@@ -10,7 +10,10 @@ use super::{
     SignedDraft, Signing, Standing,
 };
 use crate::identity::testing::{self, NOW, TestMesh};
-use crate::identity::{Grants, OperatorEntry, OperatorStanding, SigningKey, TrustBundle};
+use crate::identity::{
+    ENROLMENT_CONTEXT, Enrolment, Grants, OperatorEntry, OperatorStanding, SignedEnrolment, SigningKey, TrustBundle,
+};
+use crate::wire::Signed;
 
 /// A mesh, the key of its first operator, and a bundle that tests may change.
 pub(super) struct Bench {
@@ -26,6 +29,14 @@ pub(super) fn bench() -> Bench {
 }
 
 impl Bench {
+    /// A node that is enrolled like the first one.
+    pub(super) fn enrol(&self, node: &str, seed: u64) -> (SigningKey, SignedEnrolment) {
+        let key = SigningKey::generate(&Random::seeded(seed));
+        let first = self.mesh.seed.enrolment.claim().unwrap();
+        let enrolment = Enrolment { node: node.parse().unwrap(), key: key.public(), serial: seed, ..first };
+        (key, Signed::sign(&enrolment, ENROLMENT_CONTEXT, &self.mesh.seed.issuer.key).unwrap())
+    }
+
     /// A new operator for these services.
     pub(super) fn operator(&mut self, seed: u64, scope: Grants) -> SigningKey {
         let key = SigningKey::generate(&Random::seeded(seed));
