@@ -100,6 +100,12 @@ codes! {
     RootKeyWrong, "root-key-wrong", Operator, 0, "", "the key is not that of the root that must sign this", "run `weft ca show`; give the key file of the root that is active";
     RotationRefused, "rotation-refused", Operator, 0, "", "the change of signers or roots would cut nodes off, or is out of order", "run `weft ca show` and do the step before first";
     BundleRefused, "bundle-refused", Operator, 0, "", "the trust bundle does not follow the one that the node holds", "make the change again; somebody else made one meanwhile";
+    // The ledger.
+    RevisionUnknown, "revision-unknown", Operator, 0, "", "there is no such revision on this node", "run `weft history` for the list";
+    RevisionAmbiguous, "revision-ambiguous", Operator, 0, "", "several change sets have this revision", "name one by its hash, from `weft history`";
+    ChangeSetInvalid, "change-set-invalid", Operator, 0, "", "the change set would be refused by every node", "correct what the detail names and apply again";
+    LedgerFull, "ledger-full", Operator, 0, "", "the ledger holds as much as it may", "found a new mesh, or remove what fills it; see the page of this code";
+    JournalRefused, "journal-refused", Operator, 0, "", "this node's journal does not take the entry", "read the detail; a frozen journal needs a new node name";
     // The machine and its state.
     StateExists, "state-exists", Operator, 0, "", "the state directory already holds a node", "choose another --dir, or remove it on purpose";
     StateMissing, "state-missing", Operator, 0, "", "the state directory holds no node", "run `weft init` or `weft join` first";

@@ -20,8 +20,8 @@ mod trust;
 mod validity;
 
 pub use bundle::{
-    BUNDLES_LEN_MAX, BUNDLES_MAX, OperatorEntry, RootEntry, RootStanding, SignedBundle, SignerEntry, SignerStanding,
-    TrustBundle, bundle_from_text, bundle_text, bundles_after, newest_bundles,
+    BUNDLES_LEN_MAX, BUNDLES_MAX, OperatorEntry, OperatorStanding, RootEntry, RootStanding, SignedBundle, SignerEntry,
+    SignerStanding, TrustBundle, bundle_from_text, bundle_text, bundles_after, newest_bundles,
 };
 pub use certificate::{
     BACKDATE_MAX, CertificateError, Fingerprint, IssuedCertificate, Issuer, LEAF_LIFETIME, LeafSubject, ROOT_LIFETIME,

@@ -31,7 +31,7 @@ pub struct NameError {
 }
 
 /// Returns the rule that `text` breaks as a label of at most `len_max` bytes, if any.
-fn broken_rule(text: &str, len_max: usize) -> Option<&'static str> {
+pub(crate) fn broken_rule(text: &str, len_max: usize) -> Option<&'static str> {
     let bytes = text.as_bytes();
     let edge = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     if bytes.is_empty() {

@@ -7,6 +7,7 @@
 //! - [`signer`]: what a signer decides
 //! - [`rotation`]: how signers, roots and operators change
 //! - [`catalog`]: signed records of what each node offers
+//! - [`ledger`]: the operators' signed change sets and the writers' journals, and how nodes exchange them
 //! - [`membership`]: who is in the cell, by gossip that is verified before it is believed
 //! - [`quic`]: the endpoint that gossip runs over
 //! - [`metrics`]: names, help texts and handles
@@ -17,6 +18,7 @@ pub mod codes;
 pub mod enrol;
 pub mod identity;
 pub mod ids;
+pub mod ledger;
 pub mod membership;
 pub mod metrics;
 pub mod quic;

@@ -48,6 +48,16 @@ pub enum Kind {
     Probe = 8,
     /// A value in a node's own store.
     State = 9,
+    /// What a node asks another about the ledger.
+    LedgerQuestion = 10,
+    /// The answer to a [`Kind::LedgerQuestion`].
+    LedgerAnswer = 11,
+    /// A document; its hash is over these bytes.
+    Document = 12,
+    /// A change set with its operator's signature.
+    ChangeSet = 13,
+    /// An entry of a journal with its writer's signature.
+    JournalEntry = 14,
 }
 
 /// Bytes that are not the message that was expected.
@@ -212,6 +222,11 @@ impl<T: Serialize + DeserializeOwned> Signed<T> {
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
+
+    /// The signature, unverified.
+    pub fn signature(&self) -> &Signature {
+        &self.signature
+    }
 }
 
 impl<T> fmt::Debug for Signed<T> {
@@ -233,6 +248,22 @@ pub mod timestamp {
     /// Reads the milliseconds.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
         u64::deserialize(deserializer).map(Timestamp)
+    }
+}
+
+/// A wall time or none, for `#[serde(with = "crate::wire::optional_timestamp")]`.
+pub mod optional_timestamp {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use weft_env::Timestamp;
+
+    /// Writes the milliseconds, if any.
+    pub fn serialize<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+        time.map(|time| time.0).serialize(serializer)
+    }
+
+    /// Reads the milliseconds, if any.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+        Option::<u64>::deserialize(deserializer).map(|time| time.map(Timestamp))
     }
 }
 

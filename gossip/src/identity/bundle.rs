@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
+use weft_env::Timestamp;
 
 use super::certificate::{self, CertificateError, Fingerprint};
 use super::enrolment::Grants;
@@ -96,6 +97,23 @@ pub struct OperatorEntry {
     pub key: PublicKey,
     /// The services whose policies it may change.
     pub scope: Grants,
+    /// The last moment at which it may sign, if it ends by itself.
+    #[serde(with = "crate::wire::optional_timestamp")]
+    pub not_after: Option<Timestamp>,
+    /// Whether it counts.
+    pub state: OperatorStanding,
+}
+
+/// Whether an operator's key counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OperatorStanding {
+    /// It does.
+    Active,
+    /// It signs no more. What it signed counts as far as these change sets and what lies below them.
+    Retired {
+        /// Hashes of change sets.
+        tips: Vec<[u8; 32]>,
+    },
 }
 
 /// A bundle with the root's signature.
@@ -115,6 +133,13 @@ impl RootEntry {
     /// Whether a bundle or signer that it signed counts.
     fn has_word(&self) -> bool {
         matches!(self.state, RootStanding::Active | RootStanding::Tainted)
+    }
+}
+
+impl OperatorEntry {
+    /// A key that counts until the bundle says otherwise.
+    pub fn active(key: PublicKey, scope: Grants) -> Self {
+        Self { key, scope, not_after: None, state: OperatorStanding::Active }
     }
 }
 

@@ -66,7 +66,7 @@ pub fn make_mesh(founding: &Founding, now: Timestamp, random: &Random) -> Result
             scope: Grants::All,
             state: SignerStanding::Active,
         }],
-        operators: vec![OperatorEntry { key: operator_key.public(), scope: Grants::All }],
+        operators: vec![OperatorEntry::active(operator_key.public(), Grants::All)],
     };
     let roles = Roles { signer: true };
     let enrolment = Enrolment {

@@ -1,0 +1,212 @@
+//! The signed ledger: what operators changed, from any node, also while the mesh was split. A graph of signed change sets, of which
+//! every node computes the same state (decision 8); and the journals, the signed logs of single nodes. Pure: the Ledger actor keeps
+//! it, the store writes its rows, [`sync`] says how nodes ask each other.
+//!
+//! - [`Document`], [`Change`], [`ChangeSet`]: what is signed
+//! - [`Rules`]: by what is judged who may sign, the bundle and the time
+//! - [`Ledger::check`], [`Checked::rows`], [`Ledger::insert`]: verify, write, count, in this order
+//! - [`Ledger::state`], [`Ledger::history`]: what it adds up to
+//! - [`Ledger::draft`], [`Draft::sign`]: making the next one
+//! - [`journal`]: the second family
+
+mod batch;
+mod change_set;
+mod document;
+mod draft;
+mod entry;
+mod hash;
+mod history;
+pub mod journal;
+mod operators;
+mod refusal;
+mod row;
+mod state;
+pub mod sync;
+#[cfg(test)]
+mod testing;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use weft_env::Timestamp;
+
+use crate::ids::MeshName;
+
+pub use batch::{Batch, Checked};
+pub use change_set::{
+    CHANGE_SET_CONTEXT, CHANGES_MAX, CONFIRM_SPAN_MAX, Change, ChangeSet, MESSAGE_LEN_MAX, PARENTS_MAX, SignedChangeSet,
+};
+pub use document::{
+    Document, DocumentError, DocumentId, DocumentParts, FILE_LEN_MAX, KIND_LEN_MAX, SERVICES_MAX, TEXT_LEN_MAX,
+};
+pub use draft::{Difference, DifferenceKind, Draft, Prune, SignedDraft, Signing};
+pub use entry::Entry;
+pub use hash::{Hash, HashError};
+pub use history::{HistoryRow, RevisionName};
+pub use operators::{CLOCK_LEAD_MAX, Rules, Vouched};
+pub use refusal::{Quarantined, REFUSAL_LABELS, Refusal};
+pub use row::{ROW_LEN_MAX, Row, Table};
+pub use state::{Standing, State, StateEntry};
+
+use batch::Source;
+use entry::Graph;
+use state::Outcome;
+
+/// Most change sets: ten a day for 27 years.
+pub const CHANGE_SETS_MAX: usize = 100_000;
+/// Most bytes of documents, all versions together.
+pub const DOCUMENTS_SIZE_MAX: usize = 256 * 1024 * 1024;
+
+/// The change sets of a mesh with their documents. Cheap to clone.
+#[derive(Debug)]
+pub struct Ledger {
+    mesh: MeshName,
+    graph: Graph,
+    /// The last outcome, which the next one is carried on from; nothing depends on whether it is there.
+    outcome: Mutex<Option<Arc<Outcome>>>,
+}
+
+/// Where a ledger ends: what two nodes compare.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The highest revision; 0 for an empty ledger.
+    pub revision: u64,
+    /// Change sets that nothing builds upon, in order.
+    pub tips: Vec<Hash>,
+}
+
+impl Head {
+    /// One hash for all tips, to hint with.
+    pub fn hash(&self) -> Hash {
+        let parts: Vec<&[u8]> = self.tips.iter().map(|tip| tip.0.as_slice()).collect();
+        Hash::of_parts(&parts)
+    }
+}
+
+impl Clone for Ledger {
+    fn clone(&self) -> Self {
+        Self {
+            mesh: self.mesh.clone(),
+            graph: self.graph.clone(),
+            outcome: Mutex::new(self.outcome.lock().unwrap_or_else(PoisonError::into_inner).clone()),
+        }
+    }
+}
+
+impl Ledger {
+    /// A ledger with nothing in it.
+    pub fn empty(mesh: MeshName) -> Self {
+        Self { mesh, graph: Graph::default(), outcome: Mutex::new(None) }
+    }
+
+    /// The ledger of these rows, in any order. What does not verify is left out and named; the rest counts. Rows were let in before they
+    /// were written, so the time and a key's end are not asked about again.
+    pub fn load(mesh: MeshName, rows: &[Row], rules: &Rules) -> (Ledger, Vec<Quarantined>) {
+        row::load(mesh, rows, rules)
+    }
+
+    /// The mesh.
+    pub fn mesh(&self) -> &MeshName {
+        &self.mesh
+    }
+
+    /// How many change sets it holds.
+    pub fn len(&self) -> usize {
+        self.graph.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A change set that it holds.
+    pub fn entry(&self, hash: &Hash) -> Option<&Arc<Entry>> {
+        self.graph.entry(hash)
+    }
+
+    /// A document that it holds, in force or not.
+    pub fn document(&self, hash: &Hash) -> Option<&Arc<Document>> {
+        self.graph.document(hash)
+    }
+
+    /// Where it ends. Change sets whose key does not count are no ends: other nodes never took them.
+    pub fn head(&self, rules: &Rules) -> Head {
+        let outcome = self.outcome(rules);
+        let heights = outcome.tips.iter().filter_map(|tip| self.graph.entry(tip));
+        Head {
+            revision: heights.map(|entry| entry.change_set.revision).max().unwrap_or(0),
+            tips: outcome.tips.iter().copied().collect(),
+        }
+    }
+
+    /// Those of the change sets that it does not hold.
+    pub fn unknown<'a>(&self, change_sets: &'a [SignedChangeSet]) -> Vec<&'a SignedChangeSet> {
+        change_sets.iter().filter(|signed| self.graph.entry(&signed.hash()).is_none()).collect()
+    }
+
+    /// Documents that the change sets put and that it does not hold.
+    pub fn missing_documents(&self, change_sets: &[SignedChangeSet]) -> BTreeSet<Hash> {
+        batch::missing(&self.graph, change_sets)
+    }
+
+    /// Verifies what came from outside and changes nothing. What is good is in the answer with its rows, to be written and then inserted;
+    /// what is not is named there.
+    pub fn check(&self, batch: Batch, rules: &Rules) -> Checked {
+        self.check_from(Source::Outside, batch, rules)
+    }
+
+    /// Takes in what was checked and is on disk. What builds upon something that is not here is left out, so that the result of a check
+    /// may be inserted into any later state of the ledger.
+    pub fn insert(&mut self, checked: Checked) {
+        for (hash, document) in &checked.documents {
+            self.graph.add_document(*hash, document);
+        }
+        let held = self.outcome.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let mut outcome = held.take();
+        for entry in &checked.accepted {
+            let added = self.graph.add(entry);
+            let carried = match (&mut outcome, checked.now) {
+                (Some(outcome), Some(now)) if added => Arc::make_mut(outcome).append(&self.graph, entry, now),
+                _ => !added,
+            };
+            if !carried {
+                outcome = None;
+            }
+        }
+        *held = outcome;
+    }
+
+    /// The documents in force.
+    pub fn state(&self, rules: &Rules) -> Arc<State> {
+        Arc::clone(&self.outcome(rules).state)
+    }
+
+    /// How a change set that it holds stands.
+    pub fn standing(&self, hash: &Hash, rules: &Rules) -> Option<Standing> {
+        self.graph.entry(hash)?;
+        Some(self.outcome(rules).exceptions.get(hash).cloned().unwrap_or(Standing::Applied))
+    }
+
+    /// The last moment at which the state is as it is now, if it changes by itself: the next deadline of a change set that awaits its
+    /// confirmation.
+    pub fn next_deadline(&self, rules: &Rules) -> Option<Timestamp> {
+        self.outcome(rules).until()
+    }
+
+    fn outcome(&self, rules: &Rules) -> Arc<Outcome> {
+        let mut held = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        match held.as_ref().filter(|outcome| outcome.holds(rules)) {
+            Some(outcome) => Arc::clone(outcome),
+            None => {
+                let outcome = Arc::new(Outcome::compute(&self.graph, rules, None));
+                *held = Some(Arc::clone(&outcome));
+                outcome
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
