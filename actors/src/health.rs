@@ -19,10 +19,10 @@ use weft_gossip::{Code, Failure, ServiceName};
 use crate::address::Reply;
 use crate::control::{ProbeKind, ServiceSpec};
 use crate::core::{Core, Exposed};
-use weft_gateway::endpoint::AppAddr;
 use crate::shell::Role;
 use crate::store::key;
 use crate::world::{LocalReplica, LocalService, LocalTable};
+use weft_gateway::endpoint::AppAddr;
 
 /// Enough of a response to read its status line.
 const STATUS_LEN: usize = 12;

@@ -15,9 +15,9 @@ use weft_gossip::membership::{MemberState, MembersView};
 use weft_gossip::{Failure, NodeId, ServiceName};
 
 use crate::core::Core;
-use weft_gateway::endpoint::{Endpoint, EndpointLoad, EndpointTable, PeerAddr};
 use crate::shell::Role;
 use crate::world::{LocalTable, ServiceTable};
+use weft_gateway::endpoint::{Endpoint, EndpointLoad, EndpointTable, PeerAddr};
 
 /// What Upstreams is sent.
 pub(crate) enum Message {

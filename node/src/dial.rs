@@ -8,8 +8,8 @@ use std::time::Duration;
 use rustls::ClientConfig;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use weft_gateway::endpoint::{AppAddr, PeerAddr};
 use weft_env::{Network, Stream};
+use weft_gateway::endpoint::{AppAddr, PeerAddr};
 use weft_gossip::Code;
 use weft_gossip::identity::{SpiffeId, dial_name};
 

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weft_gateway::endpoint::EndpointLoad;
 use weft_actors::world::{Credential, LocalReplica};
+use weft_gateway::endpoint::EndpointLoad;
 
 use crate::http1::Http1;
 use crate::http2::Http2;

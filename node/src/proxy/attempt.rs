@@ -6,8 +6,8 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use metrics::Counter;
 use tokio::time::{Instant, timeout_at};
-use weft_gateway::endpoint::{AppAddr, PeerAddr};
 use weft_gateway::Stage;
+use weft_gateway::endpoint::{AppAddr, PeerAddr};
 use weft_gossip::Code;
 use weft_gossip::identity::SpiffeId;
 

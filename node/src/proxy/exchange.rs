@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request};
 use tokio::time::Instant;
-use weft_gateway::endpoint::InFlight;
 use weft_actors::world::LocalReplica;
+use weft_gateway::endpoint::InFlight;
 use weft_gossip::{Code, NodeId};
 
 use crate::access_log::Line;
