@@ -5,12 +5,16 @@
 //! - [`endpoint`]: endpoint tables and what the data path learns of each endpoint
 //! - [`choose`]: which endpoint of a service takes a request
 //! - [`retry`]: whether a failed try may be made again
+//! - [`policy`]: who may call what, where requests go, how calls are carried
+//! - [`strict`]: TOML, read strictly
 
 pub mod authority;
 pub mod choose;
 pub mod endpoint;
 pub mod head;
+pub mod policy;
 pub mod retry;
+pub mod strict;
 
 pub use choose::{Choice, choose};
 pub use retry::{RetryBudget, Stage};

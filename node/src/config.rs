@@ -2,7 +2,6 @@
 //! Called by `weft run` and `weft check`; the reference page is made from the same table of keys.
 
 mod keys;
-mod mistake;
 mod read;
 mod reference;
 
@@ -16,9 +15,9 @@ use weft_gossip::catalog::Protocol;
 use weft_gossip::{Code, Failure, ServiceName, ZoneName};
 
 pub use keys::{KEYS, Key, socket_address};
-pub use mistake::Mistake;
-pub use read::{parse, parse_span, protocol_of, span_text};
+pub use read::{parse, protocol_of};
 pub use reference::reference_page;
+pub use weft_gateway::strict::{Mistake, parse_span, span_text};
 
 /// The file's name in the state directory.
 pub const CONFIG_FILE: &str = "node.toml";

@@ -5,11 +5,11 @@ use std::ops::Range;
 use std::time::Duration;
 
 use toml_edit::{Document, Item, TableLike};
+use weft_gateway::strict::{Mistake, Mistakes, parse_span, span_text};
 use weft_gossip::ServiceName;
 use weft_gossip::catalog::Protocol;
 
 use super::keys::{KEYS, Kind};
-use super::mistake::{Mistake, Mistakes};
 use super::{BindingConfig, HealthConfig, HealthKind, NodeConfig, ServiceConfig};
 
 /// Keys of one `[[service]]`.
@@ -18,8 +18,6 @@ const SERVICE_KEYS: &[&str] = &["name", "port", "address", "protocol", "version"
 const HEALTH_KEYS: &[&str] = &["kind", "path", "interval"];
 /// Keys of one `[[binding]]`.
 const BINDING_KEYS: &[&str] = &["service", "port", "as"];
-/// Names further apart than this are not offered as what was meant.
-const NEAREST_DISTANCE_MAX: usize = 4;
 /// Most of what one replica can weigh against another.
 const WEIGHT_MAX: u64 = 1000;
 /// Longest version text: every record repeats it.
@@ -67,13 +65,7 @@ impl Reader<'_> {
 
     fn unknown<'k>(&mut self, name: &str, at: Option<Range<usize>>, known: impl Iterator<Item = &'k str>) {
         let sections = known.flat_map(|key| [Some(key), key.split_once('.').map(|(section, _)| section)]).flatten();
-        let nearest = sections.map(|key| (strsim::damerau_levenshtein(key, name), key)).min();
-        match nearest {
-            Some((distance, key)) if distance <= NEAREST_DISTANCE_MAX && distance < name.len() => {
-                self.mistakes.add(at, format!("unknown key `{name}`; did you mean `{key}`?"));
-            }
-            _ => self.mistakes.add(at, format!("unknown key `{name}`")),
-        }
+        self.mistakes.unknown(name, at, sections);
     }
 
     fn value(&mut self, kind: Kind, name: &str, item: &Item, at: Option<Range<usize>>) {
@@ -234,30 +226,5 @@ pub fn protocol_of(text: &str) -> Result<Protocol, String> {
         "http2" | "grpc" => Ok(Protocol::Http2),
         "tcp" => Ok(Protocol::Tcp),
         other => Err(format!("{other:?} is none of http, http2, tcp")),
-    }
-}
-
-/// Reads a span of a whole number and a unit: `500ms`, `20s`, `5m`, `24h`, `30d`.
-pub fn parse_span(text: &str) -> Option<Duration> {
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let number: u64 = text[..digits].parse().ok()?;
-    let unit_ms = match &text[digits..] {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    number.checked_mul(unit_ms).map(Duration::from_millis)
-}
-
-/// Writes a span as [`parse_span`] reads it.
-pub fn span_text(span: Duration) -> String {
-    let ms = span.as_millis();
-    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
-    match units.iter().find(|(unit, _)| ms >= *unit && ms.is_multiple_of(*unit)) {
-        Some((unit, name)) => format!("{}{name}", ms / unit),
-        None => format!("{ms}ms"),
     }
 }

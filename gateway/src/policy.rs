@@ -1,0 +1,129 @@
+//! Policies: documents as operators write them, their strict reader, and the compiled form that the data path asks.
+//!
+//! `weft plan` reads files ([`read_files`]); every node compiles the documents of a revision ([`compile`]) into one immutable
+//! [`Policy`] and asks it per call. All of it is pure.
+//!
+//! - [`raw`]: the documents as they are written
+//! - [`source`]: files into documents
+//! - [`compile`](mod@compile): documents into a policy
+//! - [`path`]: the normal form of paths, and patterns over it
+//! - [`condition`]: conditions on a request's head
+//! - [`authorise`](mod@authorise): who may call what
+//! - [`route`](mod@route): where a request goes
+//! - [`change`]: redirects, rewrites and header changes
+//! - [`traffic`]: how calls are carried
+//! - [`limit`]: rate limits
+//! - [`revocation`]: what is no longer trusted
+
+mod authorisation_parse;
+pub mod authorise;
+pub mod change;
+pub mod compile;
+pub mod condition;
+mod index;
+pub mod limit;
+pub mod path;
+mod place;
+pub mod raw;
+pub mod reference;
+pub mod revocation;
+pub mod route;
+mod route_parse;
+pub mod source;
+pub mod traffic;
+
+use std::collections::HashMap;
+
+use weft_gossip::ServiceName;
+use weft_gossip::identity::SpiffeId;
+
+pub use authorise::{Call, Reason, ShadowRefusal, Verdict};
+pub use compile::compile;
+pub use condition::RequestView;
+pub use limit::{Limiter, RateLimit};
+pub use path::{NormalPath, PathFault};
+pub use place::{DocumentId, DocumentPlace, Kind, Place, Step};
+pub use raw::Action;
+pub use reference::{policy_page, schema};
+pub use revocation::Revocations;
+pub use route::{RouteRule, Routed};
+pub use source::{Source, read_file, read_files};
+pub use traffic::Traffic;
+
+/// Everything that the documents of one revision say, indexed. Immutable; replaced whole.
+#[derive(Debug, Default)]
+pub struct Policy {
+    revision: u64,
+    authorisation: authorise::Authorisation,
+    routes: HashMap<ServiceName, route::RouteTable>,
+    traffic: HashMap<ServiceName, Traffic>,
+    default_traffic: Traffic,
+    limits: HashMap<ServiceName, Vec<RateLimit>>,
+    revocations: Revocations,
+}
+
+impl Policy {
+    /// The highest revision of its documents; 0 without any.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Whether this caller may make this call, and by what.
+    pub fn authorise(&self, caller: &SpiffeId, called: &ServiceName, call: Call<'_>) -> Verdict<'_> {
+        self.authorisation.decide(caller, called, call, None)
+    }
+
+    /// As [`Policy::authorise`], with the chain of decisions.
+    pub fn explain_authorise(
+        &self,
+        caller: &SpiffeId,
+        called: &ServiceName,
+        call: Call<'_>,
+    ) -> (Verdict<'_>, Vec<Step>) {
+        let mut steps = Vec::new();
+        let verdict = self.authorisation.decide(caller, called, call, Some(&mut steps));
+        (verdict, steps)
+    }
+
+    /// The most specific route rule that matches a request for this service; none when it goes to the service as it is.
+    /// `host` is the request's authority as it was dialled; a port in it is not looked at.
+    pub fn route(&self, service: &ServiceName, host: &str, request: &RequestView<'_>) -> Option<Routed<'_>> {
+        self.routes.get(service)?.find(host, request, None)
+    }
+
+    /// As [`Policy::route`], with the chain of decisions.
+    pub fn explain_route(
+        &self,
+        service: &ServiceName,
+        host: &str,
+        request: &RequestView<'_>,
+    ) -> (Option<Routed<'_>>, Vec<Step>) {
+        let mut steps = Vec::new();
+        let routed = match self.routes.get(service) {
+            Some(table) => table.find(host, request, Some(&mut steps)),
+            None => {
+                steps.push(Step::new("route", None, format!("no document routes {service}: it goes there as it is")));
+                None
+            }
+        };
+        (routed, steps)
+    }
+
+    /// How the calls of a service are carried.
+    pub fn traffic(&self, service: &ServiceName) -> &Traffic {
+        self.traffic.get(service).unwrap_or(&self.default_traffic)
+    }
+
+    /// The rate limits of a service, in the order of their names.
+    pub fn limits(&self, service: &ServiceName) -> &[RateLimit] {
+        self.limits.get(service).map_or(&[], Vec::as_slice)
+    }
+
+    /// What is no longer trusted.
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,351 @@
+//! Who may call what. The order: `deny` rules; then `allow` rules; then, where any `allow` rule exists for the service, the
+//! service's default or a refusal; where none exists, the service's default, the mesh's, or a pass. The rules of documents with
+//! `mesh = true` count as rules of every service. Documents in shadow mode never decide.
+//!
+//! Asked by the data path for every request and every stream, and again for open connections when rules change.
+
+use std::collections::HashMap;
+
+use http::HeaderMap;
+use weft_gossip::identity::{SpiffeId, Subject};
+use weft_gossip::{NodeId, ServiceName};
+
+use super::condition::{HeaderCondition, MethodSet, RequestView, Several, Test};
+use super::index::{Asks, Crowded, Index, Query};
+use super::path::Pattern;
+use super::place::{Place, Step, note};
+use super::raw::Action;
+
+/// What is being called.
+#[derive(Debug, Clone, Copy)]
+pub enum Call<'c> {
+    /// A stream of which nothing but its two ends is known.
+    Tcp,
+    /// A request.
+    Http(&'c RequestView<'c>),
+}
+
+/// A decision.
+#[derive(Debug, Clone)]
+pub struct Verdict<'p> {
+    /// Whether the call may pass.
+    pub action: Action,
+    /// By what.
+    pub reason: Reason<'p>,
+    /// Documents in shadow mode that would have refused it; empty where it was refused anyway. Allocates only if there are some.
+    pub shadow: Vec<ShadowRefusal<'p>>,
+}
+
+impl Verdict<'_> {
+    /// Whether the call may pass.
+    pub fn is_allowed(&self) -> bool {
+        self.action == Action::Allow
+    }
+}
+
+/// What decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason<'p> {
+    /// A rule.
+    Rule(&'p Place),
+    /// The default that a document states for the service.
+    ServiceDefault(&'p Place),
+    /// `allow` rules exist for the service and none matches.
+    NoAllowRule,
+    /// The mesh's default.
+    MeshDefault(&'p Place),
+    /// No document says anything.
+    NothingStated,
+}
+
+impl<'p> Reason<'p> {
+    /// Where it was written, if it was.
+    pub fn place(self) -> Option<&'p Place> {
+        match self {
+            Self::Rule(place) | Self::ServiceDefault(place) | Self::MeshDefault(place) => Some(place),
+            Self::NoAllowRule | Self::NothingStated => None,
+        }
+    }
+}
+
+/// What a document in shadow mode would have refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShadowRefusal<'p> {
+    /// Its `deny` rule, or the document whose `allow` rules or default would have refused the call.
+    pub place: &'p Place,
+}
+
+/// Callers of a rule.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Callers {
+    pub(crate) any: bool,
+    pub(crate) services: Vec<ServiceName>,
+    pub(crate) nodes: Vec<NodeId>,
+    pub(crate) gateways: Vec<ServiceName>,
+}
+
+/// A rule, valid.
+#[derive(Debug, Clone)]
+pub(crate) struct Rule {
+    pub(crate) place: Place,
+    pub(crate) action: Action,
+    pub(crate) callers: Callers,
+    pub(crate) methods: MethodSet,
+    pub(crate) paths: Vec<Pattern>,
+    pub(crate) headers: Vec<HeaderCondition>,
+}
+
+impl Rule {
+    fn several(&self) -> Several {
+        if self.action == Action::Deny { Several::Any } else { Several::All }
+    }
+
+    /// Whether method and header fields match.
+    fn takes(&self, method: &http::Method, headers: &HeaderMap) -> bool {
+        self.methods.takes(method) && self.headers.iter().all(|condition| condition.holds(headers, self.several()))
+    }
+
+    fn asks(&self) -> Asks<'_> {
+        let exact = self.headers.iter().find_map(|condition| match &condition.test {
+            Test::Exact(value) => Some(Asks::Header(&condition.name, value)),
+            _ => None,
+        });
+        let is_free = self.methods.is_every() && self.headers.is_empty();
+        exact.unwrap_or(if is_free { Asks::Nothing } else { Asks::Other })
+    }
+}
+
+/// The rules of one action for one caller.
+#[derive(Debug, Default)]
+struct Side {
+    /// The first rule that asks for nothing of HTTP.
+    any_call: Option<u32>,
+    paths: Index,
+}
+
+/// The rules of one action, by caller.
+#[derive(Debug, Default)]
+struct RuleIndex {
+    any: Side,
+    services: HashMap<ServiceName, Side>,
+    nodes: HashMap<NodeId, Side>,
+    gateways: HashMap<ServiceName, Side>,
+    count: usize,
+}
+
+impl RuleIndex {
+    fn insert(&mut self, number: u32, rule: &Rule) -> Result<(), Crowded> {
+        self.count += 1;
+        if rule.callers.any {
+            self.any.insert(number, rule)?;
+        }
+        for name in &rule.callers.services {
+            self.services.entry(name.clone()).or_default().insert(number, rule)?;
+        }
+        for id in &rule.callers.nodes {
+            self.nodes.entry(id.clone()).or_default().insert(number, rule)?;
+        }
+        for name in &rule.callers.gateways {
+            self.gateways.entry(name.clone()).or_default().insert(number, rule)?;
+        }
+        Ok(())
+    }
+
+    /// The first of the rules that matches.
+    fn first<'p>(&self, rules: &'p [Rule], caller: &SpiffeId, call: Call<'_>) -> Option<&'p Rule> {
+        if self.count == 0 {
+            return None;
+        }
+        let own = match &caller.subject {
+            Subject::Service(name) => self.services.get(name),
+            Subject::Node(id) => self.nodes.get(id),
+            Subject::Gateway(name) => self.gateways.get(name),
+        };
+        let sides = [Some(&self.any), own];
+        let mut best = sides.iter().flatten().filter_map(|side| side.any_call).min().unwrap_or(u32::MAX);
+        if let Call::Http(request) = call {
+            let rule_of = |number: u32| usize::try_from(number).ok().and_then(|number| rules.get(number));
+            let accepts = |number: u32| rule_of(number).is_some_and(|rule| rule.takes(request.method, request.headers));
+            let mut query = Query { headers: request.headers, accepts: &accepts, best };
+            let path = request.path.as_str();
+            let path = path.strip_suffix('/').unwrap_or(path);
+            for side in sides.into_iter().flatten() {
+                side.paths.search(path, &mut query);
+            }
+            best = query.best;
+        }
+        usize::try_from(best).ok().and_then(|number| rules.get(number))
+    }
+}
+
+impl Side {
+    fn insert(&mut self, number: u32, rule: &Rule) -> Result<(), Crowded> {
+        let asks = rule.asks();
+        if rule.paths.is_empty() && matches!(asks, Asks::Nothing) {
+            self.any_call.get_or_insert(number);
+            return Ok(());
+        }
+        if rule.paths.is_empty() {
+            return self.paths.insert(&Pattern::everything(), number, &asks);
+        }
+        rule.paths.iter().try_for_each(|path| self.paths.insert(path, number, &asks))
+    }
+}
+
+/// Some documents' rules and default, indexed.
+#[derive(Debug, Default)]
+pub(crate) struct RuleSet {
+    rules: Vec<Rule>,
+    deny: RuleIndex,
+    allow: RuleIndex,
+    default: Option<(Action, Place)>,
+}
+
+impl RuleSet {
+    /// Adds a rule after the others; the place of one that does not fit comes back.
+    pub(crate) fn insert(&mut self, rule: Rule) -> Result<(), Place> {
+        let number = u32::try_from(self.rules.len()).unwrap_or(u32::MAX);
+        let index = if rule.action == Action::Deny { &mut self.deny } else { &mut self.allow };
+        let outcome = index.insert(number, &rule);
+        let place = rule.place.clone();
+        self.rules.push(rule);
+        outcome.map_err(|Crowded| place)
+    }
+
+    /// States the default; the place of another that says otherwise comes back.
+    pub(crate) fn set_default(&mut self, action: Action, place: Place) -> Result<(), Place> {
+        match &self.default {
+            Some((other, at)) if *other != action => Err(at.clone()),
+            Some(_) => Ok(()),
+            None => {
+                self.default = Some((action, place));
+                Ok(())
+            }
+        }
+    }
+
+    fn first_of(&self, action: Action, caller: &SpiffeId, call: Call<'_>) -> Option<&Rule> {
+        let index = if action == Action::Deny { &self.deny } else { &self.allow };
+        index.first(&self.rules, caller, call)
+    }
+}
+
+/// A document in shadow mode.
+#[derive(Debug)]
+pub(crate) struct Shadow {
+    pub(crate) place: Place,
+    pub(crate) rules: RuleSet,
+}
+
+/// What concerns one service, or every service.
+#[derive(Debug, Default)]
+pub(crate) struct ServiceRules {
+    pub(crate) enforced: RuleSet,
+    pub(crate) shadows: Vec<Shadow>,
+}
+
+/// Every authorisation document of a policy.
+#[derive(Debug, Default)]
+pub(crate) struct Authorisation {
+    pub(crate) services: HashMap<ServiceName, ServiceRules>,
+    pub(crate) mesh: ServiceRules,
+    pub(crate) mesh_default: Option<(Action, Place)>,
+}
+
+impl Authorisation {
+    /// Decides, and notes each step where somebody asks.
+    pub(crate) fn decide(
+        &self,
+        caller: &SpiffeId,
+        called: &ServiceName,
+        call: Call<'_>,
+        mut steps: Option<&mut Vec<Step>>,
+    ) -> Verdict<'_> {
+        let own = self.services.get(called);
+        let sets = [own.map(|own| &own.enforced), Some(&self.mesh.enforced)];
+        let (action, reason) = self.enforced(sets, caller, call, &mut steps);
+        let mut verdict = Verdict { action, reason, shadow: Vec::new() };
+        if action == Action::Deny {
+            return verdict;
+        }
+        let default = sets[0].and_then(|set| set.default.as_ref()).map(|(action, _)| *action);
+        let shadows = own.into_iter().chain([&self.mesh]).flat_map(|rules| &rules.shadows);
+        for shadow in shadows {
+            if let Some(place) = shadow.refusal(reason, default, caller, call) {
+                note(&mut steps, || Step::new("shadow", Some(place), "would have refused it"));
+                verdict.shadow.push(ShadowRefusal { place });
+            }
+        }
+        verdict
+    }
+
+    fn enforced<'p>(
+        &'p self,
+        sets: [Option<&'p RuleSet>; 2],
+        caller: &SpiffeId,
+        call: Call<'_>,
+        steps: &mut Option<&mut Vec<Step>>,
+    ) -> (Action, Reason<'p>) {
+        for (action, what) in [(Action::Deny, "deny rules"), (Action::Allow, "allow rules")] {
+            let found = sets.iter().flatten().find_map(|set| set.first_of(action, caller, call));
+            if let Some(rule) = found {
+                note(steps, || Step::new(what, Some(&rule.place), format!("this rule matches: {}", action.word())));
+                return (action, Reason::Rule(&rule.place));
+            }
+            note(steps, || {
+                let index = |set: &RuleSet| if action == Action::Deny { set.deny.count } else { set.allow.count };
+                let count: usize = sets.iter().flatten().map(|set| index(set)).sum();
+                Step::new(what, None, format!("none of {count} matches"))
+            });
+        }
+        let (action, reason) = self.fallback(sets);
+        note(steps, || {
+            let what = match reason {
+                Reason::ServiceDefault(_) => "service default",
+                Reason::MeshDefault(_) => "mesh default",
+                Reason::NoAllowRule => "no allow rule matches",
+                Reason::Rule(_) | Reason::NothingStated => "nothing stated",
+            };
+            Step::new(what, reason.place(), action.word())
+        });
+        (action, reason)
+    }
+
+    /// What holds when no rule matches.
+    fn fallback<'p>(&'p self, sets: [Option<&'p RuleSet>; 2]) -> (Action, Reason<'p>) {
+        if let Some((action, place)) = sets[0].and_then(|set| set.default.as_ref()) {
+            return (*action, Reason::ServiceDefault(place));
+        }
+        if sets.iter().flatten().any(|set| set.allow.count > 0) {
+            return (Action::Deny, Reason::NoAllowRule);
+        }
+        match &self.mesh_default {
+            Some((action, place)) => (*action, Reason::MeshDefault(place)),
+            None => (Action::Allow, Reason::NothingStated),
+        }
+    }
+}
+
+impl Shadow {
+    /// Where this document would have refused a call that the others let pass for `reason`; `default` is the service's.
+    fn refusal(
+        &self,
+        reason: Reason<'_>,
+        default: Option<Action>,
+        caller: &SpiffeId,
+        call: Call<'_>,
+    ) -> Option<&Place> {
+        if let Some(rule) = self.rules.first_of(Action::Deny, caller, call) {
+            return Some(&rule.place);
+        }
+        let is_allowed_by_rule = matches!(reason, Reason::Rule(_));
+        if is_allowed_by_rule || self.rules.first_of(Action::Allow, caller, call).is_some() {
+            return None;
+        }
+        match (&self.rules.default, default) {
+            (Some((Action::Deny, place)), _) => Some(place),
+            (Some((Action::Allow, _)), _) | (None, Some(_)) => None,
+            (None, None) => (self.rules.allow.count > 0).then_some(&self.place),
+        }
+    }
+}
