@@ -161,6 +161,7 @@ fn first_world(env: &Env, state: &NodeState) -> Result<World, Failure> {
         credentials: Arc::new(credentials),
         revocations: Arc::clone(&trust.revocations),
         trust,
+        policy: Arc::default(),
         draining: false,
     })
 }

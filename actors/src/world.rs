@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 use weft_env::Timestamp;
 use weft_gateway::endpoint::{AppAddr, EndpointTable};
+use weft_gateway::policy::Policy;
 use weft_gossip::catalog::Protocol;
 use weft_gossip::identity::{Revocations, SpiffeId, Subject, Trust};
 use weft_gossip::{MeshName, NodeId, ServiceName, ZoneName};
@@ -43,6 +44,8 @@ pub struct World {
     pub trust: Trust,
     /// What was revoked, as in `trust`; another `Arc` when it changes.
     pub revocations: Arc<Revocations>,
+    /// What the operators' documents say; the last that could be compiled.
+    pub policy: Arc<Policy>,
     /// True from SIGTERM on: nothing new is taken in.
     pub draining: bool,
 }

@@ -134,6 +134,7 @@ impl Mesh {
             credentials: self.credentials(node, &names),
             trust: self.trust.clone(),
             revocations: Arc::clone(&self.trust.revocations),
+            policy: Arc::default(),
             draining: false,
         }));
         let path = DataPath::start(PathArgs {
