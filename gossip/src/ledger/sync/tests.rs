@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
@@ -92,11 +93,8 @@ impl Node {
             steps += 1;
             match pulled {
                 Pulled::Bundles(bundles) => {
-                    for signed in bundles {
-                        if let Some(newer) = self.rules.bundle.successor(&signed) {
-                            self.rules.bundle = newer.into();
-                        }
-                    }
+                    let newest = |held: Arc<TrustBundle>, signed| held.successor(signed).map_or(held, Arc::new);
+                    self.rules.bundle = bundles.iter().fold(Arc::clone(&self.rules.bundle), newest);
                 }
                 Pulled::ChangeSets(batch) => {
                     let mut checked = self.ledger.check(batch, &self.rules);
