@@ -359,6 +359,20 @@ fn rows_bring_the_ledger_back_and_what_is_broken_is_named() {
 }
 
 #[test]
+fn a_full_ledger_takes_no_more_and_says_so() {
+    let bench = bench();
+    let mut ledger = bench.ledger();
+    bench.apply(&mut ledger, &[doc("a", "1")]);
+    ledger.graph.pretend_size(DOCUMENTS_SIZE_MAX - 200);
+    let large = bench.make(&ledger, &bench.root, &[doc("b", &"x".repeat(200))]);
+    let refused = take(&mut ledger, [large], &bench.rules());
+    assert_eq!(labels(&refused), ["full"]);
+    assert_eq!(refused[0].refusal.to_failure().code, crate::Code::LedgerFull);
+    let small = bench.make(&ledger, &bench.root, &[doc("b", "x")]);
+    assert_eq!(take(&mut ledger, [small], &bench.rules()), [], "what still fits is taken");
+}
+
+#[test]
 fn the_two_hundredth_change_set_costs_no_more_than_the_first() {
     let bench = bench();
     let rules = bench.rules();
