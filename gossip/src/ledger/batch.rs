@@ -113,11 +113,12 @@ impl Ledger {
             let arrived = arrivals.get(hash).map(|arrival| arrival.claim.parents.as_slice());
             arrived.or_else(|| self.graph.parents(hash))
         };
+        let keys = arrivals.values().map(|arrival| arrival.signed.operator).collect();
         let mut checking = Checking {
             graph: &self.graph,
             fresh: BTreeMap::new(),
             fresh_size: 0,
-            authority: Authority::new(&rules.bundle.operators, parents),
+            authority: Authority::new(&rules.bundle.operators, &keys, parents),
             vouched,
             offered: batch.documents.into_iter().map(|document| (document.hash(), Arc::new(document))).collect(),
             rules,
@@ -190,19 +191,15 @@ impl Checking<'_> {
 
     /// Whether every document is here or came along and is what the change set says. Returns those that are new.
     fn check_documents(&self, change_set: &ChangeSet) -> Result<Vec<(Hash, Arc<Document>)>, Refusal> {
-        let mut fresh = BTreeMap::new();
+        let mut fresh: BTreeMap<Hash, Arc<Document>> = BTreeMap::new();
         for change in &change_set.changes {
-            if let Some(hash) = change.after {
-                let held = self.document(&hash);
-                let document = held.or_else(|| self.offered.get(&hash)).ok_or(Refusal::DocumentMissing(hash))?;
-                agrees(change, document)?;
-                if held.is_none() {
-                    fresh.insert(hash, Arc::clone(document));
-                }
-            } else if let Some(hash) = change.before {
-                let document = self.document(&hash).ok_or(Refusal::DocumentMissing(hash))?;
-                agrees(change, document)?;
-            }
+            let Some(hash) = change.after.or(change.before) else { continue };
+            let held = self.document(&hash);
+            // What is removed must have been here.
+            let offered = || self.offered.get(&hash).filter(|_| change.after.is_some());
+            let document = held.or_else(offered).ok_or(Refusal::DocumentMissing(hash))?;
+            agrees(change, document)?;
+            fresh.extend(held.is_none().then(|| (hash, Arc::clone(document))));
         }
         Ok(fresh.into_iter().collect())
     }
@@ -216,13 +213,12 @@ impl Checking<'_> {
         let mut scope = Grants::none();
         for change in &change_set.changes {
             unite(&mut scope, &scope_of(change.services.as_ref()));
-            if let Some(before) = change.before {
-                let document = self.document(&before).ok_or(Refusal::DocumentMissing(before))?;
-                if *document.id() != change.id {
-                    return Err(Refusal::DocumentDiffers(change.id.clone()));
-                }
-                unite(&mut scope, &scope_of(document.services()));
+            let Some(before) = change.before else { continue };
+            let document = self.document(&before).ok_or(Refusal::DocumentMissing(before))?;
+            if *document.id() != change.id {
+                return Err(Refusal::DocumentDiffers(change.id.clone()));
             }
+            unite(&mut scope, &scope_of(document.services()));
         }
         Ok(scope)
     }

@@ -101,3 +101,11 @@ impl Graph {
         }
     }
 }
+
+#[cfg(test)]
+impl Graph {
+    /// Pretends that the documents take so many bytes.
+    pub(super) fn pretend_size(&mut self, size: usize) {
+        self.documents_size = size;
+    }
+}

@@ -18,7 +18,7 @@ use super::operators::{CLOCK_LEAD_MAX, Rules};
 use super::refusal::{Quarantined, Refusal};
 use super::row::{ROW_LEN_MAX, Row, Table};
 use crate::codes::{Code, Failure};
-use crate::identity::{Enrolment, SignedEnrolment, SigningKey};
+use crate::identity::{ENROLMENT_CONTEXT, Enrolment, SignedEnrolment, SigningKey};
 use crate::ids::NodeId;
 use crate::wire::{self, Kind, Signed};
 
@@ -69,6 +69,8 @@ pub struct JournalBatch {
 pub struct CheckedJournal {
     writer: Enrolment,
     standing: WriterRecord,
+    /// What the journals hold of the writer; a row is written where the two differ.
+    held: Option<WriterRecord>,
     frozen_at: Option<u64>,
     /// Verified entries that are new here or bring a body.
     pub accepted: Vec<Arc<VerifiedEntry>>,
@@ -108,14 +110,18 @@ impl CheckedJournal {
     /// What must be on disk before it is inserted, in one write.
     pub fn rows(&self) -> Vec<Row> {
         let writer = &self.writer.node;
-        let value = wire::encode(Kind::State, &self.standing).expect("what came in a message fits one");
-        let standing = Row { table: Table::JournalWriters, key: writer.as_str().as_bytes().to_vec(), value };
+        let changed = Some(&self.standing).filter(|standing| Some(*standing) != self.held.as_ref());
+        let standing = changed.map(|standing| Row {
+            table: Table::JournalWriters,
+            key: writer.as_str().as_bytes().to_vec(),
+            value: wire::encode(Kind::State, standing).expect("what came in a message fits one"),
+        });
         let entries = self.accepted.iter().map(|entry| Row {
             table: Table::JournalEntries,
             key: [writer.as_str().as_bytes(), &[0], &entry.entry.sequence.to_be_bytes()].concat(),
             value: wire::encode(Kind::JournalEntry, &entry.signed).expect("what came in a message fits one"),
         });
-        std::iter::once(standing).chain(entries).collect()
+        standing.into_iter().chain(entries).collect()
     }
 }
 
@@ -193,7 +199,9 @@ impl Journals {
         if let (Some(at), Some(conflict)) = (newly_frozen, &log.standing.conflict) {
             refused.push(quarantined(&conflict.two, Refusal::Equivocation(at)));
         }
-        Ok(CheckedJournal { frozen_at: log.frozen_at(), writer: log.writer, standing: log.standing, accepted, refused })
+        let held = self.logs.get(&log.writer.node).map(|held| held.standing.clone());
+        let frozen_at = log.frozen_at();
+        Ok(CheckedJournal { writer: log.writer, standing: log.standing, held, frozen_at, accepted, refused })
     }
 
     /// The writer's log, with the newer of its enrolments.
@@ -349,6 +357,11 @@ fn load_writer(row: &Row, rules: &Rules) -> Result<Log, Refusal> {
     }
     if writer.node.as_str().as_bytes() != row.key {
         return Err(Refusal::OtherWriter(writer.node));
+    }
+    // A signer that was revoked or removed since takes nothing away, but what its key did not sign was not written here.
+    let signer = rules.bundle.signers.iter().find(|signer| signer.node == writer.signer);
+    if signer.is_some_and(|signer| record.enrolment.verify(ENROLMENT_CONTEXT, &signer.key).is_err()) {
+        return Err(Refusal::Signature);
     }
     let mut log = Log::new(writer, record.enrolment);
     if let Some(conflict) = record.conflict {

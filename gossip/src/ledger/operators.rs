@@ -50,10 +50,15 @@ pub(super) struct Authority<'a> {
 }
 
 impl<'a> Authority<'a> {
-    /// The authority over a set of change sets, of which `parents` tells the parents.
-    pub(super) fn new<'g>(operators: &'a [OperatorEntry], parents: impl Fn(&Hash) -> Option<&'g [Hash]>) -> Self {
+    /// The authority over a set of change sets, of which `parents` tells the parents. What lies below a retired key's tips is looked up
+    /// for these keys only, and nothing of any other retired key counts.
+    pub(super) fn new<'g>(
+        operators: &'a [OperatorEntry],
+        keys: &BTreeSet<PublicKey>,
+        parents: impl Fn(&Hash) -> Option<&'g [Hash]>,
+    ) -> Self {
         let mut retired = BTreeMap::new();
-        for entry in operators {
+        for entry in operators.iter().filter(|entry| keys.contains(&entry.key)) {
             if let OperatorStanding::Retired { tips } = &entry.state {
                 retired.insert(entry.key, below(tips.iter().copied().map(Hash), &parents));
             }
@@ -74,8 +79,8 @@ impl<'a> Authority<'a> {
         if entry.not_after.is_some_and(|end| claim.at > end) {
             return Err(Refusal::OperatorExpired);
         }
-        let below = self.retired.get(claim.operator);
-        if below.is_some_and(|below| !below.contains(&claim.hash)) {
+        let named = || self.retired.get(claim.operator).is_some_and(|below| below.contains(&claim.hash));
+        if entry.state != OperatorStanding::Active && !named() {
             return Err(Refusal::OperatorRetired);
         }
         Ok(())
@@ -121,7 +126,8 @@ impl Vouched {
     /// What the bundle's tips and the good authors among the arrivals vouch for.
     pub(super) fn of(arrivals: &BTreeMap<Hash, Arrival>, rules: &Rules) -> Self {
         let parents = |hash: &Hash| arrivals.get(hash).map(|arrival| arrival.claim.parents.as_slice());
-        let authority = Authority::new(&rules.bundle.operators, parents);
+        let keys = rules.bundle.operators.iter().map(|entry| entry.key).collect();
+        let authority = Authority::new(&rules.bundle.operators, &keys, parents);
         let named = authority.retired.values().flatten().copied().collect();
         let mut newest: Vec<&Arrival> = arrivals.values().collect();
         newest.sort_by_key(|arrival| std::cmp::Reverse(arrival.claim.revision));

@@ -2,6 +2,7 @@
 
 use super::document::DocumentId;
 use super::hash::Hash;
+use crate::codes::{Code, Failure};
 use crate::identity::{EnrolmentError, PublicKey};
 use crate::ids::{MeshName, NodeId};
 
@@ -131,11 +132,22 @@ impl Refusal {
         }
     }
 
+    /// The refusal as the operator reads it whose change set it was.
+    pub fn to_failure(&self) -> Failure {
+        let code = if matches!(self, Self::Full(_)) { Code::LedgerFull } else { Code::ChangeSetInvalid };
+        Failure::new(code, format!("the change set was refused: {self}"))
+    }
+
     /// Whether it may be taken later as it is: something is missing, or it is too early.
     pub const fn may_pass(&self) -> bool {
         matches!(
             self,
-            Self::ParentMissing(_) | Self::DocumentMissing(_) | Self::Ahead(_) | Self::OperatorLapsed | Self::Full(_)
+            Self::ParentMissing(_)
+                | Self::DocumentMissing(_)
+                | Self::Ahead(_)
+                | Self::OperatorLapsed
+                | Self::Full(_)
+                | Self::Sequence(_)
         )
     }
 }
@@ -150,4 +162,22 @@ pub struct Quarantined {
     pub operator: Option<PublicKey>,
     /// Why.
     pub refusal: Refusal,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_label_is_in_the_reference() {
+        let page = include_str!("../../../docs/reference/ledger.md");
+        for label in REFUSAL_LABELS {
+            assert!(page.contains(&format!("| `{label}` |")), "{label}");
+        }
+        for label in crate::ledger::sync::PULL_LABELS {
+            assert!(page.contains(&format!("`{label}`")), "{label}");
+        }
+        assert_eq!(Refusal::Full("x").to_failure().code, Code::LedgerFull);
+        assert_eq!(Refusal::Signature.to_failure().code, Code::ChangeSetInvalid);
+    }
 }

@@ -89,7 +89,8 @@ impl Outcome {
     /// Computes everything anew; of `only` these change sets, if given.
     pub(super) fn compute(graph: &Graph, rules: &Rules, only: Option<&BTreeSet<Hash>>) -> Self {
         let operators = rules.bundle.operators.clone();
-        let authority = Authority::new(&operators, |hash| graph.parents(hash));
+        let keys = operators.iter().map(|entry| entry.key).collect();
+        let authority = Authority::new(&operators, &keys, |hash| graph.parents(hash));
         let confirmed = Confirmed::of(graph, &authority);
         let mut outcome = Self {
             after: None,
@@ -136,9 +137,9 @@ impl Outcome {
         if !is_last || !in_time || retired || entry.change_set.parents.iter().any(uncounted) {
             return false;
         }
-        // No key of interest is retired, so that nothing below any tips needs to be known.
+        // Its key is not retired, so that nothing below any tips needs to be known.
         let operators = std::mem::take(&mut self.operators);
-        let counts = Authority::new(&operators, |_| None).counts(&entry.as_claim());
+        let counts = Authority::new(&operators, &BTreeSet::new(), |_| None).counts(&entry.as_claim());
         self.operators = operators;
         if counts.is_err() || !self.confirm(graph, entry) {
             return false;

@@ -92,8 +92,8 @@ fn change_sets(view: &View<'_>, have: &[Hash], after: Option<Place>) -> Answer {
     Answer::ChangeSets { change_sets, more: More::No }
 }
 
-/// Which side of the comparison a change set is on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Which side of the comparison a change set is on. What lies below both is had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Side {
     Wanted,
     Had,
@@ -118,13 +118,10 @@ impl Ledger {
             }
             for parent in self.graph.parents(&highest.1).unwrap_or_default().iter().filter_map(place) {
                 let before = open.get(&parent).copied();
-                match (before, side) {
-                    (None, Side::Wanted) => wanted_open += 1,
-                    (Some(Side::Wanted), Side::Had) => wanted_open -= 1,
-                    (None, Side::Had) => {}
-                    _ => continue,
-                }
-                open.insert(parent, side);
+                let after = before.map_or(side, |before| before.max(side));
+                open.insert(parent, after);
+                wanted_open += usize::from(after == Side::Wanted);
+                wanted_open -= usize::from(before == Some(Side::Wanted));
             }
         }
         found
@@ -138,16 +135,10 @@ impl Ledger {
         tips.sort_by(|one, two| two.cmp(one));
         tips.truncate(HAVE_MAX / 2);
         let mut sample: Vec<Hash> = tips.into_iter().map(|(_, hash)| hash).collect();
-        let mut next = 1;
-        for (distance, entry) in self.graph.after(None).rev().enumerate() {
-            if sample.len() >= HAVE_MAX {
-                break;
-            }
-            if distance == next {
-                next *= 2;
-                if !sample.contains(&entry.hash) && !outcome.stray.contains(&entry.hash) {
-                    sample.push(entry.hash);
-                }
+        let spread = self.graph.after(None).rev().enumerate().filter(|(distance, _)| distance.is_power_of_two());
+        for (_, entry) in spread.filter(|(_, entry)| !outcome.stray.contains(&entry.hash)) {
+            if sample.len() < HAVE_MAX && !sample.contains(&entry.hash) {
+                sample.push(entry.hash);
             }
         }
         sample

@@ -292,13 +292,9 @@ impl Pull {
                 return Err(PullError::OtherAnswer);
             };
             let before = open.len();
-            for document in documents {
-                self.size += document.size();
-                let hash = document.hash();
-                if wanted.contains(&hash) {
-                    self.documents.insert(hash, document);
-                }
-            }
+            self.size += documents.iter().map(Document::size).sum::<usize>();
+            let by_hash = documents.into_iter().map(|document| (document.hash(), document));
+            self.documents.extend(by_hash.filter(|(hash, _)| wanted.contains(hash)));
             open.retain(|hash| !self.documents.contains_key(hash));
             if open.len() == before {
                 // The peer lacks documents of its own change sets; those are refused by the check, the others may be good.
