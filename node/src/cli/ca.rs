@@ -115,11 +115,8 @@ impl<'a> Place<'a> {
         match command {
             OperatorCommand::Add { new_operator_key, scope, keys } => {
                 let (root, passphrase) = (self.root_key(&keys)?, self.passphrase(&keys)?);
-                let claim = self.held.claim().map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
-                let sample = claim.operators.first().cloned();
-                let sample = sample.ok_or_else(|| Failure::new(Code::RotationRefused, "the mesh has no operator"))?;
                 let key = self.new_key(&new_operator_key, KeyRole::Operator, &passphrase)?.public();
-                let entry = OperatorEntry { key, scope: granted(scope), ..sample };
+                let entry = OperatorEntry { key, scope: granted(scope) };
                 rotation::add_operator(&self.base(), entry, &root)
             }
             OperatorCommand::Retire { key, keys } => {
