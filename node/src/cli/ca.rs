@@ -1,7 +1,7 @@
 //! `weft ca`: signers, roots and operators come and go. The root key is opened here, in the operator's process, and signs the next trust
 //! bundle; the running node gets only the bundle, and the members fetch it from there.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use http::Method;
@@ -198,7 +198,7 @@ impl<'a> Place<'a> {
     }
 
     /// Makes a key and writes it, encrypted, to a file that must not exist.
-    fn new_key(&self, path: &PathBuf, role: KeyRole, passphrase: &str) -> Result<SigningKey, Failure> {
+    fn new_key(&self, path: &Path, role: KeyRole, passphrase: &str) -> Result<SigningKey, Failure> {
         if self.env.disk.exists(path) {
             let detail = format!("{} exists; a new key is written to a new file", path.display());
             return Err(Failure::new(Code::UsageInvalid, detail));
