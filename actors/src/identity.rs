@@ -1,11 +1,13 @@
 //! The Identity actor: the certificates of this node, and its standing in the trust of the mesh.
 //!
 //! - Owns: the certificates of the node itself and of each service that it is granted by name or exposes, with their keys; the
-//!   [`Standing`], which it keeps on disk.
+//!   [`Standing`](crate::standing::Standing), which it keeps on disk.
 //! - Receives: a tick each second; `Want` from Health when a service is exposed; news of trust from an operator, the ledger or a member;
 //!   the ends of renewals and fetches.
 //! - Publishes: [`Credentials`] and trust into the world, a new generation at each change. Open connections keep theirs.
 //! - A crash loses: a renewal or fetch on its way, which the next tick starts again.
+
+mod renewal;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,17 +15,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use weft_gossip::enrol::{self, CertifyRequest, Enrolled};
-use weft_gossip::identity::{Grants, IssuedCertificate, SignedBundle, SigningKey, SpiffeId, Trust, tls};
+use weft_gossip::enrol;
+use weft_gossip::identity::{Grants, IssuedCertificate, SignedBundle, SpiffeId, Trust, tls};
 use weft_gossip::membership::MemberState;
 use weft_gossip::{Code, Failure, ServiceName};
 
 use crate::address::Reply;
 use crate::core::Core;
 use crate::shell::Role;
-use crate::standing::{News, Standing};
-use crate::upstreams::signers;
+use crate::standing::News;
 use crate::world::{Credential, Credentials};
+use renewal::{Obtained, obtain};
 
 /// Space between two looks at the certificates: small against the shortest useful life of 20 s.
 const TICK: Duration = Duration::from_secs(1);
@@ -52,13 +54,6 @@ pub(crate) enum Message {
     Adopt(News, Reply<Result<(), Failure>>),
     /// A member was asked for newer bundles.
     Fetched(Result<Vec<SignedBundle>, Failure>),
-}
-
-/// What a renewal brought.
-#[derive(Clone)]
-pub(crate) struct Obtained {
-    certificates: Vec<IssuedCertificate>,
-    news: News,
 }
 
 /// Identity's state.
@@ -291,78 +286,6 @@ pub(crate) fn outgoing(core: &Core) -> Vec<SpiffeId> {
     let falls =
         |one: &&IssuedCertificate| trust.is_outgoing(&one.chain) || trust.revocations.keys.contains(&one.key.public());
     held.iter().filter(falls).map(|one| one.id.clone()).collect()
-}
-
-/// Gets certificates: from this node itself if it is a signer, else from the first signer that answers.
-async fn obtain(core: &Core, ids: Vec<SpiffeId>) -> Result<Obtained, Failure> {
-    let keyed: Vec<_> = ids.into_iter().map(|id| (id, SigningKey::generate(&core.env.random))).collect();
-    let standing = core.standing.load_full();
-    if let Some(issuer) = &standing.issuer {
-        let lifetime = core.settings.certificate_lifetime;
-        let issue = |(id, key): &(SpiffeId, SigningKey)| crate::enlist::issue(issuer, &core.env, (id, key), lifetime);
-        let certificates: Result<_, _> = keyed.iter().map(issue).collect();
-        return Ok(Obtained { certificates: certificates?, news: own_news(core, &standing).await? });
-    }
-    let trust = standing.trust(&core.env.clock);
-    let wishes: Vec<_> = keyed.iter().map(|(id, key)| (id.clone(), key.public())).collect();
-    let enrolled =
-        Enrolled { enrolment: &standing.signed_enrolment, key: &core.node_key, bundle: standing.signed_bundle() };
-    let mut last = Failure::new(Code::NoSigner, "this node knows no signer");
-    for signer in signer_addresses(core, &standing) {
-        match enrol::certify(&core.env, &trust, enrolled, signer, wishes.clone()).await {
-            Ok(certified) => {
-                let news = News { bundles: certified.bundles, enrolment: certified.enrolment, revocations: None };
-                return Ok(Obtained { certificates: joined(certified.chains, keyed)?, news });
-            }
-            Err(failure) => last = failure,
-        }
-        if last.code == Code::RootMismatch
-            && let Some(bundles) = missed_bundles(core, &standing, signer).await
-        {
-            return Ok(Obtained { certificates: Vec::new(), news: News { bundles, ..News::default() } });
-        }
-    }
-    Err(last)
-}
-
-/// The bundles that this node missed while it was away, if the node at `at` has them: its own certificate may be of a newer root.
-async fn missed_bundles(core: &Core, standing: &Standing, at: SocketAddr) -> Option<Vec<SignedBundle>> {
-    let bundles = enrol::fetch_bundles(&core.env, standing.bundle.epoch, at).await.ok()?;
-    standing.bundle.successors(standing.signed_bundle(), &bundles).map(|(taken, _)| taken)
-}
-
-/// A signer's new enrolment by itself, when the one who made the old issues no more.
-async fn own_news(core: &Core, standing: &Standing) -> Result<News, Failure> {
-    if !standing.is_outgoing() {
-        return Ok(News::default());
-    }
-    let enrolment = standing.signed_enrolment.clone();
-    let request = Box::new(CertifyRequest { enrolment, epoch: standing.bundle.epoch, wishes: Vec::new() });
-    let reply = core.signer.call(|reply| crate::signer::Message::Certify(request, reply)).await??;
-    Ok(News { enrolment: reply.enrolment, ..News::default() })
-}
-
-/// The signers that the members know of, first those that the bundle names; then the seeds, which may be signers.
-fn signer_addresses(core: &Core, standing: &Standing) -> Vec<SocketAddr> {
-    let view = core.members.borrow().clone();
-    let mut known = signers(&view, &core.file.node);
-    known.sort_by_key(|record| standing.bundle.signer(&record.node).is_none());
-    let mut found: Vec<_> = known.iter().map(|record| record.addr).collect();
-    for seed in &core.file.seeds {
-        if !found.contains(seed) {
-            found.push(*seed);
-        }
-    }
-    found
-}
-
-fn joined(
-    chains: Vec<Vec<rustls::pki_types::CertificateDer<'static>>>,
-    keyed: Vec<(SpiffeId, SigningKey)>,
-) -> Result<Vec<IssuedCertificate>, Failure> {
-    let made: Result<_, _> =
-        chains.into_iter().zip(keyed).map(|(chain, (_, key))| IssuedCertificate::new(chain, key)).collect();
-    made.map_err(|error| Failure::new(Code::IdentityRefused, format!("the signer's certificate: {error}")))
 }
 
 /// Keeps the certificates, on disk and in the world.

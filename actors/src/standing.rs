@@ -87,7 +87,7 @@ impl Standing {
     /// Whether this node's enrolment is to be replaced: its signer issues no more.
     pub fn is_outgoing(&self) -> bool {
         let maker = self.bundle.signer(&self.enrolment.signer);
-        !maker.is_some_and(|maker| self.signed_enrolment.verify(ENROLMENT_CONTEXT, &maker.key).is_ok())
+        maker.is_none_or(|maker| self.signed_enrolment.verify(ENROLMENT_CONTEXT, &maker.key).is_err())
     }
 
     /// The standing after news; none if they change nothing. A refused enrolment is [`Code::EnrolmentRefused`].

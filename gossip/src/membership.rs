@@ -182,8 +182,10 @@ impl Membership {
         self.desk.set_trust(trust.clone());
         self.links.recheck(trust);
         let own = self.desk.own().record;
-        let is_news =
-            own.enrolment != *enrolment || own.bundle_epoch != trust.bundle.epoch || own.signer_key != *signer_key;
+        let is_news = own.enrolment != *enrolment
+            || own.bundle_epoch != trust.bundle.epoch
+            || own.outgoing != *outgoing
+            || own.signer_key != *signer_key;
         if !is_news {
             return Ok(());
         }

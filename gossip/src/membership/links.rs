@@ -176,11 +176,10 @@ impl Links {
     /// Closes the connections of peers whose certificates this trust no longer takes.
     pub(super) fn recheck(&self, trust: &Trust) {
         let by_node = lock(&self.by_node);
-        for (node, connections) in &*by_node {
-            for connection in connections {
-                let Err(refusal) = peer_chain(connection).map_or(Ok(()), |chain| trust.recheck(&chain)) else {
-                    continue;
-                };
+        let all = by_node.iter().flat_map(|(node, connections)| connections.iter().map(move |one| (node, one)));
+        for (node, connection) in all {
+            let checked = peer_chain(connection).map_or(Ok(()), |chain| trust.recheck(&chain));
+            if let Err(refusal) = checked {
                 tracing::info!(%node, %refusal, "a gossip connection was closed");
                 connection.close(VarInt::from_u32(5), b"revoked");
             }

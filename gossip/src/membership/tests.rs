@@ -5,7 +5,7 @@ use weft_env::{Clock, Disk, Env, Link, Random, SimNetwork};
 use super::*;
 use crate::catalog::Protocol;
 use crate::identity::testing::{NOW, TestMesh, mesh};
-use crate::identity::{Grants, Roles};
+use crate::identity::{Grants, Revocations, Roles};
 use crate::ids::NodeId;
 
 const LONG: Duration = Duration::from_secs(86_400);
@@ -214,4 +214,51 @@ fn a_generation_never_goes_back() {
     assert_eq!(next_generation(None, Timestamp(5)), 5);
     assert_eq!(next_generation(Some(9), Timestamp(5)), 10);
     assert_eq!(next_generation(Some(1), Timestamp(5)), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_members_should_know_of_a_nodes_trust_is_published_and_a_revoked_node_is_out() {
+    let cell = Cell::new();
+    let credentials = cell.credentials(1);
+    let start = |number: u8, credentials: MembershipCredentials| {
+        let config = MembershipConfig {
+            bind: cell.addr(number),
+            advertise: cell.addr(number),
+            zone: None,
+            seeds: vec![cell.addr(1)],
+            generation: next_generation(None, cell.clock.wall()),
+            restored: Vec::new(),
+            replicas: Vec::new(),
+            nodes_max: NODES_DEFAULT,
+        };
+        let env = cell.env(number);
+        let metrics = Arc::new(GossipMetrics::new(&metrics::NoopRecorder));
+        async move { Membership::start(&env, config, credentials, metrics).await.unwrap() }
+    };
+    let one = start(1, credentials.clone()).await;
+    let two = start(2, cell.credentials(2)).await;
+    let third = cell.credentials(3);
+    let three = start(3, third.clone()).await;
+    for member in [&one, &two, &three] {
+        until(member, Duration::from_secs(10), |view| view.members.len() == 3).await;
+    }
+    let key = SigningKey::generate(&cell.mesh.random).public();
+    one.renew(&MembershipCredentials { outgoing: 2, signer_key: Some(key), ..credentials.clone() }).await.unwrap();
+    let node: NodeId = "n1".parse().unwrap();
+    until(&two, Duration::from_secs(5), |view| {
+        view.members.get(&node).is_some_and(|one| one.record.outgoing == 2 && one.record.signer_key == Some(key))
+    })
+    .await;
+    one.renew(&credentials).await.unwrap();
+    until(&two, Duration::from_secs(5), |view| view.members.get(&node).is_some_and(|one| one.record.outgoing == 0))
+        .await;
+
+    let revocations = Arc::new(Revocations { nodes: ["n3".parse().unwrap()].into(), ..Revocations::default() });
+    let trust = cell.mesh.trust(&cell.clock).with_revocations(revocations);
+    one.renew(&MembershipCredentials { trust, ..credentials }).await.unwrap();
+    until(&one, Duration::from_secs(2), |view| view.members.len() == 2).await;
+    // The other two still take each other's word, and tell the first in vain.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(one.view().borrow().members.len(), 2);
+    assert_eq!(two.view().borrow().members.len(), 3);
 }

@@ -13,7 +13,7 @@ use weft_gossip::{CellName, MeshName, NodeId, ServiceName};
 
 use super::output::Output;
 use crate::config::{parse_span, protocol_of};
-pub use ca::{CaCommand, KeyOptions, OperatorCommand, RootCommand, SignerCommand};
+pub(super) use ca::{CaCommand, KeyOptions, OperatorCommand, RootCommand, SignerCommand};
 
 /// Weft: a service mesh and API gateway in one program.
 #[derive(Debug, Parser)]

@@ -1,7 +1,7 @@
 //! `weft ca`: signers, roots and operators come and go. The root key is opened here, in the operator's process, and signs the next trust
 //! bundle; the running node gets only the bundle, and the members fetch it from there.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use http::Method;
@@ -115,11 +115,8 @@ impl<'a> Place<'a> {
         match command {
             OperatorCommand::Add { new_operator_key, scope, keys } => {
                 let (root, passphrase) = (self.root_key(&keys)?, self.passphrase(&keys)?);
-                let claim = self.held.claim().map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
-                let sample = claim.operators.first().cloned();
-                let sample = sample.ok_or_else(|| Failure::new(Code::RotationRefused, "the mesh has no operator"))?;
                 let key = self.new_key(&new_operator_key, KeyRole::Operator, &passphrase)?.public();
-                let entry = OperatorEntry { key, scope: granted(scope), ..sample };
+                let entry = OperatorEntry { key, scope: granted(scope) };
                 rotation::add_operator(&self.base(), entry, &root)
             }
             OperatorCommand::Retire { key, keys } => {
@@ -201,7 +198,7 @@ impl<'a> Place<'a> {
     }
 
     /// Makes a key and writes it, encrypted, to a file that must not exist.
-    fn new_key(&self, path: &PathBuf, role: KeyRole, passphrase: &str) -> Result<SigningKey, Failure> {
+    fn new_key(&self, path: &Path, role: KeyRole, passphrase: &str) -> Result<SigningKey, Failure> {
         if self.env.disk.exists(path) {
             let detail = format!("{} exists; a new key is written to a new file", path.display());
             return Err(Failure::new(Code::UsageInvalid, detail));
