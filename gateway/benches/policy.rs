@@ -1,2 +1,132 @@
-//! x
-fn main() {}
+//! How long policies take to compile and to decide: 10,000 rules and 10,000 routes, spread over services and all on one.
+//!
+//!     cargo bench -p weft-gateway --bench policy
+
+#![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
+
+use std::fmt::Write;
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use http::{HeaderMap, HeaderValue, Method};
+use weft_gateway::policy::{Call, Limiter, NormalPath, Policy, RequestView, Source, compile, read_file};
+use weft_gossip::ServiceName;
+use weft_gossip::identity::SpiffeId;
+
+const COUNT: usize = 10_000;
+
+/// How the rules and routes lie.
+#[derive(Clone, Copy)]
+enum Spread {
+    /// Ten of each on each of a thousand services.
+    Services,
+    /// All on one service, each with a path of its own.
+    OneService,
+    /// All on one service and one path: told apart by caller, and by a header's value.
+    OnePath,
+}
+
+fn documents(spread: Spread) -> Vec<(Source, u64)> {
+    let mut text = String::new();
+    for number in 0..COUNT {
+        let (service, path, caller, tenant) = match spread {
+            Spread::Services => (format!("s{}", number / 10), format!("/api/{}", number % 10), number % 100, number),
+            Spread::OneService => {
+                ("s0".to_owned(), format!("/api/v{}/{}", number % 100, number / 100), number % 100, number)
+            }
+            Spread::OnePath => ("s0".to_owned(), "/api".to_owned(), number, number),
+        };
+        let action = if number.is_multiple_of(3) { "deny" } else { "allow" };
+        let _ = write!(
+            text,
+            "[[authorisation]]\nname = \"a{number}\"\nservice = \"{service}\"\n[[authorisation.rule]]\naction = \"{action}\"\n\
+             from = {{ services = [\"c{caller}\"] }}\nmethods = [\"GET\", \"POST\"]\npaths = [\"{path}/{{id}}\"]\n\
+             [[route]]\nname = \"r{number}\"\nservice = \"{service}\"\n[[route.rule]]\n\
+             match = [{{ path = {{ template = \"{path}/{{id}}\" }}, headers = [{{ name = \"x-tenant\", value = \"{tenant}\" }}] }}]\n\
+             to = [{{ version = \"1\", weight = 95 }}, {{ version = \"2\", weight = 5 }}]\n"
+        );
+    }
+    let sources = read_file("bench.toml", &text).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+    sources.into_iter().map(|source| (source, 1)).collect()
+}
+
+fn compiled(documents: &[(Source, u64)]) -> Policy {
+    compile(documents).unwrap_or_else(|mistakes| panic!("{mistakes:?}"))
+}
+
+struct Asked {
+    caller: SpiffeId,
+    service: ServiceName,
+    path: String,
+    headers: HeaderMap,
+}
+
+/// The number of a rule in the middle that allows, asked for.
+fn asked(spread: Spread) -> Asked {
+    let number = 4_999;
+    let (service, path, caller) = match spread {
+        Spread::Services => ("s499", "/api/9/7".to_owned(), number % 100),
+        Spread::OneService => ("s0", format!("/api/v{}/{}/7", number % 100, number / 100), number % 100),
+        Spread::OnePath => ("s0", "/api/7".to_owned(), number),
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert("x-tenant", HeaderValue::from(number));
+    let caller = format!("spiffe://bank/svc/c{caller}").parse().expect("a SPIFFE id");
+    Asked { caller, service: service.parse().expect("a service"), path, headers }
+}
+
+fn decisions(criterion: &mut Criterion) {
+    for (name, spread) in
+        [("services", Spread::Services), ("one service", Spread::OneService), ("one path", Spread::OnePath)]
+    {
+        let documents = documents(spread);
+        let mut group = criterion.benchmark_group(name);
+        group.sample_size(10);
+        group.bench_function("compile 10,000 rules and 10,000 routes", |bencher| {
+            bencher.iter(|| black_box(compiled(black_box(&documents))));
+        });
+        group.sample_size(100);
+        let policy = compiled(&documents);
+        let asked = asked(spread);
+        let path = NormalPath::of(&asked.path).expect("a path");
+        let view = RequestView { method: &Method::GET, path: &path, query: None, headers: &asked.headers };
+        assert!(policy.authorise(&asked.caller, &asked.service, Call::Http(&view)).reason.place().is_some());
+        assert!(policy.route(&asked.service, "s", &view).is_some());
+        group.bench_function("authorise", |bencher| {
+            bencher.iter(|| black_box(policy.authorise(black_box(&asked.caller), &asked.service, Call::Http(&view))));
+        });
+        group.bench_function("route", |bencher| {
+            bencher.iter(|| black_box(policy.route(black_box(&asked.service), "s", &view)));
+        });
+        group.finish();
+    }
+}
+
+fn rate_limits(criterion: &mut Criterion) {
+    let text = "[[rate-limit]]\nname = \"l\"\nservice = \"s\"\nrequests = 1000\nper = \"1s\"\nby = { header = \"x-tenant\" }\n";
+    let sources = read_file("bench.toml", text).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+    let policy = compiled(&[(sources[0].clone(), 1)]);
+    let service: ServiceName = "s".parse().expect("a service");
+    let caller: SpiffeId = "spiffe://bank/svc/c".parse().expect("a SPIFFE id");
+    let limiter = Limiter::new(10_000, 7);
+    let path = NormalPath::of("/").expect("a path");
+    let mut headers = HeaderMap::new();
+    let mut now_ns = 0;
+    criterion.bench_function("rate limit, twice as many keys as fit", |bencher| {
+        bencher.iter(|| {
+            now_ns += 1_000;
+            headers.insert("x-tenant", HeaderValue::from(now_ns / 1_000 % 20_000));
+            let view = RequestView { method: &Method::GET, path: &path, query: None, headers: &headers };
+            black_box(limiter.admit(&policy.limits(&service)[0], &caller, Call::Http(&view), now_ns))
+        });
+    });
+    criterion.bench_function("path in normal form", |bencher| {
+        bencher.iter(|| black_box(NormalPath::of(black_box("/api/v1/orders/7/items"))));
+    });
+    criterion.bench_function("path with an encoded character", |bencher| {
+        bencher.iter(|| black_box(NormalPath::of(black_box("/api/v1/orders/%37/items"))));
+    });
+}
+
+criterion_group!(benches, decisions, rate_limits);
+criterion_main!(benches);

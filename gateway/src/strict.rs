@@ -11,6 +11,8 @@ use std::time::Duration;
 pub use field::{Either, Field, Form, Need, Node, Read, Shape, Spanned};
 pub use scalar::{Method, Percent, TextMap, Whole};
 
+/// Most mistakes that are kept of one text: nobody reads more before correcting some.
+const MISTAKES_MAX: usize = 1_000;
 /// Names further apart than this are not offered as what was meant.
 const NEAREST_DISTANCE_MAX: usize = 4;
 
@@ -40,7 +42,8 @@ pub struct Mistakes<'a> {
     lines_before: usize,
     /// The key whose value is being read; messages start with it.
     key: Option<&'static str>,
-    found: Vec<Mistake>,
+    /// Each with its byte in the text.
+    found: Vec<(usize, Mistake)>,
 }
 
 impl<'a> Mistakes<'a> {
@@ -57,6 +60,9 @@ impl<'a> Mistakes<'a> {
 
     /// Adds one at a span of bytes; without a span, at the start of the text.
     pub fn add(&mut self, span: Option<Range<usize>>, text: impl Into<String>) {
+        if self.found.len() == MISTAKES_MAX {
+            return;
+        }
         let at = span.map_or(0, |span| span.start).min(self.source.len());
         let at = self.source.floor_char_boundary(at);
         let before = &self.source[..at];
@@ -65,12 +71,20 @@ impl<'a> Mistakes<'a> {
             Some(key) => format!("`{key}`: {}", text.into()),
             None => text.into(),
         };
-        self.found.push(Mistake {
+        let mistake = Mistake {
             file: self.file.to_owned(),
             line: self.lines_before + before.matches('\n').count() + 1,
             column: before[line_start..].chars().count() + 1,
             text,
-        });
+        };
+        self.found.push((at, mistake));
+    }
+
+    /// Adds one at a span unless something else is wrong `within` a span around it, of which it may be no more than a consequence.
+    pub fn add_if_sound(&mut self, within: Range<usize>, span: Range<usize>, text: impl Into<String>) {
+        if !self.found.iter().any(|(at, _)| within.contains(at)) {
+            self.add(Some(span), text);
+        }
     }
 
     /// Names the key whose value is read from here on; returns the one before.
@@ -98,8 +112,8 @@ impl<'a> Mistakes<'a> {
 
     /// All of them, in the order of the file.
     pub fn finish(mut self) -> Vec<Mistake> {
-        self.found.sort_by_key(|mistake| (mistake.line, mistake.column));
-        self.found
+        self.found.sort_by_key(|(at, _)| *at);
+        self.found.into_iter().map(|(_, mistake)| mistake).collect()
     }
 }
 

@@ -16,25 +16,28 @@ const REGEX_LEN_MAX: usize = 512;
 /// Most bytes of a compiled expression, and of its lazily built automaton.
 const REGEX_BYTES_MAX: usize = 256 * 1024;
 
+/// The whole text of a document.
+pub(crate) const ANYWHERE: std::ops::Range<usize> = 0..usize::MAX;
+
 /// The services of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Concerns {
+pub(crate) enum Concerns {
     Mesh,
     Services(BTreeSet<ServiceName>),
 }
 
 /// A document of rules, valid.
 #[derive(Debug)]
-pub(super) struct AuthorisationDocument {
-    pub(super) place: Place,
-    pub(super) concerns: Concerns,
-    pub(super) default: Option<(Action, Place)>,
-    pub(super) mode: Mode,
-    pub(super) rules: Vec<Rule>,
+pub(crate) struct AuthorisationDocument {
+    pub(crate) place: Place,
+    pub(crate) concerns: Concerns,
+    pub(crate) default: Option<(Action, Place)>,
+    pub(crate) mode: Mode,
+    pub(crate) rules: Vec<Rule>,
 }
 
 /// Turns a raw document into a valid one.
-pub(super) fn parse(
+pub(crate) fn parse(
     raw: RawAuthorisation,
     place: Place,
     at: &dyn Fn(usize) -> Place,
@@ -45,8 +48,12 @@ pub(super) fn parse(
     if let (Concerns::Mesh, Some(default)) = (&concerns, &raw.default) {
         mistakes.add(Some(default.span.clone()), "the default of the whole mesh is `authorisation` of `[[mesh]]`");
     }
-    if raw.rule.is_empty() && raw.default.is_none() && mistakes.is_empty() {
-        mistakes.add(Some(raw.name.span), "says nothing: it needs a `default` or an `[[authorisation.rule]]`");
+    if raw.rule.is_empty() && raw.default.is_none() {
+        mistakes.add_if_sound(
+            ANYWHERE,
+            raw.name.span,
+            "says nothing: it needs a `default` or an `[[authorisation.rule]]`",
+        );
     }
     let mode = raw.mode.map_or(Mode::Enforce, |mode| mode.value);
     let default = raw.default.map(|default| (default.value, at(default.span.start)));
@@ -61,11 +68,9 @@ fn concerns_of(raw: &RawAuthorisation, mistakes: &mut Mistakes<'_>) -> Option<Co
         (Some(service), true, false) => Some(Concerns::Services(BTreeSet::from([service.value.clone()]))),
         (None, false, false) => Some(Concerns::Services(services)),
         (None, true, true) => Some(Concerns::Mesh),
-        // An element of `services` that is wrong has been noted.
-        (None, true, false) if !mistakes.is_empty() => None,
         _ => {
             let text = "needs exactly one of `service`, `services` and `mesh = true`";
-            mistakes.add(Some(raw.name.span.clone()), text);
+            mistakes.add_if_sound(ANYWHERE, raw.name.span.clone(), text);
             None
         }
     }
@@ -97,44 +102,49 @@ fn callers_of(raw: Spanned<RawFrom>, mistakes: &mut Mistakes<'_>) -> Callers {
     let is_listed = !(callers.services.is_empty() && callers.nodes.is_empty() && callers.gateways.is_empty());
     if callers.any && is_listed {
         mistakes.add(Some(raw.span), "`from`: `any = true` and a list contradict each other");
-    } else if !callers.any && !is_listed && mistakes.is_empty() {
-        mistakes.add(Some(raw.span), "`from` names nobody: write `any = true`, `services`, `nodes` or `gateways`");
+    } else if !callers.any && !is_listed {
+        let text = "`from` names nobody: write `any = true`, `services`, `nodes` or `gateways`";
+        mistakes.add_if_sound(raw.span.clone(), raw.span, text);
     }
     callers
 }
 
 /// A condition on a header field.
-pub(super) fn header_condition(raw: Spanned<RawHeaderMatch>, mistakes: &mut Mistakes<'_>) -> Option<HeaderCondition> {
+pub(crate) fn header_condition(raw: Spanned<RawHeaderMatch>, mistakes: &mut Mistakes<'_>) -> Option<HeaderCondition> {
     let RawHeaderMatch { name, value, prefix, regex, present } = raw.value;
     let test = test_of(Tests { span: raw.span, value, prefix, regex, present }, mistakes)?;
     Some(HeaderCondition { name: name.value, test })
 }
 
 /// What can be asked of a value: exactly one.
-pub(super) struct Tests {
-    pub(super) span: std::ops::Range<usize>,
-    pub(super) value: Option<Spanned<String>>,
-    pub(super) prefix: Option<Spanned<String>>,
-    pub(super) regex: Option<Spanned<String>>,
-    pub(super) present: Option<Spanned<bool>>,
+pub(crate) struct Tests {
+    pub(crate) span: std::ops::Range<usize>,
+    pub(crate) value: Option<Spanned<String>>,
+    pub(crate) prefix: Option<Spanned<String>>,
+    pub(crate) regex: Option<Spanned<String>>,
+    pub(crate) present: Option<Spanned<bool>>,
 }
 
 /// The one test.
-pub(super) fn test_of(tests: Tests, mistakes: &mut Mistakes<'_>) -> Option<Test> {
+pub(crate) fn test_of(tests: Tests, mistakes: &mut Mistakes<'_>) -> Option<Test> {
     match (tests.value, tests.prefix, tests.regex, tests.present) {
         (Some(value), None, None, None) => Some(Test::Exact(value.value.into())),
         (None, Some(prefix), None, None) => Some(Test::Prefix(prefix.value.into())),
         (None, None, Some(regex), None) => regex_of(&regex, mistakes).map(Test::Regex),
         (None, None, None, Some(present)) => Some(if present.value { Test::Present } else { Test::Absent }),
         _ => {
-            mistakes.add(Some(tests.span), "needs exactly one of `value`, `prefix`, `regex` and `present`");
+            mistakes.add_if_sound(
+                tests.span.clone(),
+                tests.span,
+                "needs exactly one of `value`, `prefix`, `regex` and `present`",
+            );
             None
         }
     }
 }
 
 /// A regular expression that a whole value must match.
-pub(super) fn regex_of(text: &Spanned<String>, mistakes: &mut Mistakes<'_>) -> Option<regex::bytes::Regex> {
+pub(crate) fn regex_of(text: &Spanned<String>, mistakes: &mut Mistakes<'_>) -> Option<regex::bytes::Regex> {
     if text.value.len() > REGEX_LEN_MAX {
         mistakes.add(Some(text.span.clone()), format!("`regex` is longer than {REGEX_LEN_MAX} bytes"));
         return None;

@@ -225,8 +225,14 @@ impl RuleSet {
     }
 
     fn first_of(&self, action: Action, caller: &SpiffeId, call: Call<'_>) -> Option<&Rule> {
-        let index = if action == Action::Deny { &self.deny } else { &self.allow };
-        index.first(&self.rules, caller, call)
+        self.index(action).first(&self.rules, caller, call)
+    }
+
+    fn index(&self, action: Action) -> &RuleIndex {
+        match action {
+            Action::Deny => &self.deny,
+            Action::Allow => &self.allow,
+        }
     }
 }
 
@@ -293,8 +299,7 @@ impl Authorisation {
                 return (action, Reason::Rule(&rule.place));
             }
             note(steps, || {
-                let index = |set: &RuleSet| if action == Action::Deny { set.deny.count } else { set.allow.count };
-                let count: usize = sets.iter().flatten().map(|set| index(set)).sum();
+                let count: usize = sets.iter().flatten().map(|set| set.index(action).count).sum();
                 Step::new(what, None, format!("none of {count} matches"))
             });
         }

@@ -28,6 +28,8 @@ pub const ENTRIES_MAX: usize = 1_000_000;
 pub const REGEXES_MAX: usize = 512;
 /// Most regular expressions over the path among the routes of one service: they are tried one by one.
 pub const PATH_REGEXES_MAX: usize = 32;
+/// Most rate limits of one service: each is asked for each call.
+pub const LIMITS_MAX: usize = 32;
 /// Most documents in shadow mode that concern one service: each is asked for each call.
 pub const SHADOWS_MAX: usize = 16;
 
@@ -109,7 +111,15 @@ impl Compiler {
                 self.policy.traffic.insert(service, *traffic);
             }
             Body::RateLimit(service, limit) => {
-                self.policy.limits.entry(service).or_default().push(*limit);
+                self.regexes += limit.matches.iter().map(regexes_of).sum::<usize>();
+                let limits = self.policy.limits.entry(service).or_default();
+                if limits.len() == LIMITS_MAX {
+                    let text = format!("the service has more than {LIMITS_MAX} rate limits");
+                    self.mistakes.push(wrong(&place, text));
+                    return;
+                }
+                let before = limits.partition_point(|other| other.place.document.id < limit.place.document.id);
+                limits.insert(before, *limit);
             }
             Body::Revocation(subject, revoked) => {
                 self.policy.revocations.insert(subject, Revoked { place, ..revoked });
@@ -173,9 +183,6 @@ impl Compiler {
         }
         if self.mistakes.is_empty() {
             self.build_routes();
-        }
-        for limits in self.policy.limits.values_mut() {
-            limits.sort_by(|a, b| a.place.document.id.cmp(&b.place.document.id));
         }
         if self.mistakes.is_empty() { Ok(self.policy) } else { Err(self.mistakes) }
     }

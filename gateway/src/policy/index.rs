@@ -23,13 +23,16 @@ struct Branch {
     below: Bucket,
 }
 
+/// Numbers in ascending order, by the value that they ask for.
+type ByValue = HashMap<Box<[u8]>, Vec<u32>>;
+
 /// What stands at one pattern.
 #[derive(Debug, Default)]
 struct Bucket {
     /// Numbers in ascending order, looked at one by one.
     plain: Vec<u32>,
     /// Numbers that ask for a value of a header field.
-    by_header: Vec<(HeaderName, HashMap<Box<[u8]>, Vec<u32>>)>,
+    by_header: Vec<(HeaderName, ByValue)>,
     /// A number that asks for nothing else stands here: no later one can be the lowest.
     closed: bool,
 }
@@ -162,11 +165,8 @@ impl Bucket {
     fn search(&self, query: &mut Query<'_>) {
         query.offer(&self.plain);
         for (name, values) in &self.by_header {
-            for value in query.headers.get_all(name) {
-                if let Some(numbers) = values.get(value.as_bytes()) {
-                    query.offer(numbers);
-                }
-            }
+            let asked = query.headers.get_all(name).iter().filter_map(|value| values.get(value.as_bytes()));
+            asked.for_each(|numbers| query.offer(numbers));
         }
     }
 }

@@ -34,7 +34,7 @@ pub struct RateLimit {
     /// What is counted for itself.
     by: By,
     /// Only requests that match any of these; empty: all calls.
-    matches: Vec<RequestMatch>,
+    pub(crate) matches: Vec<RequestMatch>,
 }
 
 /// What is counted for itself.
@@ -154,7 +154,7 @@ impl Limiter {
 }
 
 /// The document of a service, and the service.
-pub(super) fn parse(raw: RawRateLimit, place: Place, mistakes: &mut Mistakes<'_>) -> (ServiceName, RateLimit) {
+pub(crate) fn parse(raw: RawRateLimit, place: Place, mistakes: &mut Mistakes<'_>) -> (ServiceName, RateLimit) {
     let requests = raw.requests.value.0;
     let per_ns = u64::try_from(raw.per.value.as_nanos()).unwrap_or(u64::MAX);
     let interval_ns = per_ns.checked_div(requests).unwrap_or(0);

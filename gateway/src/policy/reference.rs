@@ -80,7 +80,7 @@ What holds in the whole mesh is written in *documents*: TOML files in git, broug
 `[[kind]]` table is one document with a name; a file may hold any number of them, of any kinds.
 
 Files are read strictly: a key that does not exist is a mistake, and all mistakes of all files are reported at once with file, line,
-column and the nearest key. Every node compiles the same text with the same reader. `weft config schema` prints the JSON Schema of each kind.
+column and the nearest key. Every node compiles the same text with the same reader.
 
 - Spans are a whole number and a unit: `500ms`, `20s`, `5m`, `24h`, `30d`.
 - A *header name* is written in any case of letters.

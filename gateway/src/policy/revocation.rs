@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use weft_gossip::NodeId;
 use weft_gossip::identity::{PublicKey, TokenId};
 
+use super::authorisation_parse::ANYWHERE;
 use super::place::Place;
 use super::raw::RawRevocation;
 use crate::strict::{Mistakes, Spanned};
@@ -27,7 +28,7 @@ pub struct Revocations {
 }
 
 /// What one document revokes.
-pub(super) enum Subject {
+pub(crate) enum Subject {
     Node(NodeId),
     Key(PublicKey),
     Token(TokenId),
@@ -70,7 +71,7 @@ impl Revocations {
     }
 
     /// Adds what a document revokes; the first document that revokes something is the one that is named.
-    pub(super) fn insert(&mut self, subject: Subject, revoked: Revoked) {
+    pub(crate) fn insert(&mut self, subject: Subject, revoked: Revoked) {
         match subject {
             Subject::Node(node) => self.nodes.entry(node).or_insert(revoked),
             Subject::Key(key) => self.keys.entry(key).or_insert(revoked),
@@ -80,14 +81,18 @@ impl Revocations {
 }
 
 /// What a document revokes, and why.
-pub(super) fn parse(raw: RawRevocation, place: Place, mistakes: &mut Mistakes<'_>) -> Option<(Subject, Revoked)> {
+pub(crate) fn parse(raw: RawRevocation, place: Place, mistakes: &mut Mistakes<'_>) -> Option<(Subject, Revoked)> {
     let revoked = Revoked { place, reason: raw.reason.value };
     let subject = match (raw.node, raw.key, raw.token) {
         (Some(node), None, None) => Some(Subject::Node(node.value)),
         (None, Some(key), None) => hex_of(&key, "key", mistakes).map(|raw| Subject::Key(PublicKey(raw))),
         (None, None, Some(token)) => hex_of(&token, "token", mistakes).map(|raw| Subject::Token(TokenId(raw))),
         _ => {
-            mistakes.add(Some(raw.name.span), "a revocation needs exactly one of `node`, `key` and `token`");
+            mistakes.add_if_sound(
+                ANYWHERE,
+                raw.name.span,
+                "a revocation needs exactly one of `node`, `key` and `token`",
+            );
             None
         }
     };

@@ -272,21 +272,21 @@ impl RouteTable {
         let mut crowded = Vec::new();
         for (number, candidate) in candidates.into_iter().enumerate() {
             let number = u32::try_from(number).unwrap_or(u32::MAX);
-            for host in &candidate.hosts {
-                let index = match host {
-                    Host::Every => &mut table.every,
-                    Host::Exact(name) => table.exact.entry(name.clone()).or_default(),
-                    Host::Below(suffix) => table.below.entry(suffix.clone()).or_default(),
-                };
-                if index.insert(number, &candidate.matched) == Err(Crowded)
-                    && let Some(rule) = table.rule(candidate.rule)
-                {
-                    crowded.push(rule.place.clone());
-                }
+            let fits = candidate.hosts.iter().all(|host| table.index(host).insert(number, &candidate.matched).is_ok());
+            if !fits {
+                crowded.extend(table.rule(candidate.rule).map(|rule| rule.place.clone()));
             }
             table.matches.push((candidate.matched, candidate.rule));
         }
         (table, crowded)
+    }
+
+    fn index(&mut self, host: &Host) -> &mut HostIndex {
+        match host {
+            Host::Every => &mut self.every,
+            Host::Exact(name) => self.exact.entry(name.clone()).or_default(),
+            Host::Below(suffix) => self.below.entry(suffix.clone()).or_default(),
+        }
     }
 
     fn rule(&self, number: u32) -> Option<&RouteRule> {
@@ -300,18 +300,12 @@ impl RouteTable {
         request: &RequestView<'_>,
         mut steps: Option<&mut Vec<Step>>,
     ) -> Option<Routed<'_>> {
-        if !self.exact.is_empty() || !self.below.is_empty() {
-            let host = bare_host(host);
-            let host = host.as_ref();
-            let dots = host.match_indices('.').map(|(at, _)| self.below.get(&host[at..]));
-            for index in [self.exact.get(host)].into_iter().chain(dots).flatten() {
-                if let Some(routed) = self.find_in(index, request) {
-                    note(&mut steps, || {
-                        Step::new("route", Some(&routed.rule.place), "the most specific match of its host")
-                    });
-                    return Some(routed);
-                }
-            }
+        let of_host = self.find_by_host(host, request);
+        if let Some(routed) = of_host {
+            note(&mut steps, || {
+                Step::new("route", Some(&routed.rule.place), "the most specific match of the most specific host")
+            });
+            return of_host;
         }
         let routed = self.find_in(&self.every, request);
         note(&mut steps, || match routed {
@@ -319,6 +313,17 @@ impl RouteTable {
             None => Step::new("route", None, format!("none of {} matches takes it", self.matches.len())),
         });
         routed
+    }
+
+    fn find_by_host(&self, host: &str, request: &RequestView<'_>) -> Option<Routed<'_>> {
+        if self.exact.is_empty() && self.below.is_empty() {
+            return None;
+        }
+        let host = bare_host(host);
+        let host = host.as_ref();
+        // From the longest domain on.
+        let domains = host.match_indices('.').filter_map(|(at, _)| self.below.get(&host[at..]));
+        self.exact.get(host).into_iter().chain(domains).find_map(|index| self.find_in(index, request))
     }
 
     fn find_in(&self, index: &HostIndex, request: &RequestView<'_>) -> Option<Routed<'_>> {

@@ -4,7 +4,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use std::collections::BTreeSet;
 use weft_gossip::ServiceName;
 
-use super::authorisation_parse::{Tests, header_condition, regex_of, test_of};
+use super::authorisation_parse::{ANYWHERE, Tests, header_condition, regex_of, test_of};
 use super::condition::{MethodSet, QueryCondition};
 use super::path::{NormalPath, Pattern};
 use super::place::Place;
@@ -24,19 +24,19 @@ const FIXED_FIELDS: &[&str] =
 
 /// A route document, valid.
 #[derive(Debug)]
-pub(super) struct RouteDocument {
-    pub(super) service: ServiceName,
+pub(crate) struct RouteDocument {
+    pub(crate) service: ServiceName,
     /// The dialled service and every target.
-    pub(super) services: BTreeSet<ServiceName>,
-    pub(super) hosts: Vec<Host>,
-    pub(super) rules: Vec<(RouteRule, Vec<RequestMatch>)>,
+    pub(crate) services: BTreeSet<ServiceName>,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) rules: Vec<(RouteRule, Vec<RequestMatch>)>,
 }
 
 /// Turns a raw document into a valid one.
-pub(super) fn parse(raw: RawRoute, at: &dyn Fn(usize) -> Place, mistakes: &mut Mistakes<'_>) -> Option<RouteDocument> {
+pub(crate) fn parse(raw: RawRoute, at: &dyn Fn(usize) -> Place, mistakes: &mut Mistakes<'_>) -> Option<RouteDocument> {
     let before = mistakes.len();
-    if raw.rule.is_empty() && mistakes.is_empty() {
-        mistakes.add(Some(raw.name.span), "says nothing: it needs a `[[route.rule]]`");
+    if raw.rule.is_empty() {
+        mistakes.add_if_sound(ANYWHERE, raw.name.span, "says nothing: it needs a `[[route.rule]]`");
     }
     let hosts: Vec<Host> = raw.hosts.into_iter().filter_map(|host| host_of(host, mistakes)).collect();
     let rules: Vec<_> = raw.rule.into_iter().filter_map(|rule| rule_of(rule, at, mistakes)).collect();
@@ -123,7 +123,7 @@ fn contradictions(raw: &Spanned<RawRouteRule>, mistakes: &mut Mistakes<'_>) {
 }
 
 /// One match.
-pub(super) fn request_match(raw: RawMatch, mistakes: &mut Mistakes<'_>) -> Option<RequestMatch> {
+pub(crate) fn request_match(raw: RawMatch, mistakes: &mut Mistakes<'_>) -> Option<RequestMatch> {
     let before = mistakes.len();
     let path = raw.path.map_or(Some(PathMatch::Every), |path| path_of(path, mistakes));
     let headers = raw.headers.into_iter().filter_map(|header| header_condition(header, mistakes)).collect();
@@ -146,7 +146,11 @@ fn path_of(raw: Spanned<RawPath>, mistakes: &mut Mistakes<'_>) -> Option<PathMat
         (None, Some(text), None, None) => (text.span, Pattern::prefix(&text.value).map(PathMatch::Prefix)),
         (None, None, Some(text), None) => (text.span, Pattern::template(&text.value).map(PathMatch::Template)),
         (None, None, None, Some(text)) => return regex_of(&text, mistakes).map(PathMatch::Regex),
-        _ => (raw.span, Err("needs exactly one of `exact`, `prefix`, `template` and `regex`".to_owned())),
+        _ => {
+            let text = "`path`: needs exactly one of `exact`, `prefix`, `template` and `regex`";
+            mistakes.add_if_sound(raw.span.clone(), raw.span, text);
+            return None;
+        }
     };
     made.map_err(|error| mistakes.add(Some(text), format!("`path`: {error}"))).ok()
 }
@@ -168,8 +172,8 @@ fn targets_of(raw: Vec<Spanned<RawTarget>>, mistakes: &mut Mistakes<'_>) -> Vec<
 
 fn fault_of(raw: Spanned<RawFault>, mistakes: &mut Mistakes<'_>) -> Fault {
     let share = |percent: Option<Spanned<Percent>>| percent.map_or(Percent::ALL, |percent| percent.value);
-    if raw.value.delay.is_none() && raw.value.abort.is_none() && mistakes.is_empty() {
-        mistakes.add(Some(raw.span), "`fault` needs `delay` or `abort`");
+    if raw.value.delay.is_none() && raw.value.abort.is_none() {
+        mistakes.add_if_sound(raw.span.clone(), raw.span, "`fault` needs `delay` or `abort`");
     }
     let delay = raw.value.delay.map(|delay| (share(delay.value.percent), delay.value.span.value));
     let abort = raw.value.abort.and_then(|abort| {
@@ -217,8 +221,11 @@ fn redirect_of(raw: Spanned<RawRedirect>, mistakes: &mut Mistakes<'_>) -> Option
     let span = raw.span;
     let raw = raw.value;
     if raw.scheme.is_none() && raw.host.is_none() && raw.port.is_none() && raw.path.is_none() {
-        mistakes
-            .add(Some(span), "`redirect` leads back to the same place: it needs `scheme`, `host`, `port` or `path`");
+        mistakes.add_if_sound(
+            span.clone(),
+            span,
+            "`redirect` leads back to the same place: it needs `scheme`, `host`, `port` or `path`",
+        );
     }
     let status = raw.status.map_or(Some(StatusCode::FOUND), |status| {
         let code = u16::try_from(status.value.0).ok().filter(|code| matches!(code, 301 | 302 | 303 | 307 | 308));
@@ -261,7 +268,7 @@ fn rewrite_of(raw: Spanned<RawRewrite>, matches: &[RequestMatch], mistakes: &mut
         mistakes.add(Some(prefix.span.clone()), "`prefix` and `path` of a rewrite contradict each other");
     }
     if raw.prefix.is_none() && raw.path.is_none() && raw.host.is_none() {
-        mistakes.add(Some(span), "`rewrite` changes nothing: it needs `prefix`, `path` or `host`");
+        mistakes.add_if_sound(span.clone(), span, "`rewrite` changes nothing: it needs `prefix`, `path` or `host`");
     }
     let has_prefix = |matched: &RequestMatch| matches!(matched.path, PathMatch::Prefix(_) | PathMatch::Every);
     if let Some(prefix) = &raw.prefix

@@ -82,19 +82,19 @@ fn documents_of(file: &str, text: &str) -> (Vec<(Source, DocumentId)>, Vec<Mista
             return (Vec::new(), mistakes.finish());
         }
     };
-    let mut starts: Vec<(usize, &str)> = Vec::new();
+    // Every top-level table ends the document before it, be it one itself or not.
+    let mut starts: Vec<(usize, Option<&str>)> = Vec::new();
     for (word, item) in document.as_table() {
-        if kind_of(document.as_table(), word, item, &mut mistakes).is_none() {
-            continue;
-        }
-        let tables = item.as_array_of_tables().into_iter().flatten();
-        starts.extend(tables.filter_map(|table| table.span()).map(|span| (span.start, word)));
+        let kind = kind_of(document.as_table(), word, item, &mut mistakes);
+        let tables = item.as_array_of_tables().into_iter().flatten().chain(item.as_table());
+        starts.extend(tables.filter_map(|table| table.span()).map(|span| (span.start, kind.map(|_| word))));
     }
     starts.sort_unstable();
     let mut read = Vec::new();
     let mut found = mistakes.finish();
     let line_of = |at: usize| u32::try_from(text[..at].matches('\n').count() + 1).unwrap_or(u32::MAX);
     for (position, (start, word)) in starts.iter().enumerate() {
+        let Some(word) = word else { continue };
         let end = starts.get(position + 1).map_or(text.len(), |(next, _)| *next);
         let mut source = Source {
             kind: (*word).to_owned(),

@@ -116,7 +116,7 @@ impl Default for Zone {
 }
 
 /// The document of a service, and the service.
-pub(super) fn parse(raw: RawTraffic, place: Place, mistakes: &mut Mistakes<'_>) -> (ServiceName, Traffic) {
+pub(crate) fn parse(raw: RawTraffic, place: Place, mistakes: &mut Mistakes<'_>) -> (ServiceName, Traffic) {
     let mut traffic = Traffic {
         place: Some(place),
         connect_timeout: raw.connect_timeout.map(|span| span.value),
@@ -169,7 +169,11 @@ fn balancing_of(raw: Spanned<Either<BalancingWord, RawRingHash>>, mistakes: &mut
             RawHashOf { header: Some(header), cookie: None } => Some(Balancing::HashOfHeader(header.value)),
             RawHashOf { header: None, cookie: Some(cookie) } => Some(Balancing::HashOfCookie(cookie.value)),
             _ => {
-                mistakes.add(Some(ring_hash.span), "`ring-hash` needs exactly one of `header` and `cookie`");
+                mistakes.add_if_sound(
+                    ring_hash.span.clone(),
+                    ring_hash.span,
+                    "`ring-hash` needs exactly one of `header` and `cookie`",
+                );
                 None
             }
         },

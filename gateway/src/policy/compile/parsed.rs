@@ -143,13 +143,16 @@ fn only_table<'t>(root: &'t Table, kind: &str, mistakes: &mut Mistakes<'_>) -> O
     let mut found = None;
     for (word, item) in root {
         let span = root.key(word).and_then(toml_edit::Key::span);
+        if word != kind && Kind::named(word).is_some() {
+            mistakes.add(span, format!("a part of a `[[{word}]]` stands inside another document, a `[[{kind}]]`"));
+            continue;
+        }
         let Some(known) = kind_of(root, word, item, mistakes) else { continue };
         let mut tables = item.as_array_of_tables().into_iter().flatten();
-        let first = tables.next();
-        if word != kind || found.is_some() || tables.next().is_some() {
-            mistakes.add(span, format!("a `[[{word}]]` table stands inside the text of another document"));
+        found = tables.next().map(|table| (known, table));
+        if tables.next().is_some() {
+            mistakes.add(span, format!("the text holds more than one `[[{word}]]`"));
         }
-        found = first.map(|table| (known, table));
     }
     if found.is_none() && mistakes.len() == before {
         mistakes.add(None, format!("the text holds no `[[{kind}]]`"));

@@ -1,0 +1,144 @@
+//! Who may call what: the examples of the book, shadow mode, and what a refusal can name.
+
+use super::*;
+
+fn by(text: &str, verdict: &Verdict<'_>) -> String {
+    match verdict.reason {
+        Reason::Rule(place) => rule_name(text, place),
+        Reason::ServiceDefault(place) => format!("default of `{}`", place.document.id.name),
+        Reason::MeshDefault(_) => "mesh default".to_owned(),
+        Reason::NoAllowRule => "no allow rule".to_owned(),
+        Reason::NothingStated => "nothing stated".to_owned(),
+    }
+}
+
+fn shadow(text: &str, verdict: &Verdict<'_>) -> String {
+    let names = verdict.shadow.iter().map(|refusal| {
+        let name = rule_name(text, refusal.place);
+        if name.ends_with(" 0") { format!("{}default", name.trim_end_matches('0')) } else { name }
+    });
+    names.collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn the_examples_of_the_book_are_true() {
+    let (text, rows) = page("authorisation.md");
+    let policy = policy(&text);
+    for row in rows {
+        let bare = |at: usize| row[at].trim_matches('`').to_owned();
+        let (from, to) = (caller(&bare(0)), service(&bare(1)));
+        let check = |verdict: Verdict<'_>, steps: Vec<Step>| {
+            let found = [verdict.action.word().to_owned(), by(&text, &verdict), shadow(&text, &verdict)];
+            assert_eq!(found, row[3..6], "{row:?}");
+            let decided = steps.iter().rev().find(|step| step.what != "shadow").unwrap();
+            assert_eq!(
+                decided.place.as_ref(),
+                verdict.reason.place(),
+                "the chain ends where the verdict does: {row:?}"
+            );
+        };
+        if bare(2) == "tcp" {
+            let (verdict, steps) = policy.explain_authorise(&from, &to, Call::Tcp);
+            check(verdict, steps);
+        } else {
+            Request::of(&bare(2)).ask(|view| {
+                let (verdict, steps) = policy.explain_authorise(&from, &to, Call::Http(view));
+                check(verdict, steps);
+            });
+        }
+    }
+}
+
+#[test]
+fn without_documents_everything_passes() {
+    let policy = Policy::default();
+    let verdict = policy.authorise(&caller("svc/web"), &service("orders"), Call::Tcp);
+    assert!(verdict.is_allowed() && verdict.reason == Reason::NothingStated);
+}
+
+#[test]
+fn a_refusal_names_document_file_line_and_revision() {
+    let text = "# a comment\n\n[[authorisation]]\nname = \"orders\"\nservice = \"orders\"\n\n[[authorisation.rule]]\n\
+        action = \"allow\"\nfrom = { any = true }\n\n[[authorisation.rule]]\naction = \"deny\"\nfrom = { services = [\"web\"] }\n";
+    let sources = read_file("policies/orders.toml", text).unwrap();
+    let policy = compile(&[(sources[0].clone(), 12)]).unwrap();
+    let verdict = policy.authorise(&caller("svc/web"), &service("orders"), Call::Tcp);
+    let place = verdict.reason.place().unwrap();
+    assert_eq!(place.to_string(), "policies/orders.toml:11 (revision 12)");
+    assert_eq!(place.document.id.to_string(), "authorisation/orders");
+    assert_eq!(place.document.line, 3);
+    assert_eq!(policy.revision(), 12);
+}
+
+#[test]
+fn rules_in_one_line_have_their_places_too() {
+    let text = "[[authorisation]]\nname = \"a\"\nservice = \"a\"\nrule = [\n  { action = \"allow\", from = { any = true } },\n  \
+        { action = \"deny\", from = { services = [\"b\"] } },\n]\n";
+    let policy = policy(text);
+    let line = |from: &str| policy.authorise(&caller(from), &service("a"), Call::Tcp).reason.place().unwrap().line;
+    assert_eq!((line("svc/c"), line("svc/b")), (5, 6));
+}
+
+#[test]
+fn of_two_rules_that_match_the_older_is_named() {
+    let document = |name: &str| {
+        let text = format!(
+            "[[authorisation]]\nname = \"{name}\"\nservice = \"a\"\n[[authorisation.rule]]\naction = \"deny\"\nfrom = {{ any = true }}\n"
+        );
+        read_file(name, &text).unwrap().remove(0)
+    };
+    let named = |documents: &[(Source, u64)]| {
+        let policy = compile(documents).unwrap();
+        policy.authorise(&caller("svc/c"), &service("a"), Call::Tcp).reason.place().unwrap().document.id.name.clone()
+    };
+    assert_eq!(named(&[(document("a"), 2), (document("z"), 1)]), "z");
+    assert_eq!(named(&[(document("z"), 1), (document("b"), 1)]), "b");
+}
+
+#[test]
+fn another_spelling_of_a_path_gets_around_no_rule() {
+    let text = "[[authorisation]]\nname = \"a\"\nservice = \"a\"\ndefault = \"allow\"\n[[authorisation.rule]]\naction = \"deny\"\n\
+        from = { any = true }\npaths = [\"/admin/**\", \"/orders/7\", \"/user@home\"]\n";
+    let policy = policy(text);
+    for path in [
+        "/admin",
+        "/admin/",
+        "/admin/x/y",
+        "//admin",
+        "/./admin",
+        "/%61dmin",
+        "/x/../admin",
+        "/x/%2e%2E/admin",
+        "/x/.%2e/admin/",
+        "/orders/7",
+        "/orders/7/",
+        "/orders//7",
+        "/orders/%37",
+        "/a/../orders/7",
+        "/../orders/7",
+        "/orders/./7",
+        "/orders/x/%2e%2e/7",
+        "/user@home",
+        "/user%40home",
+        "/%75ser%40h%6Fme",
+    ] {
+        let verdict = Request::of(&format!("GET {path}"))
+            .ask(|view| policy.authorise(&caller("svc/web"), &service("a"), Call::Http(view)).action);
+        assert_eq!(verdict, Action::Deny, "{path}");
+    }
+    for path in ["/", "/administration", "/orders", "/orders/8", "/Admin"] {
+        let verdict = Request::of(&format!("GET {path}"))
+            .ask(|view| policy.authorise(&caller("svc/web"), &service("a"), Call::Http(view)).action);
+        assert_eq!(verdict, Action::Allow, "{path}");
+    }
+}
+
+#[test]
+fn an_options_request_for_the_whole_server_is_decided_too() {
+    let text = "[[authorisation]]\nname = \"a\"\nservice = \"a\"\n[[authorisation.rule]]\naction = \"deny\"\nfrom = { any = true }\n\
+        paths = [\"/**\"]\n";
+    let policy = policy(text);
+    let denied = Request::of("OPTIONS *")
+        .ask(|view| policy.authorise(&caller("svc/web"), &service("a"), Call::Http(view)).action);
+    assert_eq!(denied, Action::Deny);
+}
