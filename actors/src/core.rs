@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use weft_env::Env;
 use weft_gossip::identity::{IssuedCertificate, SigningKey, Trust};
+use weft_gossip::ledger::LedgerMark;
 use weft_gossip::membership::MembersView;
 use weft_gossip::metrics::GossipMetrics;
 use weft_gossip::wire::{self, Kind};
@@ -18,14 +19,16 @@ use weft_gossip::{Code, Failure, ServiceName};
 
 use crate::address::Address;
 use crate::control::{BindSpec, ServiceSpec};
+use crate::ledger::LedgerHeld;
 use crate::opener::{OpenHandle, OpenListener};
+use crate::policy::PolicyReport;
 use crate::settings::Settings;
 use crate::standing::Standing;
 use crate::state::{NodeFile, StateDir};
 use crate::supervisor::Restarts;
 use crate::telemetry::Telemetry;
 use crate::world::WorldCell;
-use crate::{health, identity, listeners, membership, signer, store, telemetry, upstreams};
+use crate::{health, identity, ledger, listeners, membership, policy, signer, store, telemetry, upstreams};
 
 /// The services that a node offers, as its operator said.
 pub(crate) type Exposed = BTreeMap<ServiceName, ServiceSpec>;
@@ -62,6 +65,14 @@ pub(crate) struct Core {
     pub(crate) gossip_metrics: Arc<GossipMetrics>,
     /// Who is in the cell; written by Membership.
     pub(crate) members: watch::Sender<Arc<MembersView>>,
+    /// What it holds of the ledger; none until it is read from disk. Written by Ledger.
+    pub(crate) ledger: watch::Sender<Option<Arc<LedgerHeld>>>,
+    /// What became of the documents in force; written by Policy.
+    pub(crate) policy: ArcSwap<PolicyReport>,
+    /// What the members are told of both; written by Policy.
+    pub(crate) mark: watch::Sender<LedgerMark>,
+    /// Counts changes of the standing; written by Identity.
+    pub(crate) standings: watch::Sender<u64>,
     /// Counts changes of what this node offers; written by Health.
     pub(crate) offered: watch::Sender<u64>,
     pub(crate) store: Address<store::Message>,
@@ -69,6 +80,8 @@ pub(crate) struct Core {
     pub(crate) health: Address<health::Message>,
     pub(crate) signer: Address<signer::Message>,
     pub(crate) membership: Address<membership::Message>,
+    pub(crate) ledger_actor: Address<ledger::Message>,
+    pub(crate) policy_actor: Address<policy::Message>,
     pub(crate) telemetry_actor: Address<telemetry::Message>,
     pub(crate) upstreams: Address<upstreams::Message>,
     pub(crate) listeners: Address<listeners::Message>,

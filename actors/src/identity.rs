@@ -194,6 +194,7 @@ impl Identity {
             tracing::info!(serial = next.enrolment.serial, signer = %next.enrolment.signer, "the enrolment is new");
         }
         self.core.standing.store(Arc::new(next));
+        self.core.standings.send_modify(|count| *count += 1);
         Ok(true)
     }
 

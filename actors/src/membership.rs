@@ -5,6 +5,7 @@
 //! - Publishes: the view of the members, and keeps it on disk for a cold start: soon after a change, and when it stops.
 //! - A crash loses: its connections. The last view is served meanwhile, and the next start is a new generation.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use tokio::task::JoinHandle;
 use weft_gossip::catalog::SignedRecord;
 use weft_gossip::identity::{IssuedCertificate, SpiffeId};
 use weft_gossip::membership::{
-    Ended, MembersView, Membership, MembershipConfig, MembershipCredentials, next_generation,
+    Ended, LedgerPeer, MembersView, Membership, MembershipConfig, MembershipCredentials, next_generation,
 };
 use weft_gossip::{Code, Failure};
 
@@ -37,6 +38,10 @@ pub(crate) enum Message {
     Publish,
     /// The certificates, the trust or the enrolment are new.
     Renew,
+    /// What this node holds of the ledger has changed.
+    Mark,
+    /// Connect to a member's ledger.
+    LedgerPeer(SocketAddr, Reply<Result<LedgerPeer, Failure>>),
     /// Write the view to disk.
     Keep,
     /// Say goodbye.
@@ -65,6 +70,7 @@ impl Role for Gossip {
             tokio::spawn(pass_on(Arc::clone(&core), membership.view())),
             tokio::spawn(keep_later(Arc::clone(&core), membership.view())),
             tokio::spawn(watch_offered(Arc::clone(&core))),
+            tokio::spawn(watch_mark(Arc::clone(&core))),
             tokio::spawn(watch_end(Arc::clone(&core), Arc::clone(&membership))),
         ];
         Ok(Self { core, membership, tasks })
@@ -74,6 +80,11 @@ impl Role for Gossip {
         match message {
             Message::Publish => self.publish().await,
             Message::Renew => self.renew().await,
+            Message::Mark => self.mark().await,
+            Message::LedgerPeer(at, reply) => {
+                self.dial_ledger(at, reply);
+                Ok(())
+            }
             Message::Keep => self.keep().await,
             Message::Leave(reply) => {
                 let membership = Arc::clone(&self.membership);
@@ -111,6 +122,23 @@ impl Gossip {
         Ok(())
     }
 
+    async fn mark(&self) -> Result<(), Failure> {
+        let mark = self.core.mark.borrow().clone();
+        if let Err(failure) = self.membership.mark(mark).await {
+            tracing::error!(code = %failure.code, detail = failure.detail, "this node's mark of the ledger was not published");
+        }
+        Ok(())
+    }
+
+    /// Waits for a handshake, so in a task of its own.
+    fn dial_ledger(&self, at: SocketAddr, reply: Reply<Result<LedgerPeer, Failure>>) {
+        let membership = Arc::clone(&self.membership);
+        tokio::spawn(async move {
+            let dialled = membership.ledger_peer(at).await;
+            drop(reply.send(dialled.map_err(|error| Failure::new(Code::NodeUnreachable, error.to_string()))));
+        });
+    }
+
     async fn keep(&self) -> Result<(), Failure> {
         let view = self.core.members.borrow().clone();
         self.core.keep(key::RECORDS, &records_of(&view)).await
@@ -123,7 +151,7 @@ impl Drop for Gossip {
     }
 }
 
-async fn enter(core: &Core, generation: u64) -> Result<Membership, Failure> {
+async fn enter(core: &Arc<Core>, generation: u64) -> Result<Membership, Failure> {
     let restored = last_records(core).await?;
     let config = MembershipConfig {
         bind: core.file.bind,
@@ -134,6 +162,8 @@ async fn enter(core: &Core, generation: u64) -> Result<Membership, Failure> {
         restored,
         replicas: own_replicas(core, &core.world.load().local),
         nodes_max: core.settings.nodes_max,
+        mark: core.mark.borrow().clone(),
+        ledger: Some(Arc::new(crate::ledger::Desk(Arc::clone(core)))),
     };
     let credentials = credentials(core)?;
     let deadline = core.env.clock.now() + PORT_WAIT;
@@ -208,6 +238,15 @@ async fn watch_offered(core: Arc<Core>) {
     let mut offered = core.offered.subscribe();
     while offered.changed().await.is_ok() {
         while core.membership.try_send(Message::Publish).is_err() {
+            tokio::time::sleep(PORT_POLL).await;
+        }
+    }
+}
+
+async fn watch_mark(core: Arc<Core>) {
+    let mut mark = core.mark.subscribe();
+    while mark.changed().await.is_ok() {
+        while core.membership.try_send(Message::Mark).is_err() {
             tokio::time::sleep(PORT_POLL).await;
         }
     }

@@ -8,9 +8,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use redb::{Database, ReadableDatabase, StorageBackend, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 use serde::Serialize;
 use weft_env::{Disk, RandomAccess};
+use weft_gossip::ledger::{Row, Table};
 use weft_gossip::wire::{self, Kind};
 use weft_gossip::{Code, Failure};
 
@@ -19,6 +20,8 @@ use crate::shell::Role;
 
 /// One table for all: a handful of rows, each with its owner's name.
 const ROWS: TableDefinition<&str, &[u8]> = TableDefinition::new("rows");
+/// The tables of the ledger.
+const LEDGER_TABLES: [Table; 4] = [Table::ChangeSets, Table::Documents, Table::JournalEntries, Table::JournalWriters];
 /// The cache of the database: every row of a node fits, and an idle node stays small.
 const CACHE_BYTES: usize = 1 << 20;
 /// Longest row: the last view of 1,000 members of 48 KB each.
@@ -34,6 +37,8 @@ pub mod key {
     pub const EXPOSED: &str = "exposed";
     /// The local ports that lead to services.
     pub const BINDINGS: &str = "bindings";
+    /// The documents that could be compiled last.
+    pub const POLICY: &str = "policy";
     /// What the signer knows of tokens and nodes.
     pub const SIGNER: &str = "signer";
 }
@@ -42,6 +47,10 @@ pub mod key {
 pub enum Message {
     /// Write a row, durably, then answer.
     Write(&'static str, Vec<u8>, Reply<Result<(), Failure>>),
+    /// Write rows of the ledger in one transaction, durably, then answer.
+    Append(Vec<Row>, Reply<Result<(), Failure>>),
+    /// Read every row of the ledger.
+    Rows(Reply<Result<Vec<Row>, Failure>>),
     /// Read a row.
     Read(&'static str, Reply<Result<Option<Vec<u8>>, Failure>>),
 }
@@ -67,6 +76,8 @@ impl Role for Store {
     async fn handle(&mut self, message: Message) -> Result<(), Failure> {
         match message {
             Message::Write(key, value, reply) => drop(reply.send(self.write(key, &value).map_err(failed))),
+            Message::Append(rows, reply) => drop(reply.send(self.append(&rows).map_err(failed))),
+            Message::Rows(reply) => drop(reply.send(self.rows().map_err(failed))),
             Message::Read(key, reply) => drop(reply.send(self.read(key).map_err(failed))),
         }
         Ok(())
@@ -103,6 +114,33 @@ impl Store {
         Ok(())
     }
 
+    fn append(&self, rows: &[Row]) -> Result<(), redb::Error> {
+        let mut transaction = self.0.begin_write()?;
+        transaction.set_two_phase_commit(true);
+        for row in rows {
+            transaction.open_table(table_of(row.table))?.insert(row.key.as_slice(), row.value.as_slice())?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    fn rows(&self) -> Result<Vec<Row>, redb::Error> {
+        let transaction = self.0.begin_read()?;
+        let mut rows = Vec::new();
+        for table in LEDGER_TABLES {
+            let open = match transaction.open_table(table_of(table)) {
+                Ok(open) => open,
+                Err(redb::TableError::TableDoesNotExist(_)) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            for entry in open.iter()? {
+                let (key, value) = entry?;
+                rows.push(Row { table, key: key.value().to_vec(), value: value.value().to_vec() });
+            }
+        }
+        Ok(rows)
+    }
+
     fn read(&self, key: &str) -> Result<Option<Vec<u8>>, redb::Error> {
         match self.0.begin_read()?.open_table(ROWS) {
             Ok(table) => Ok(table.get(key)?.map(|row| row.value().to_vec())),
@@ -110,6 +148,15 @@ impl Store {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+fn table_of(table: Table) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
+    TableDefinition::new(match table {
+        Table::ChangeSets => "ledger change sets",
+        Table::Documents => "ledger documents",
+        Table::JournalEntries => "journal entries",
+        Table::JournalWriters => "journal writers",
+    })
 }
 
 fn failed(error: redb::Error) -> Failure {

@@ -113,9 +113,7 @@ impl Figures {
     fn record(&self) {
         let core = &self.core;
         core.telemetry.upkeep();
-        let gauge = |name, labels: Vec<Label>, value: f64| {
-            core.telemetry.recorder().register_gauge(&Key::from_parts(name, labels), &METADATA).set(value);
-        };
+        let gauge = |name, labels: Vec<Label>, value: f64| gauge(core, name, labels).set(value);
         for certificate in core.certificates.load().iter() {
             let seconds = certificate.not_after.0 as f64 / 1000.0;
             gauge(CERTIFICATE_EXPIRY, vec![Label::new("identity", certificate.id.to_string())], seconds);
@@ -132,6 +130,16 @@ impl Drop for Figures {
     fn drop(&mut self) {
         self.ticker.abort();
     }
+}
+
+/// A counter of this node.
+pub(crate) fn counter(core: &Core, name: &'static str, labels: Vec<Label>) -> metrics::Counter {
+    core.telemetry.recorder().register_counter(&Key::from_parts(name, labels), &METADATA)
+}
+
+/// A gauge of this node.
+pub(crate) fn gauge(core: &Core, name: &'static str, labels: Vec<Label>) -> metrics::Gauge {
+    core.telemetry.recorder().register_gauge(&Key::from_parts(name, labels), &METADATA)
 }
 
 static METADATA: Metadata<'static> = Metadata::new("weft", Level::INFO, None);

@@ -25,7 +25,7 @@ use crate::state::{NodeState, StateDir};
 use crate::supervisor::{Order, Plan, Restarts, Strategy, Supervisor, stop_supervisor};
 use crate::telemetry::Telemetry;
 use crate::world::{NodeFacts, World, WorldCell};
-use crate::{health, identity, listeners, membership, signer, store, supervisor, telemetry, upstreams};
+use crate::{health, identity, ledger, listeners, membership, policy, signer, store, supervisor, telemetry, upstreams};
 
 /// Space between two looks whether requests are still in flight.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
@@ -136,12 +136,18 @@ fn core(args: NodeArgs, dir: StateDir) -> Result<Core, Failure> {
         gossip_metrics: Arc::new(GossipMetrics::new(&*args.telemetry.recorder())),
         telemetry: args.telemetry,
         members: watch::Sender::default(),
+        ledger: watch::Sender::new(None),
+        policy: ArcSwap::default(),
+        mark: watch::Sender::default(),
+        standings: watch::Sender::new(0),
         offered: watch::Sender::new(0),
         store: Address::new("store"),
         identity: Address::new("identity"),
         health: Address::new("health"),
         signer: Address::new("signer"),
         membership: Address::new("membership"),
+        ledger_actor: Address::new("ledger"),
+        policy_actor: Address::new("policy"),
         telemetry_actor: Address::new("telemetry"),
         upstreams: Address::new("upstreams"),
         listeners: Address::new("listeners"),
@@ -173,7 +179,10 @@ fn children(core: &Arc<Core>) -> Vec<crate::supervisor::ChildSpec> {
         name: "gossip",
         strategy: Strategy::OneForOne,
         budget: core.settings.restarts,
-        children: vec![shell::child::<membership::Gossip>(&core.membership, Arc::clone(core))],
+        children: vec![
+            shell::child::<ledger::Ledger>(&core.ledger_actor, Arc::clone(core)),
+            shell::child::<membership::Gossip>(&core.membership, Arc::clone(core)),
+        ],
         restarts: core.restarts.clone(),
         env: core.env.clone(),
     };
@@ -182,6 +191,7 @@ fn children(core: &Arc<Core>) -> Vec<crate::supervisor::ChildSpec> {
         shell::child::<identity::Identity>(&core.identity, Arc::clone(core)),
         shell::child::<health::Health>(&core.health, Arc::clone(core)),
         supervisor::child(gossip),
+        shell::child::<policy::Policy>(&core.policy_actor, Arc::clone(core)),
         shell::child::<upstreams::Upstreams>(&core.upstreams, Arc::clone(core)),
         shell::child::<signer::Signer>(&core.signer, Arc::clone(core)),
         shell::child::<listeners::Listeners>(&core.listeners, Arc::clone(core)),

@@ -2,6 +2,7 @@
 //! starts one, publishes through it, and passes on its views.
 
 mod desk;
+mod exchange;
 mod guard;
 mod links;
 mod liveness;
@@ -24,13 +25,16 @@ use crate::catalog::{NodeRecord, ReplicaRecord, SignedRecord, encode_value, sign
 use crate::codes::{Code, Failure};
 use crate::identity::{Enrolment, IssuedCertificate, PublicKey, SignedEnrolment, SigningKey, Trust};
 use crate::ids::ZoneName;
+use crate::ledger::LedgerMark;
+use crate::ledger::sync::LedgerDesk;
 use crate::metrics::GossipMetrics;
-use crate::quic::{QuicCredentials, QuicEndpoint};
+use crate::quic::{DialError, QuicCredentials, QuicEndpoint, QuicProtocol};
 use desk::{Desk, DeskStart};
 use guard::RECORD_KEY;
 use links::{LinkTransport, Links};
 use roster::{Known, Roster};
 
+pub use exchange::LedgerPeer;
 pub use view::{Member, MemberState, MembersView};
 
 /// Time between gossip rounds.
@@ -53,7 +57,7 @@ const INTERVAL_INITIAL: Duration = Duration::from_secs(1);
 const DEAD_GRACE: Duration = Duration::from_secs(180);
 
 /// What a membership starts with besides its credentials.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct MembershipConfig {
     /// Where to listen.
     pub bind: SocketAddr,
@@ -71,6 +75,10 @@ pub struct MembershipConfig {
     pub replicas: Vec<ReplicaRecord>,
     /// Nodes that the cell admits, [`NODES_DEFAULT`] by default, at most [`NODES_MAX`].
     pub nodes_max: usize,
+    /// What this node says of its ledger at first.
+    pub mark: LedgerMark,
+    /// Who answers ledger questions; without one they are turned away.
+    pub ledger: Option<Arc<dyn LedgerDesk>>,
 }
 
 /// Who this node is and whom it believes.
@@ -139,7 +147,7 @@ impl Membership {
             QuicCredentials { trust: &credentials.trust, certificate: &credentials.certificate, key: &credentials.key };
         let (endpoint, accepted) = QuicEndpoint::open(env, config.bind, quic, metrics).await?;
         let seeds: BTreeSet<SocketAddr> = config.seeds.iter().copied().filter(|at| *at != config.advertise).collect();
-        let links = Links::start(endpoint, accepted, Arc::clone(&desk), seeds.clone());
+        let links = Links::start(endpoint, accepted, Arc::clone(&desk), seeds.clone(), config.ledger.clone());
         let first = vec![(RECORD_KEY.to_owned(), encode_value(&own.signed)?)];
         let settings = chitchat_config(own_id, cluster);
         let chitchat = spawn_chitchat(settings, first, &LinkTransport(Arc::clone(&links)))
@@ -170,6 +178,16 @@ impl Membership {
     /// Publishes what this node offers now. A record that is too large is refused here and changes nothing.
     pub async fn publish(&self, replicas: Vec<ReplicaRecord>) -> Result<(), Failure> {
         self.change(|record| record.replicas.clone_from(&replicas)).await
+    }
+
+    /// Publishes what this node holds of the ledger now.
+    pub async fn mark(&self, mark: LedgerMark) -> Result<(), Failure> {
+        self.change(|record| record.ledger = mark.clone()).await
+    }
+
+    /// Connects to a member to ask it for what this node lacks of the ledger. Cancel safe.
+    pub async fn ledger_peer(&self, at: SocketAddr) -> Result<LedgerPeer, DialError> {
+        self.links.endpoint().dial(at, QuicProtocol::Ledger).await.map(LedgerPeer::new)
     }
 
     /// Uses other credentials from now on: connections that live go on, except those of peers that the new trust refuses, and what
@@ -287,6 +305,7 @@ fn first_record(config: &MembershipConfig, credentials: &MembershipCredentials) 
         addr: config.advertise,
         roles: enrolment.roles,
         replicas: config.replicas.clone(),
+        ledger: config.mark.clone(),
         leaving: false,
         bundle_epoch: credentials.trust.bundle.epoch,
         outgoing: credentials.outgoing,

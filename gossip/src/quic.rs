@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use quinn::crypto::rustls::HandshakeData;
 use quinn::{Connection, Endpoint, Incoming, TokioRuntime, VarInt};
 use rustls_pki_types::CertificateDer;
 use tokio::sync::mpsc;
 use weft_env::Env;
 
 use crate::codes::{Code, Failure};
+use crate::identity::tls::{ALPN_GOSSIP, ALPN_LEDGER};
 use crate::identity::{IssuedCertificate, SigningKey, Subject, Trust, any_node_name, peer_identity};
 use crate::ids::NodeId;
 use crate::metrics::GossipMetrics;
@@ -34,6 +36,26 @@ const GOODBYE: Duration = Duration::from_millis(100);
 /// Connections that finished their handshake and wait to be taken.
 const ACCEPTED_QUEUE: usize = 64;
 
+/// What is spoken over a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QuicProtocol {
+    /// One unidirectional stream a message.
+    Gossip,
+    /// One bidirectional stream a question.
+    Ledger,
+}
+
+impl QuicProtocol {
+    const ALL: [Self; 2] = [Self::Gossip, Self::Ledger];
+
+    fn alpn(self) -> &'static [u8] {
+        match self {
+            Self::Gossip => ALPN_GOSSIP,
+            Self::Ledger => ALPN_LEDGER,
+        }
+    }
+}
+
 /// A connection and whose it is.
 #[derive(Debug, Clone)]
 pub struct PeerConnection {
@@ -41,6 +63,8 @@ pub struct PeerConnection {
     pub connection: Connection,
     /// The node that its certificate names.
     pub node: NodeId,
+    /// What is spoken over it.
+    pub protocol: QuicProtocol,
 }
 
 /// Why there is no connection to a peer.
@@ -106,11 +130,11 @@ impl QuicEndpoint {
     }
 
     /// Connects to whichever node of this mesh answers at an address. Cancel safe.
-    pub async fn dial(&self, to: SocketAddr) -> Result<PeerConnection, DialError> {
+    pub async fn dial(&self, to: SocketAddr, protocol: QuicProtocol) -> Result<PeerConnection, DialError> {
         let name = any_node_name();
         let connecting = self
             .endpoint
-            .connect_with(self.setup.client_config(), to, &name.to_str())
+            .connect_with(self.setup.client_config(protocol), to, &name.to_str())
             .map_err(|error| DialError::Start(to, error))?;
         let connection = match tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await {
             Ok(finished) => finished.map_err(|error| DialError::Handshake(to, error))?,
@@ -207,14 +231,21 @@ pub fn peer_chain(connection: &Connection) -> Option<Vec<CertificateDer<'static>
 /// The connection with the node that its certificate names; closes it if that is none. The chain was verified in the handshake.
 fn identified(connection: Connection, metrics: &GossipMetrics) -> Option<PeerConnection> {
     let id = peer_chain(&connection).and_then(|chain| peer_identity(&chain).ok());
-    match id.map(|id| id.subject) {
-        Some(Subject::Node(node)) => Some(PeerConnection { connection, node }),
+    match (id.map(|id| id.subject), spoken(&connection)) {
+        (Some(Subject::Node(node)), Some(protocol)) => Some(PeerConnection { connection, node, protocol }),
         _ => {
             metrics.connection_refused("identity");
             connection.close(VarInt::from_u32(2), b"not a node");
             None
         }
     }
+}
+
+/// The protocol that the two sides agreed on.
+fn spoken(connection: &Connection) -> Option<QuicProtocol> {
+    let handshake = connection.handshake_data()?.downcast::<HandshakeData>().ok()?;
+    let agreed = handshake.protocol?;
+    QuicProtocol::ALL.into_iter().find(|protocol| protocol.alpn() == agreed)
 }
 
 /// One handshake in progress.

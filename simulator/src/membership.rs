@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use weft_env::Traffic;
 use weft_gossip::catalog::{Protocol, ReplicaRecord};
+use weft_gossip::ledger::LedgerMark;
 use weft_gossip::membership::{
     MembersView, Membership, MembershipConfig, MembershipCredentials, NODES_DEFAULT, next_generation,
 };
@@ -78,6 +79,8 @@ async fn start(node: SimNode) -> Result<Running, Failure> {
         restored: Vec::new(),
         replicas: vec![replica(PORTS[0])?],
         nodes_max: NODES_DEFAULT,
+        mark: LedgerMark::default(),
+        ledger: None,
     };
     let SimNode { trust, certificate, key, enrolment, .. } = node.clone();
     let credentials = MembershipCredentials { trust, certificate, key, enrolment, outgoing: 0, signer_key: None };

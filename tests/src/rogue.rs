@@ -9,8 +9,9 @@ use weft_env::{Env, Random};
 use weft_gossip::catalog::{NodeRecord, Protocol, ReplicaRecord, encode_value, sign_record};
 use weft_gossip::enrol::{JoinWish, Joined, join};
 use weft_gossip::identity::{JoinToken, SigningKey, Trust};
+use weft_gossip::ledger::LedgerMark;
 use weft_gossip::metrics::GossipMetrics;
-use weft_gossip::quic::{PeerConnection, QuicCredentials, QuicEndpoint};
+use weft_gossip::quic::{PeerConnection, QuicCredentials, QuicEndpoint, QuicProtocol};
 use weft_gossip::wire::{self, Kind};
 
 /// The port between nodes.
@@ -80,6 +81,7 @@ impl Rogue {
                 labels: std::collections::BTreeMap::new(),
                 healthy: true,
             }],
+            ledger: LedgerMark::default(),
             leaving: false,
             bundle_epoch: self.joined.bundle.epoch,
             outgoing: 0,
@@ -108,7 +110,7 @@ impl Rogue {
     pub async fn is_answered(&self) -> bool {
         let probe = wire::encode(Kind::Probe, &()).expect("nothing encodes");
         let exchange = async {
-            let peer = self.endpoint.dial(self.victim).await.ok()?;
+            let peer = self.endpoint.dial(self.victim, QuicProtocol::Gossip).await.ok()?;
             let (mut send, mut receive) = peer.connection.open_bi().await.ok()?;
             send.write_all(&probe).await.ok()?;
             send.finish().ok()?;
@@ -119,7 +121,7 @@ impl Rogue {
 
     async fn try_send(&mut self, message: &[u8]) -> bool {
         if self.peer.as_ref().is_none_or(|peer| peer.connection.close_reason().is_some()) {
-            let Ok(peer) = self.endpoint.dial(self.victim).await else { return false };
+            let Ok(peer) = self.endpoint.dial(self.victim, QuicProtocol::Gossip).await else { return false };
             self.peer = Some(peer);
         }
         let Some(peer) = &self.peer else { return false };
@@ -192,7 +194,7 @@ pub async fn genuine_initials(rogue: &Rogue, count: usize) -> Vec<Vec<u8>> {
     let mut taken = Vec::new();
     for _ in 0..count {
         // Nobody answers: the future is dropped as soon as the first datagram has left.
-        let _ = tokio::time::timeout(Duration::from_millis(20), rogue.endpoint.dial(at)).await;
+        let _ = tokio::time::timeout(Duration::from_millis(20), rogue.endpoint.dial(at, QuicProtocol::Gossip)).await;
         let mut buffer = vec![0; 2048];
         let len = sink.recv(&mut buffer).expect("a first datagram");
         buffer.truncate(len);

@@ -11,6 +11,7 @@ use super::Protocol;
 use crate::codes::{Code, Failure};
 use crate::identity::{Enrolment, EnrolmentError, PublicKey, Roles, SignedEnrolment, SigningKey, Trust};
 use crate::ids::{CellName, MeshName, NodeId, ServiceName, ZoneName};
+use crate::ledger::LedgerMark;
 use crate::wire::{self, Kind, Signed};
 
 /// The use of a record's signature.
@@ -65,6 +66,8 @@ pub struct NodeRecord {
     pub roles: Roles,
     /// What it offers.
     pub replicas: Vec<ReplicaRecord>,
+    /// What it holds of the ledger.
+    pub ledger: LedgerMark,
     /// It is shutting down: offer it no more.
     pub leaving: bool,
     /// The epoch of the trust bundle that it holds; who holds an older one fetches it.
@@ -180,6 +183,9 @@ fn agrees(record: &NodeRecord, enrolment: &Enrolment) -> Result<(), RecordRefusa
 fn broken_limit(record: &NodeRecord) -> Option<String> {
     if record.replicas.len() > REPLICAS_MAX {
         return Some(format!("{} replicas are more than {REPLICAS_MAX}", record.replicas.len()));
+    }
+    if !record.ledger.is_bounded() {
+        return Some("its mark of the ledger is over its limits".to_owned());
     }
     let long = |text: &String| text.len() > LABELS_MAX * 4;
     let wide = record.replicas.iter().find(|replica| {

@@ -30,6 +30,9 @@ pub const ALPN_SIGN: &[u8] = b"weft-sign/1";
 /// Gossip over QUIC.
 pub const ALPN_GOSSIP: &[u8] = b"weft-gossip/1";
 
+/// Ledger and journals over QUIC.
+pub const ALPN_LEDGER: &[u8] = b"weft-ledger/1";
+
 /// The configuration for dialling with an identity and one protocol.
 pub fn dial_config(trust: &Trust, own: &IssuedCertificate, alpn: &[u8]) -> Result<Arc<ClientConfig>, Failure> {
     Ok(Arc::new(client_config(trust, own, alpn)?))

@@ -26,7 +26,7 @@ impl Hash {
     }
 
     /// The hash of several parts, one after the other.
-    pub(super) fn of_parts(parts: &[&[u8]]) -> Self {
+    pub fn of_parts(parts: &[&[u8]]) -> Self {
         let mut context = Context::new(&SHA256);
         for part in parts {
             context.update(part);

@@ -15,6 +15,7 @@ use super::entry::Place;
 use super::hash::Hash;
 use super::journal::{JournalBatch, JournalHead, JournalPlace, More};
 use crate::identity::SignedBundle;
+use crate::ids::NodeId;
 use crate::wire::{self, Kind, WireError};
 
 pub use answer::{View, answer};
@@ -103,6 +104,12 @@ pub struct HeadReport {
     pub tips: Vec<Hash>,
     /// Its journals.
     pub journals: Vec<JournalHead>,
+}
+
+/// Who answers the questions of members. Called once a question, by a task of its connection; bounded work, no waiting.
+pub trait LedgerDesk: Send + Sync {
+    /// Answers a question of this node, which its certificate proves.
+    fn answer(&self, peer: &NodeId, question: Question) -> Answer;
 }
 
 /// Asks one question over a fresh stream. Not cancel safe: a stream is for one exchange.

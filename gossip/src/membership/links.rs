@@ -14,9 +14,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use super::desk::Desk;
+use super::exchange;
 use crate::identity::Trust;
 use crate::ids::NodeId;
-use crate::quic::{MESSAGE_LEN_MAX, PeerConnection, QuicEndpoint, peer_chain};
+use crate::ledger::sync::LedgerDesk;
+use crate::quic::{MESSAGE_LEN_MAX, PeerConnection, QuicEndpoint, QuicProtocol, peer_chain};
 use crate::wire::{self, Kind};
 
 /// Messages that wait for one peer: two rounds of a busy pair; older ones would be stale.
@@ -44,6 +46,7 @@ pub(super) struct Links {
     endpoint: QuicEndpoint,
     desk: Arc<Desk>,
     seeds: BTreeSet<SocketAddr>,
+    ledger: Option<Arc<dyn LedgerDesk>>,
     by_address: Mutex<BTreeMap<SocketAddr, Link>>,
     by_node: Mutex<BTreeMap<NodeId, Vec<Connection>>>,
     serial: AtomicU64,
@@ -67,12 +70,14 @@ impl Links {
         accepted: mpsc::Receiver<PeerConnection>,
         desk: Arc<Desk>,
         seeds: BTreeSet<SocketAddr>,
+        ledger: Option<Arc<dyn LedgerDesk>>,
     ) -> Arc<Self> {
         let (inbox, outbox) = mpsc::channel(INBOX_MAX);
         let links = Arc::new(Self {
             endpoint,
             desk,
             seeds,
+            ledger,
             by_address: Mutex::default(),
             by_node: Mutex::default(),
             serial: AtomicU64::new(0),
@@ -85,6 +90,19 @@ impl Links {
 
     pub(super) fn endpoint(&self) -> &QuicEndpoint {
         &self.endpoint
+    }
+
+    /// Who answers ledger questions.
+    pub(super) fn ledger_desk(&self) -> Option<Arc<dyn LedgerDesk>> {
+        self.ledger.clone()
+    }
+
+    pub(super) fn trust(&self) -> Trust {
+        self.desk.trust()
+    }
+
+    pub(super) fn refused_from(&self, node: &NodeId, reason: &'static str, detail: &str) {
+        self.desk.metrics.refused_from(node, reason, detail);
     }
 
     /// Queues a message; drops it if the queue is full or the address is not to be dialled.
@@ -115,7 +133,7 @@ impl Links {
     }
 
     async fn dial(self: Arc<Self>, to: SocketAddr, serial: u64, waiting: mpsc::Receiver<Vec<u8>>) {
-        match self.endpoint.dial(to).await {
+        match self.endpoint.dial(to, QuicProtocol::Gossip).await {
             Ok(peer) => {
                 self.remember(&peer);
                 tokio::spawn(Arc::clone(&self).receive(peer.clone()));
@@ -208,7 +226,7 @@ impl Links {
     /// Receives until the connection ends: one message at a time.
     async fn receive(self: Arc<Self>, peer: PeerConnection) {
         self.desk.metrics.connections_open.increment(1.0);
-        let mut rate = Rate { left: BURST, at: Instant::now() };
+        let mut rate = Rate::new(RATE, BURST);
         loop {
             tokio::select! {
                 stream = peer.connection.accept_uni() => match stream {
@@ -257,7 +275,7 @@ impl Links {
             }
         };
         let over_new = async {
-            match self.endpoint.dial(at).await {
+            match self.endpoint.dial(at, QuicProtocol::Gossip).await {
                 Ok(peer) => peer.node == *node && ask(&peer.connection).await.is_some(),
                 Err(_) => false,
             }
@@ -277,7 +295,10 @@ impl Links {
 async fn adopt_all(links: Weak<Links>, mut accepted: mpsc::Receiver<PeerConnection>) {
     while let Some(peer) = accepted.recv().await {
         let Some(links) = links.upgrade() else { return };
-        links.adopt(peer);
+        match peer.protocol {
+            QuicProtocol::Gossip => links.adopt(peer),
+            QuicProtocol::Ledger => exchange::answer_all(&links, peer),
+        }
     }
 }
 
@@ -308,15 +329,21 @@ async fn answer_probe(mut send: SendStream, mut receive: RecvStream) {
 }
 
 /// A token bucket.
-struct Rate {
+pub(super) struct Rate {
+    a_second: f64,
+    at_once: f64,
     left: f64,
     at: Instant,
 }
 
 impl Rate {
-    fn take(&mut self) -> bool {
+    pub(super) fn new(a_second: f64, at_once: f64) -> Self {
+        Self { a_second, at_once, left: at_once, at: Instant::now() }
+    }
+
+    pub(super) fn take(&mut self) -> bool {
         let now = Instant::now();
-        self.left = (self.left + now.duration_since(self.at).as_secs_f64() * RATE).min(BURST);
+        self.left = (self.left + now.duration_since(self.at).as_secs_f64() * self.a_second).min(self.at_once);
         self.at = now;
         if self.left < 1.0 {
             return false;

@@ -7,6 +7,7 @@ use crate::catalog::Protocol;
 use crate::identity::testing::{NOW, TestMesh, mesh};
 use crate::identity::{Grants, Revocations, Roles};
 use crate::ids::NodeId;
+use crate::ledger::LedgerMark;
 
 const LONG: Duration = Duration::from_secs(86_400);
 
@@ -72,6 +73,8 @@ impl Cell {
             restored: Vec::new(),
             replicas: Vec::new(),
             nodes_max: NODES_DEFAULT,
+            mark: LedgerMark::default(),
+            ledger: None,
         };
         let metrics = Arc::new(GossipMetrics::new(&metrics::NoopRecorder));
         Membership::start(&self.env(number), config, self.credentials(number), metrics).await.unwrap()
@@ -190,6 +193,8 @@ async fn a_cold_start_alone_keeps_the_last_members_as_suspect() {
         restored,
         replicas: Vec::new(),
         nodes_max: NODES_DEFAULT,
+        mark: LedgerMark::default(),
+        ledger: None,
     };
     let metrics = Arc::new(GossipMetrics::new(&metrics::NoopRecorder));
     let one = Membership::start(&cell.env(1), config, cell.credentials(1), metrics).await.unwrap();
@@ -230,6 +235,8 @@ async fn what_the_members_should_know_of_a_nodes_trust_is_published_and_a_revoke
             restored: Vec::new(),
             replicas: Vec::new(),
             nodes_max: NODES_DEFAULT,
+            mark: LedgerMark::default(),
+            ledger: None,
         };
         let env = cell.env(number);
         let metrics = Arc::new(GossipMetrics::new(&metrics::NoopRecorder));

@@ -13,9 +13,9 @@ use quinn::{
 };
 use weft_env::Random;
 
-use super::MESSAGE_LEN_MAX;
+use super::{MESSAGE_LEN_MAX, QuicProtocol};
 use crate::codes::{Code, Failure};
-use crate::identity::tls::{ALPN_GOSSIP, quic_client_config, quic_server_config};
+use crate::identity::tls::{quic_client_config, quic_server_config};
 use crate::identity::{IssuedCertificate, SigningKey, Trust};
 
 /// Streams that a peer may have open: one message is in flight, others wait their turn.
@@ -42,7 +42,8 @@ pub(super) struct Setup {
 
 #[derive(Clone)]
 struct Sides {
-    client: ClientConfig,
+    gossip: ClientConfig,
+    ledger: ClientConfig,
     server: ServerConfig,
 }
 
@@ -64,10 +65,13 @@ impl Setup {
     /// Makes the TLS sides of a certificate and bundle.
     pub(super) fn renew(&self, trust: &Trust, certificate: &IssuedCertificate) -> Result<(), Failure> {
         let suite = |_| Failure::new(Code::Internal, "TLS has no cipher suite that QUIC starts with".to_owned());
-        let client_tls = quic_client_config(trust, certificate, ALPN_GOSSIP)?;
-        let server_tls = quic_server_config(trust, certificate, &[ALPN_GOSSIP])?;
-        let mut client = ClientConfig::new(Arc::new(QuicClientConfig::try_from(client_tls).map_err(suite)?));
-        client.transport_config(Arc::clone(&self.transport));
+        let client = |protocol: QuicProtocol| {
+            let tls = quic_client_config(trust, certificate, protocol.alpn())?;
+            let mut client = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).map_err(suite)?));
+            client.transport_config(Arc::clone(&self.transport));
+            Ok(client)
+        };
+        let server_tls = quic_server_config(trust, certificate, &QuicProtocol::ALL.map(QuicProtocol::alpn))?;
         let crypto = Arc::new(QuicServerConfig::try_from(server_tls).map_err(suite)?);
         let mut server = ServerConfig::new(crypto, Arc::clone(&self.token_key));
         server.transport_config(Arc::clone(&self.transport));
@@ -75,12 +79,17 @@ impl Setup {
         server.max_incoming(INCOMING_MAX);
         server.incoming_buffer_size(INCOMING_BYTES);
         server.incoming_buffer_size_total(INCOMING_BYTES * INCOMING_MAX as u64);
-        *self.sides.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Sides { client, server });
+        let sides = Sides { gossip: client(QuicProtocol::Gossip)?, ledger: client(QuicProtocol::Ledger)?, server };
+        *self.sides.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(sides);
         Ok(())
     }
 
-    pub(super) fn client_config(&self) -> ClientConfig {
-        self.sides().client
+    pub(super) fn client_config(&self, protocol: QuicProtocol) -> ClientConfig {
+        let Sides { gossip, ledger, .. } = self.sides();
+        match protocol {
+            QuicProtocol::Gossip => gossip,
+            QuicProtocol::Ledger => ledger,
+        }
     }
 
     pub(super) fn server_config(&self) -> ServerConfig {

@@ -116,7 +116,7 @@ impl<'a> Place<'a> {
             OperatorCommand::Add { new_operator_key, scope, keys } => {
                 let (root, passphrase) = (self.root_key(&keys)?, self.passphrase(&keys)?);
                 let key = self.new_key(&new_operator_key, KeyRole::Operator, &passphrase)?.public();
-                let entry = OperatorEntry { key, scope: granted(scope) };
+                let entry = OperatorEntry::active(key, granted(scope));
                 rotation::add_operator(&self.base(), entry, &root)
             }
             OperatorCommand::Retire { key, keys } => {

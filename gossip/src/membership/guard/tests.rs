@@ -4,6 +4,7 @@ use super::*;
 use crate::catalog::{Protocol, ReplicaRecord, SignedRecord, encode_value};
 use crate::identity::testing::{NOW, TestMesh, mesh};
 use crate::identity::{ENROLMENT_CONTEXT, Enrolment, Grants, Revocations, Roles, SigningKey};
+use crate::ledger::LedgerMark;
 use crate::wire::Signed;
 
 struct Scene {
@@ -36,6 +37,7 @@ fn record(mesh: &TestMesh, node: &str, key: &SigningKey, last: u8) -> NodeRecord
         addr: ([10, 0, 0, last], 4510).into(),
         roles: Roles::default(),
         replicas: Vec::new(),
+        ledger: LedgerMark::default(),
         leaving: false,
         bundle_epoch: 1,
         outgoing: 0,

@@ -1,0 +1,259 @@
+//! The Ledger actor: what operators signed, kept and carried.
+//!
+//! - Owns: the ledger and the journals; what it takes in is on disk first.
+//! - Receives: signed change sets from an operator of this node; what a pull from a member brought, verified; hints that a member has more.
+//! - Publishes: [`LedgerHeld`], from which questions of members are answered and policies are compiled.
+//! - A crash loses: a pull on its way, which the next look starts again. What was answered is on disk.
+
+mod desk;
+mod pull;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use weft_gossip::ledger::journal::{CheckedJournal, Journals, Posting, Writing};
+use weft_gossip::ledger::{Batch, Checked, Hash, Ledger as Revisions, Quarantined, Row, Rules, SignedDraft};
+use weft_gossip::{Code, Failure, NodeId};
+
+use crate::address::Reply;
+use crate::core::Core;
+use crate::metrics::{LEDGER_REFUSED, LEDGER_REFUSED_HELP, LEDGER_REVISION, LEDGER_REVISION_HELP};
+use crate::shell::Role;
+use crate::store;
+pub(crate) use desk::Desk;
+
+/// A member is asked at least this often, whatever gossip says: with gossip dead the ledger still arrives.
+const SLOW_PULL: Duration = Duration::from_secs(10);
+/// A peer whose pull failed or brought nothing rests this long.
+const REST: Duration = Duration::from_secs(5);
+
+/// What a node holds of the ledger; a snapshot, replaced whole.
+#[derive(Debug, Clone)]
+pub(crate) struct LedgerHeld {
+    pub(crate) ledger: Revisions,
+    pub(crate) journals: Journals,
+}
+
+/// What Ledger is sent.
+pub(crate) enum Message {
+    /// Take in what an operator signed on this node; answers with its hash once it is on disk.
+    Apply(Box<SignedDraft>, Reply<Result<Hash, Failure>>),
+    /// Take in change sets that a pull brought and verified.
+    Take(Box<Checked>, Reply<Result<(), Failure>>),
+    /// Take in a journal that a pull brought and verified.
+    TakeJournal(Box<CheckedJournal>, Reply<Result<(), Failure>>),
+    /// Append to this node's own journal.
+    Post(Posting, Reply<Result<(), Failure>>),
+    /// Look whether a member has something that this node lacks.
+    Look(Reason),
+    /// The pull from this member ended.
+    Pulled(NodeId, Outcome),
+}
+
+/// Why to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// A member's record changed.
+    Hint,
+    /// It is time.
+    Slow,
+}
+
+/// How a pull ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It brought something.
+    News,
+    /// This node had it all, or nothing of it was good.
+    Nothing,
+    /// The exchange failed.
+    Failed,
+}
+
+/// Ledger's state.
+pub(crate) struct Ledger {
+    core: Arc<Core>,
+    pulling: Option<JoinHandle<()>>,
+    looked_meanwhile: bool,
+    resting: BTreeMap<NodeId, Instant>,
+    watchers: Vec<JoinHandle<()>>,
+}
+
+impl Role for Ledger {
+    type Message = Message;
+    type Seed = Arc<Core>;
+
+    async fn start(core: Arc<Core>) -> Result<Self, Failure> {
+        let recorder = core.telemetry.recorder();
+        metrics::Recorder::describe_counter(&*recorder, LEDGER_REFUSED.into(), None, LEDGER_REFUSED_HELP.into());
+        metrics::Recorder::describe_gauge(&*recorder, LEDGER_REVISION.into(), None, LEDGER_REVISION_HELP.into());
+        // After a crash what is held is still there, and newer than nothing.
+        if core.ledger.borrow().is_none() {
+            let held = load(&core).await?;
+            core.ledger.send_replace(Some(Arc::new(held)));
+        }
+        let watchers = vec![tokio::spawn(watch_members(Arc::clone(&core))), tokio::spawn(tick(Arc::clone(&core)))];
+        Ok(Self { core, pulling: None, looked_meanwhile: false, resting: BTreeMap::new(), watchers })
+    }
+
+    async fn handle(&mut self, message: Message) -> Result<(), Failure> {
+        match message {
+            Message::Apply(draft, reply) => drop(reply.send(self.apply(*draft).await)),
+            Message::Take(checked, reply) => drop(reply.send(self.take(*checked).await)),
+            Message::TakeJournal(checked, reply) => drop(reply.send(self.take_journal(*checked).await)),
+            Message::Post(posting, reply) => drop(reply.send(self.post(posting).await)),
+            Message::Look(reason) => self.look(reason),
+            Message::Pulled(peer, outcome) => self.pulled(peer, outcome),
+        }
+        Ok(())
+    }
+}
+
+impl Ledger {
+    async fn apply(&self, draft: SignedDraft) -> Result<Hash, Failure> {
+        let held = held(&self.core)?;
+        let hash = draft.change_set.hash();
+        let checked = held.ledger.check(Batch::new(vec![draft.change_set], draft.documents), &self.core.rules());
+        if let Some(refused) = checked.refused.first() {
+            return Err(refused.refusal.to_failure());
+        }
+        self.take(checked).await?;
+        Ok(hash)
+    }
+
+    /// On disk first, then in effect.
+    async fn take(&self, checked: Checked) -> Result<(), Failure> {
+        count_refused(&self.core, &self.core.file.node, &checked.refused);
+        if checked.accepted.is_empty() {
+            return Ok(());
+        }
+        self.write(checked.rows()).await?;
+        self.change(|held| held.ledger.insert(checked));
+        Ok(())
+    }
+
+    async fn take_journal(&self, checked: CheckedJournal) -> Result<(), Failure> {
+        self.write(checked.rows()).await?;
+        self.change(|held| held.journals.insert(checked));
+        Ok(())
+    }
+
+    async fn post(&self, posting: Posting) -> Result<(), Failure> {
+        let core = &self.core;
+        let standing = core.standing.load_full();
+        let writing = Writing { key: &core.node_key, enrolment: &standing.signed_enrolment, random: &core.env.random };
+        let checked = held(core)?.journals.append(posting, &writing, &core.rules())?;
+        self.take_journal(checked).await
+    }
+
+    async fn write(&self, rows: Vec<Row>) -> Result<(), Failure> {
+        self.core.store.call(|reply| store::Message::Append(rows, reply)).await?
+    }
+
+    fn change(&self, change: impl FnOnce(&mut LedgerHeld)) {
+        self.core.ledger.send_modify(|held| {
+            if let Some(held) = held {
+                change(Arc::make_mut(held));
+            }
+        });
+        record_revision(&self.core);
+    }
+
+    /// Starts a pull from a member that has something else, or from any when it is time.
+    fn look(&mut self, reason: Reason) {
+        if self.pulling.is_some() {
+            self.looked_meanwhile = true;
+            return;
+        }
+        let now = self.core.env.clock.now();
+        self.resting.retain(|_, until| *until > now);
+        let Some(peer) = pull::choose(&self.core, &self.resting, reason) else { return };
+        let core = Arc::clone(&self.core);
+        self.pulling = Some(tokio::spawn(async move {
+            let outcome = pull::pull(&core, &peer).await;
+            // The end of a pull must arrive: without it no other starts.
+            while core.ledger_actor.try_send(Message::Pulled(peer.node.clone(), outcome)).is_err() {
+                tokio::time::sleep(REST).await;
+            }
+        }));
+    }
+
+    fn pulled(&mut self, peer: NodeId, outcome: Outcome) {
+        self.pulling = None;
+        if outcome != Outcome::News {
+            let until = self.core.env.clock.now() + self.core.env.random.jitter(REST, 0.25);
+            self.resting.insert(peer, until);
+        }
+        let again = std::mem::take(&mut self.looked_meanwhile);
+        if again || outcome != Outcome::Nothing {
+            self.look(Reason::Hint);
+        }
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        self.watchers.iter().chain(&self.pulling).for_each(JoinHandle::abort);
+    }
+}
+
+/// What this node holds; there once the actor has started for the first time.
+pub(crate) fn held(core: &Core) -> Result<Arc<LedgerHeld>, Failure> {
+    core.ledger.borrow().clone().ok_or_else(|| Failure::new(Code::Overloaded, "the ledger is being read from disk"))
+}
+
+async fn load(core: &Core) -> Result<LedgerHeld, Failure> {
+    let rows = core.store.call(store::Message::Rows).await??;
+    let rules = core.rules();
+    let (ledger, mut lost) = Revisions::load(core.file.mesh.clone(), &rows, &rules);
+    let (journals, more) = Journals::load(&rows, &rules);
+    lost.extend(more);
+    for one in &lost {
+        tracing::error!(hash = ?one.hash, reason = %one.refusal, "a row of the ledger on disk does not verify and is left out");
+    }
+    Ok(LedgerHeld { ledger, journals })
+}
+
+/// Counts what was refused by its reason, and says once a batch who sent it.
+pub(crate) fn count_refused(core: &Core, from: &NodeId, refused: &[Quarantined]) {
+    for one in refused {
+        let labels = vec![metrics::Label::new("reason", one.refusal.label())];
+        crate::telemetry::counter(core, LEDGER_REFUSED, labels).increment(1);
+    }
+    if let Some(first) = refused.first() {
+        let operator = first.operator.map(|key| key.to_string()).unwrap_or_default();
+        tracing::warn!(%from, count = refused.len(), hash = ?first.hash, operator, reason = %first.refusal, "part of the ledger was refused");
+    }
+}
+
+fn record_revision(core: &Core) {
+    if let Ok(held) = held(core) {
+        let revision = held.ledger.head(&core.rules()).revision;
+        crate::telemetry::gauge(core, LEDGER_REVISION, Vec::new()).set(revision as f64);
+    }
+}
+
+async fn watch_members(core: Arc<Core>) {
+    let mut members = core.members.subscribe();
+    while members.changed().await.is_ok() {
+        // Full: a look is waiting already.
+        let _ = core.ledger_actor.try_send(Message::Look(Reason::Hint));
+    }
+}
+
+async fn tick(core: Arc<Core>) {
+    loop {
+        tokio::time::sleep(core.env.random.jitter(SLOW_PULL, 0.25)).await;
+        let _ = core.ledger_actor.try_send(Message::Look(Reason::Slow));
+    }
+}
+
+impl Core {
+    /// By what the ledger is judged now.
+    pub(crate) fn rules(&self) -> Rules {
+        Rules { bundle: Arc::clone(&self.standing.load().bundle), now: self.env.clock.wall() }
+    }
+}

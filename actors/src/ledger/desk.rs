@@ -1,0 +1,30 @@
+//! The ledger as members ask for it: answered from the snapshot, so that no question reaches the actor.
+
+use std::sync::Arc;
+
+use weft_gossip::NodeId;
+use weft_gossip::ledger::journal::Reader;
+use weft_gossip::ledger::sync::{Answer, LedgerDesk, Question, View, answer};
+
+use crate::core::Core;
+
+/// Answers questions of members.
+pub(crate) struct Desk(pub(crate) Arc<Core>);
+
+impl LedgerDesk for Desk {
+    fn answer(&self, _peer: &NodeId, question: Question) -> Answer {
+        let Ok(held) = super::held(&self.0) else {
+            return Answer::Refused { label: "starting".to_owned(), detail: "the ledger is being read".to_owned() };
+        };
+        let (rules, standing) = (self.0.rules(), self.0.standing.load_full());
+        // No enrolment has the gateway role yet, so that no peer gets what is for gateways.
+        let view = View {
+            ledger: &held.ledger,
+            rules: &rules,
+            journals: &held.journals,
+            bundles: &standing.bundles,
+            reader: Reader::Node,
+        };
+        answer(question, &view)
+    }
+}
