@@ -1,6 +1,8 @@
 //! What an operator can ask of a running node; the admin API and the demo call it. Answers come from snapshots, changes go to
 //! the actor that owns the matter.
 
+pub mod ledger;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;

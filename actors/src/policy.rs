@@ -14,7 +14,7 @@ use weft_gateway::strict::Mistake;
 use weft_gossip::Failure;
 use weft_gossip::identity::Revocations;
 use weft_gossip::ledger::journal::Journals;
-use weft_gossip::ledger::{Document, Hash, LedgerMark, State};
+use weft_gossip::ledger::{Document, Hash, LedgerMark, State, StateEntry};
 
 use crate::core::Core;
 use crate::ledger::{LedgerHeld, held};
@@ -93,7 +93,7 @@ impl Policy {
             self.compiled.as_ref().is_some_and(|compiled| Arc::ptr_eq(compiled, &state) || *compiled == state);
         let mut mistakes = core.policy.load().mistakes.clone();
         if !is_same {
-            mistakes = match compile(&sources(&state)) {
+            mistakes = match compile(&sources_of(state.values())) {
                 Ok(policy) => {
                     self.put_in_force(policy).await?;
                     self.keep_good(&state).await?;
@@ -200,11 +200,13 @@ async fn send_changed(core: &Core) {
     }
 }
 
-fn sources(state: &State) -> Vec<(Source, u64)> {
-    state.values().map(|held| (source(&held.document), held.revision)).collect()
+/// Documents in force as the compiler takes them.
+pub(crate) fn sources_of<'s>(entries: impl Iterator<Item = &'s StateEntry>) -> Vec<(Source, u64)> {
+    entries.map(|held| (source(&held.document), held.revision)).collect()
 }
 
-fn source(document: &Document) -> Source {
+/// A document as the compiler takes it.
+pub(crate) fn source(document: &Document) -> Source {
     Source {
         kind: document.id().kind().to_owned(),
         name: document.id().name().to_owned(),

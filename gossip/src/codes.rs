@@ -104,6 +104,7 @@ codes! {
     RevisionUnknown, "revision-unknown", Operator, 0, "", "there is no such revision on this node", "run `weft history` for the list";
     RevisionAmbiguous, "revision-ambiguous", Operator, 0, "", "several change sets have this revision", "name one by its hash, from `weft history`";
     ChangeSetInvalid, "change-set-invalid", Operator, 0, "", "the change set would be refused by every node", "correct what the detail names and apply again";
+    ReachTooSmall, "reach-too-small", Operator, 0, "", "the change would reach fewer than half of the nodes", "find out why the others are silent, or say --anyway";
     LedgerFull, "ledger-full", Operator, 0, "", "the ledger holds as much as it may", "found a new mesh, or remove what fills it; see the page of this code";
     JournalRefused, "journal-refused", Operator, 0, "", "this node's journal does not take the entry", "read the detail; a frozen journal needs a new node name";
     // The machine and its state.

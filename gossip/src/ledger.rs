@@ -180,6 +180,11 @@ impl Ledger {
         *held = outcome;
     }
 
+    /// Whether a change set is one of these tips or an ancestor of one.
+    pub fn is_below(&self, hash: &Hash, tips: &[Hash]) -> bool {
+        tips.contains(hash) || self.graph.closure(tips.iter().copied()).contains(hash)
+    }
+
     /// The documents in force.
     pub fn state(&self, rules: &Rules) -> Arc<State> {
         Arc::clone(&self.outcome(rules).state)

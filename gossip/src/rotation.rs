@@ -12,10 +12,11 @@ use weft_env::{Random, Timestamp};
 
 use crate::codes::{Code, Failure};
 use crate::identity::{
-    Fingerprint, Grants, OperatorEntry, PublicKey, RootEntry, RootStanding, SignedBundle, SignerEntry, SignerStanding,
-    SigningKey, TrustBundle, public_key, root_certificate, signer_certificate,
+    Fingerprint, Grants, OperatorEntry, OperatorStanding, PublicKey, RootEntry, RootStanding, SignedBundle,
+    SignerEntry, SignerStanding, SigningKey, TrustBundle, public_key, root_certificate, signer_certificate,
 };
 use crate::ids::NodeId;
+use crate::ledger::Hash;
 
 /// Entries of signers in one bundle: twenty signers under three roots.
 pub const SIGNERS_MAX: usize = 64;
@@ -144,15 +145,20 @@ pub fn add_operator(base: &Base<'_>, operator: OperatorEntry, root: &SigningKey)
     sign(next, root)
 }
 
-/// Lets a key change nothing more.
-pub fn retire_operator(base: &Base<'_>, key: &PublicKey, root: &SigningKey) -> Result<SignedBundle, Failure> {
+/// Lets a key change nothing more. What it signed at or below `tips` stands; anything else of it does not count.
+pub fn retire_operator(
+    base: &Base<'_>,
+    key: &PublicKey,
+    tips: &[Hash],
+    root: &SigningKey,
+) -> Result<SignedBundle, Failure> {
     let mut next = next(base)?;
     active_root_of(&next, root)?;
-    let before = next.operators.len();
-    next.operators.retain(|known| known.key != *key);
-    if next.operators.len() == before {
-        return Err(refuse("the mesh has no operator with this key".to_owned()));
-    }
+    let known = next.operators.iter_mut().find(|known| known.key == *key && known.state == OperatorStanding::Active);
+    let Some(known) = known else {
+        return Err(refuse("the mesh has no active operator with this key".to_owned()));
+    };
+    known.state = OperatorStanding::Retired { tips: tips.iter().map(|tip| tip.0).collect() };
     sign(next, root)
 }
 

@@ -12,6 +12,7 @@ use weft_gossip::identity::{
     Fingerprint, Grants, KeyFile, KeyRole, OperatorEntry, PublicKey, SignedBundle, SigningKey, bundle_from_text,
     bundle_text,
 };
+use weft_gossip::ledger::Hash;
 use weft_gossip::rotation::{self, Base, NewSigner, RootKeys};
 use weft_gossip::{Code, Failure, MeshName, NodeId, ServiceName};
 
@@ -35,6 +36,8 @@ struct Place<'a> {
     mesh: MeshName,
     status: CaStatus,
     held: SignedBundle,
+    /// Where the node's ledger ends: up to there a retired key's word stands.
+    tips: Vec<Hash>,
 }
 
 /// `weft ca`.
@@ -61,7 +64,10 @@ impl<'a> Place<'a> {
         let held = bundle["bundle"].as_str().and_then(bundle_from_text);
         let held = held.ok_or_else(|| Failure::new(Code::Internal, "the node's answer holds no trust bundle"))?;
         let claim = held.claim().map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
-        Ok(Self { env, dir, mesh: claim.mesh, status, held })
+        let ledger = ask(dir, Method::GET, "/v1/ledger", None).await?;
+        let tips = serde_json::from_value(ledger["tips"].clone());
+        let tips = tips.map_err(|error| Failure::new(Code::Internal, format!("read the ledger's tips: {error}")))?;
+        Ok(Self { env, dir, mesh: claim.mesh, status, held, tips })
     }
 
     fn base(&self) -> Base<'_> {
@@ -120,7 +126,8 @@ impl<'a> Place<'a> {
                 rotation::add_operator(&self.base(), entry, &root)
             }
             OperatorCommand::Retire { key, keys } => {
-                rotation::retire_operator(&self.base(), &public_key(&key)?, &self.root_key(&keys)?)
+                let root = self.root_key(&keys)?;
+                rotation::retire_operator(&self.base(), &public_key(&key)?, &self.tips, &root)
             }
         }
     }

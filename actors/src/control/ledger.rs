@@ -1,0 +1,322 @@
+//! What an operator can ask of the ledger: what is in force, what would change, take this in, who has it.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use weft_gateway::policy::compile;
+use weft_gossip::ledger::journal::{Posting, VerifiedEntry};
+use weft_gossip::ledger::{
+    Document, DocumentId, Draft, Hash, HistoryRow, Prune, RevisionName, SignedDraft, Standing, State,
+};
+use weft_gossip::membership::{Member, MemberState};
+use weft_gossip::{Code, Failure, NodeId, ServiceName};
+
+use super::NodeControl;
+use crate::core::Core;
+use crate::ledger::{self, held};
+use crate::policy::{source, sources_of};
+
+/// Most change sets in one history.
+pub const HISTORY_MAX: usize = 1_000;
+
+/// The ledger in one look.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LedgerStatus {
+    /// The highest revision.
+    pub revision: u64,
+    /// Change sets that nothing builds upon; more than one while two sides of a split have not been built upon together.
+    pub tips: Vec<Hash>,
+    /// Documents that the revision has in force.
+    pub documents: usize,
+    /// The revision that the data path decides by; lower than `revision` while the newest cannot be compiled here.
+    pub in_force: u64,
+    /// Why the newest is not in force; empty if it is.
+    pub mistakes: Vec<String>,
+    /// Change sets made on this node that were set aside.
+    pub set_aside: Vec<HistoryView>,
+}
+
+/// One document in force.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DocumentView {
+    /// Kind and name.
+    pub id: DocumentId,
+    /// The services that it concerns; none means the whole mesh.
+    pub services: Option<Vec<ServiceName>>,
+    /// Where it was written.
+    pub file: String,
+    /// The first line of it there.
+    pub line: u32,
+    /// The revision that brought it.
+    pub revision: u64,
+    /// Its content's address.
+    pub hash: Hash,
+    /// The table as it was written.
+    pub text: String,
+}
+
+/// One change set.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HistoryView {
+    /// Its number.
+    pub revision: u64,
+    /// Its address.
+    pub hash: Hash,
+    /// The key that signed it, in hex.
+    pub operator: String,
+    /// The node on which it was made.
+    pub node: NodeId,
+    /// When, in milliseconds since the epoch, by that node's clock.
+    pub at_ms: u64,
+    /// What the operator says of it.
+    pub message: String,
+    /// Documents that it puts.
+    pub puts: Vec<DocumentId>,
+    /// Documents that it removes.
+    pub removes: Vec<DocumentId>,
+    /// `applied`, `set aside`, `unconfirmed`, `expired` or `uncounted`.
+    pub standing: String,
+    /// What the standing is due to; empty where it needs no words.
+    pub because: String,
+}
+
+/// What a draft is to be made from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DraftWish {
+    /// These documents, and which others go.
+    Documents {
+        /// What is to be in force.
+        documents: Vec<Document>,
+        /// What is removed because it is not among them.
+        prune: Prune,
+    },
+    /// The state as of a revision.
+    Rollback(String),
+    /// A change set that was set aside or has expired, once more.
+    Again(String),
+    /// A confirmation of a change set that awaits one.
+    Confirm(String),
+}
+
+/// What would change, and whom it would reach.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DraftView {
+    /// To be signed.
+    pub draft: Draft,
+    /// What this node would not compile of it.
+    pub mistakes: Vec<String>,
+    /// Nodes that it reaches now, this one among them.
+    pub reached: Vec<NodeId>,
+    /// Nodes that this node knows and that do not answer.
+    pub unreached: Vec<NodeId>,
+    /// Nodes that offer a service which the changes concern.
+    pub concerned: Vec<NodeId>,
+    /// This node, which is named as the place where the change set was made.
+    pub node: NodeId,
+}
+
+/// How many nodes a change set must reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reach {
+    /// At least half of those that are known.
+    Half,
+    /// However few.
+    Anyway,
+}
+
+/// A change set that was taken in.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Applied {
+    /// Its number.
+    pub revision: u64,
+    /// Its address.
+    pub hash: Hash,
+}
+
+/// One node in a receipt.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReceiptRow {
+    /// The node.
+    pub node: NodeId,
+    /// `in-force`, `refused` (it is there and cannot be compiled), `lacking` or `silent` (the node does not answer).
+    pub state: String,
+    /// Why it is refused; empty otherwise.
+    pub because: String,
+}
+
+impl NodeControl {
+    /// The ledger in one look.
+    pub fn ledger(&self) -> Result<LedgerStatus, Failure> {
+        let core = &self.0;
+        let (held, rules) = (held(core)?, core.rules());
+        let head = held.ledger.head(&rules);
+        let own = &core.file.node;
+        let aside = held.ledger.history(&rules).take(HISTORY_MAX);
+        let aside = aside.filter(|row| row.author_node == *own && matches!(row.standing, Standing::SetAside { .. }));
+        Ok(LedgerStatus {
+            revision: head.revision,
+            tips: head.tips,
+            documents: held.ledger.state(&rules).len(),
+            in_force: core.world.load().policy.revision(),
+            mistakes: core.policy.load().mistakes.clone(),
+            set_aside: aside.map(view_of).collect(),
+        })
+    }
+
+    /// The documents in force, by kind and name.
+    pub fn documents(&self) -> Result<Vec<DocumentView>, Failure> {
+        let state = held(&self.0)?.ledger.state(&self.0.rules());
+        let view = |(id, entry): (&DocumentId, &weft_gossip::ledger::StateEntry)| DocumentView {
+            id: id.clone(),
+            services: entry.document.services().map(|services| services.iter().cloned().collect()),
+            file: entry.document.file().to_owned(),
+            line: entry.document.line(),
+            revision: entry.revision,
+            hash: entry.hash,
+            text: entry.document.text().to_owned(),
+        };
+        Ok(state.iter().map(view).collect())
+    }
+
+    /// The newest change sets, at most [`HISTORY_MAX`].
+    pub fn history(&self, count: usize) -> Result<Vec<HistoryView>, Failure> {
+        let held = held(&self.0)?;
+        Ok(held.ledger.history(&self.0.rules()).take(count.min(HISTORY_MAX)).map(view_of).collect())
+    }
+
+    /// What would change. Nothing is kept.
+    pub fn draft(&self, wish: DraftWish) -> Result<DraftView, Failure> {
+        let core = &self.0;
+        let (held, rules) = (held(core)?, core.rules());
+        let name = |text: String| text.parse::<RevisionName>();
+        let draft = match wish {
+            DraftWish::Documents { documents, prune } => held.ledger.draft(documents, &prune, &rules)?,
+            DraftWish::Rollback(to) => held.ledger.rollback(&name(to)?, &rules)?,
+            DraftWish::Again(of) => held.ledger.again(&name(of)?, &rules)?,
+            DraftWish::Confirm(of) => held.ledger.confirmation(&name(of)?, &rules)?,
+        };
+        let mistakes = would_not_compile(&held.ledger.state(&rules), &draft);
+        let (reached, unreached) = reach(core);
+        Ok(DraftView {
+            mistakes,
+            concerned: concerned(core, &draft),
+            reached,
+            unreached,
+            node: core.file.node.clone(),
+            draft,
+        })
+    }
+
+    /// Takes in a signed change set; done once it is on disk here. The others fetch it.
+    pub async fn apply(&self, signed: SignedDraft, wanted: Reach) -> Result<Applied, Failure> {
+        let core = &self.0;
+        let (reached, unreached) = reach(core);
+        if wanted == Reach::Half && reached.len() < unreached.len() {
+            let detail = format!("only {} of {} nodes answer", reached.len(), reached.len() + unreached.len());
+            return Err(Failure::new(Code::ReachTooSmall, detail));
+        }
+        let message = |reply| ledger::Message::Apply(Box::new(signed), reply);
+        let hash = core.ledger_actor.call(message).await??;
+        let held = held(core)?;
+        let revision = held.ledger.entry(&hash).map_or(0, |entry| entry.change_set.revision);
+        Ok(Applied { revision, hash })
+    }
+
+    /// Appends to this node's own journal; done once it is on disk here. The others fetch it.
+    pub async fn post(&self, posting: Posting) -> Result<(), Failure> {
+        self.0.ledger_actor.call(|reply| ledger::Message::Post(posting, reply)).await?
+    }
+
+    /// The entries of all journals: by time, then writer, then number.
+    pub fn journal(&self) -> Result<Vec<Arc<VerifiedEntry>>, Failure> {
+        Ok(held(&self.0)?.journals.merged().cloned().collect())
+    }
+
+    /// Which nodes have a change set in force.
+    pub fn receipt(&self, hash: &Hash) -> Result<Vec<ReceiptRow>, Failure> {
+        let core = &self.0;
+        let held = held(core)?;
+        if held.ledger.entry(hash).is_none() {
+            return Err(Failure::new(Code::RevisionUnknown, format!("this node has no change set {hash}")));
+        }
+        let row = |node: &NodeId, mark: &weft_gossip::ledger::LedgerMark, answers: bool| {
+            let state = match (held.ledger.is_below(hash, &mark.tips), &mark.refused, answers) {
+                (true, None, _) => "in-force",
+                (true, Some(_), _) => "refused",
+                (false, _, true) => "lacking",
+                (false, _, false) => "silent",
+            };
+            let because = mark.refused.clone().filter(|_| state == "refused").unwrap_or_default();
+            ReceiptRow { node: node.clone(), state: state.to_owned(), because }
+        };
+        let view = core.members.borrow().clone();
+        let others = view.members.values().filter(|member| member.record.node != core.file.node);
+        let mut rows: Vec<ReceiptRow> = others
+            .map(|member| row(&member.record.node, &member.record.ledger, member.state == MemberState::Alive))
+            .collect();
+        rows.push(row(&core.file.node, &core.policy.load().mark, true));
+        rows.sort_by(|one, two| one.node.cmp(&two.node));
+        Ok(rows)
+    }
+}
+
+/// Members that answer, this node among them, and those that do not.
+fn reach(core: &Core) -> (Vec<NodeId>, Vec<NodeId>) {
+    let view = core.members.borrow().clone();
+    let is_reached = |member: &&Member| member.state == MemberState::Alive || member.record.node == core.file.node;
+    let (reached, unreached): (Vec<&Member>, Vec<&Member>) = view.members.values().partition(is_reached);
+    let nodes = |members: Vec<&Member>| members.into_iter().map(|member| member.record.node.clone()).collect();
+    (nodes(reached), nodes(unreached))
+}
+
+/// Nodes that offer a service which the draft's documents concern; all for a document of the whole mesh.
+fn concerned(core: &Core, draft: &Draft) -> Vec<NodeId> {
+    let documents: Vec<&Arc<Document>> =
+        draft.differences.iter().flat_map(|difference| difference.old.iter().chain(&difference.new)).collect();
+    let concerns = |service: &ServiceName| {
+        documents.iter().any(|document| document.services().is_none_or(|services| services.contains(service)))
+    };
+    let whole_mesh = documents.iter().any(|document| document.services().is_none());
+    let view = core.members.borrow().clone();
+    let found = view
+        .members
+        .values()
+        .filter(|member| whole_mesh || member.record.replicas.iter().any(|replica| concerns(&replica.service)));
+    found.map(|member| member.record.node.clone()).collect()
+}
+
+/// What this node would not compile if the draft were in force.
+fn would_not_compile(state: &State, draft: &Draft) -> Vec<String> {
+    let replaced = |id: &DocumentId| draft.differences.iter().any(|difference| difference.id == *id);
+    let mut sources = sources_of(state.iter().filter(|(id, _)| !replaced(id)).map(|(_, entry)| entry));
+    let added = draft.differences.iter().filter_map(|difference| difference.new.as_ref());
+    sources.extend(added.map(|document| (source(document), draft.revision)));
+    compile(&sources).err().unwrap_or_default().iter().map(ToString::to_string).collect()
+}
+
+fn view_of(row: HistoryRow) -> HistoryView {
+    let (puts, removes): (Vec<_>, Vec<_>) = row.changes.iter().partition(|change| change.after.is_some());
+    let ids =
+        |changes: Vec<&weft_gossip::ledger::Change>| changes.into_iter().map(|change| change.id.clone()).collect();
+    let (standing, because) = match &row.standing {
+        Standing::Applied => ("applied", String::new()),
+        Standing::SetAside { document } => ("set aside", format!("{document} had changed meanwhile")),
+        Standing::Unconfirmed { until } => ("unconfirmed", format!("counts until {} unless confirmed", until.0)),
+        Standing::Expired => ("expired", "nobody confirmed it in time".to_owned()),
+        Standing::Uncounted { refusal } => ("uncounted", refusal.to_string()),
+    };
+    HistoryView {
+        revision: row.revision,
+        hash: row.hash,
+        operator: row.operator.to_string(),
+        node: row.author_node,
+        at_ms: row.at.0,
+        message: row.message,
+        puts: ids(puts),
+        removes: ids(removes),
+        standing: standing.to_owned(),
+        because,
+    }
+}
