@@ -1,6 +1,6 @@
 //! The Identity actor: the certificates of this node.
 //!
-//! - Owns: the certificates of the node itself and of each service that it is granted by name or exposes, with their keys.
+//! - Owns: the certificates of the node itself and of each service that it is granted by name, exposes or calls as, with their keys.
 //! - Receives: a tick each second; `Want` from Health when a service is exposed; the end of a renewal.
 //! - Publishes: [`Credentials`] into the world, a new generation at each renewal. Open connections keep theirs.
 //! - A crash loses: a renewal on its way, which the next tick starts again.
@@ -145,6 +145,11 @@ fn due(core: &Core, extra: impl Iterator<Item = SpiffeId>) -> Vec<SpiffeId> {
         wanted.extend(services.iter().map(|service| SpiffeId::service(&file.mesh, service)));
     }
     wanted.extend(core.exposed.load().keys().map(|service| SpiffeId::service(&file.mesh, service)));
+    // A binding that an older version took in may name what is not granted, for which a signer would refuse the rest, too.
+    let (bindings, grants) = (core.bindings.load(), &core.state.enrolment.grants);
+    let called_as = bindings.values().filter_map(|binding| binding.identity.as_ref());
+    let called_as = called_as.filter(|service| grants.allows(service));
+    wanted.extend(called_as.map(|service| SpiffeId::service(&file.mesh, service)));
     wanted.extend(extra);
     wanted.sort();
     wanted.dedup();

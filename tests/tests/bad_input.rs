@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use weft_tests::loopback::free_port;
 use weft_tests::wait::let_pass;
 use weft_tests::weft::{Outcome, binary};
 use weft_tests::{Mesh, Node};
@@ -202,4 +203,29 @@ fn a_service_that_is_not_granted_cannot_be_exposed() {
     assert!(["name-invalid", "usage-invalid"].contains(&name.as_str()), "{name}");
     assert_eq!(two.weft(&["token", "create", "--grant", "web"]).code(), "not-signer");
     assert!(!one.listing("services").iter().any(|service| service["service"] == "ledger"));
+}
+
+#[test]
+fn a_port_is_not_bound_as_a_service_that_is_not_granted() {
+    let (_mesh, one, mut two) = signer_and_blank("bind-as");
+    two.join_by(&one, &one.token(&["web"])).json();
+    two.start();
+    let port = free_port(two.address);
+    let words = port.to_string();
+    let refused = two.weft(&["bind", "orders", &words, "--as", "ledger"]);
+    assert_eq!(refused.code(), "grant-missing", "{refused:#?}");
+    assert!(TcpStream::connect((two.address, port)).is_err(), "the port stays closed");
+    assert!(two.weft(&["status"]).json()["bindings"].as_array().unwrap().is_empty());
+    two.weft(&["bind", "orders", &words, "--as", "web"]).json();
+    TcpStream::connect((two.address, port)).unwrap();
+    two.stop();
+    two.configure("[[binding]]\nservice = \"orders\"\nport = 7100\nas = \"ledger\"\n");
+    two.tolerate("grant-missing");
+    two.start_unready();
+    let process = two.process_mut();
+    let status = process.wait(Duration::from_secs(20));
+    let told = process.stderr.all().join("\n");
+    assert_eq!(status.code(), Some(1), "{told}");
+    assert!(told.contains("grant-missing") && told.contains("ledger"), "{told}");
+    two.process = None;
 }
