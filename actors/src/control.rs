@@ -287,6 +287,7 @@ impl NodeControl {
     /// Offers a service, or changes how it is offered; done once it is on disk and its certificate is there.
     pub async fn expose(&self, spec: ServiceSpec) -> Result<(), Failure> {
         self.granted(&spec.service)?;
+        health::check_fits(&self.0, &spec).await?;
         let service = spec.service.clone();
         self.0.identity.call(|reply| crate::identity::Message::Want(service, reply)).await??;
         self.0.health.call(|reply| health::Message::Expose(spec, reply)).await?

@@ -8,10 +8,12 @@ use weft_env::{Clock, Disk, Link, Random, SimNetwork, Timestamp};
 use weft_gossip::catalog::Protocol;
 
 use super::*;
-use crate::control::ServiceSpec;
+use crate::control::{HealthSpec, ProbeKind, ServiceSpec};
 use crate::enlist::{InitArgs, init};
 use crate::opener::{ListenerSpec, OpenHandle};
+use crate::store::{Store, key};
 
+const DIR: &str = "/state";
 const AT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 const ACTORS: &[&str] = &["store", "identity", "health", "membership", "upstreams", "signer", "listeners", "telemetry"];
 
@@ -42,7 +44,8 @@ impl OpenListener for Counting {
     }
 }
 
-async fn started(budget: u32) -> (NodeTree, Arc<AtomicUsize>) {
+/// A machine with the state of the first node of a mesh.
+async fn founded() -> Env {
     let network = SimNetwork::new(7, Link::default());
     let env = Env {
         clock: Clock::simulated(Timestamp(1_800_000_000_000)),
@@ -50,14 +53,37 @@ async fn started(budget: u32) -> (NodeTree, Arc<AtomicUsize>) {
         network: network.host(AT),
         disk: Disk::memory(),
     };
-    let dir = PathBuf::from("/state");
-    init(&env, InitArgs::demo("bank", "vm-a", AT, dir.clone()).unwrap()).await.unwrap();
+    init(&env, InitArgs::demo("bank", "vm-a", AT, PathBuf::from(DIR)).unwrap()).await.unwrap();
+    env
+}
+
+async fn started_on(env: &Env, budget: u32) -> (NodeTree, Arc<AtomicUsize>) {
     let opener = Counting::default();
     let open = Arc::clone(&opener.0);
     let mut settings = Settings::default();
     settings.restarts.restarts_max = budget;
+    let (env, dir) = (env.clone(), PathBuf::from(DIR));
     let args = NodeArgs { env, dir, settings, opener: Arc::new(opener), telemetry: Telemetry::new() };
     (NodeTree::start(args).await.unwrap(), open)
+}
+
+async fn started(budget: u32) -> (NodeTree, Arc<AtomicUsize>) {
+    started_on(&founded().await, budget).await
+}
+
+/// Puts services on disk that a node exposes from its start on.
+fn keep_exposed(env: &Env, specs: &[ServiceSpec]) {
+    let path = StateDir::new(env, &PathBuf::from(DIR)).store_path();
+    Store::open(&env.disk, &path).unwrap().keep_row(key::EXPOSED, &specs).unwrap();
+}
+
+fn unprobed(name: &str) -> ServiceSpec {
+    let health = HealthSpec { kind: ProbeKind::Off, interval_ms: None };
+    ServiceSpec { health, ..ServiceSpec::new(name.parse().unwrap(), SocketAddr::new(AT, 8080), Protocol::Http) }
+}
+
+fn numbered(count: usize) -> Vec<ServiceSpec> {
+    (0..count).map(|number| unprobed(&format!("s{number:03}"))).collect()
 }
 
 fn orders() -> ServiceSpec {
@@ -98,4 +124,51 @@ async fn a_spent_budget_ends_the_tree() {
     }
     let failure = tokio::time::timeout(Duration::from_secs(60), tree.ended()).await.unwrap();
     assert_eq!(failure.code, Code::RestartBudgetSpent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_the_record_has_no_room_for_is_refused_and_changes_nothing() {
+    let env = founded().await;
+    keep_exposed(&env, &numbered(255));
+    let (tree, _) = started_on(&env, 100).await;
+    tree.control.expose(unprobed("fits")).await.unwrap();
+    let wordy = ServiceSpec { version: "x".repeat(129), ..unprobed("fits") };
+    for refused in [unprobed("one-more"), wordy] {
+        let generation = tree.world.load().credentials.generation;
+        assert_eq!(tree.control.expose(refused).await.unwrap_err().code, Code::RecordTooLarge);
+        assert_eq!(tree.control.status().exposed.len(), 256);
+        assert_eq!(tree.world.load().local.len(), 256);
+        assert_eq!(tree.world.load().credentials.generation, generation, "no certificate was made for it");
+    }
+    let same = tree.control.status().exposed;
+    tree.stop(Duration::from_secs(1)).await;
+    let (tree, _) = started_on(&env, 100).await;
+    assert_eq!(tree.control.status().exposed, same);
+    tree.control.unexpose("fits".parse().unwrap()).await.unwrap();
+    tree.control.expose(unprobed("one-more")).await.unwrap();
+    tree.stop(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_offer_that_is_too_large_already_is_told_as_far_as_it_fits() {
+    let env = founded().await;
+    let mut specs = numbered(300);
+    specs[0].version = "x".repeat(129);
+    keep_exposed(&env, &specs);
+    let (tree, _) = started_on(&env, 100).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let core = &tree.control.0;
+    let told = || {
+        let record = core.members.borrow().members[&core.state.file.node].record.clone();
+        record.replicas.iter().map(|replica| replica.service.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(told().len(), 256);
+    assert!(!told().contains(&"s000".to_owned()) && told().contains(&"s001".to_owned()));
+    assert_eq!(tree.world.load().local.len(), 300, "here all of them are served");
+    assert_eq!(tree.control.expose(unprobed("one-more")).await.unwrap_err().code, Code::RecordTooLarge);
+    // The way out.
+    tree.control.unexpose("s001".parse().unwrap()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(told().len() == 256 && !told().contains(&"s001".to_owned()));
+    tree.stop(Duration::from_secs(1)).await;
 }
