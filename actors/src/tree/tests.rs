@@ -86,6 +86,13 @@ fn numbered(count: usize) -> Vec<ServiceSpec> {
     (0..count).map(|number| unprobed(&format!("s{number:03}"))).collect()
 }
 
+/// What the metrics say of the restarts of an actor.
+fn restarts_shown(tree: &NodeTree, actor: &str) -> Option<String> {
+    let text = tree.control.0.telemetry.render();
+    let start = format!("weft_actor_restarts_total{{actor=\"{actor}\"}} ");
+    text.lines().find_map(|line| line.strip_prefix(&start).map(str::to_owned))
+}
+
 fn orders() -> ServiceSpec {
     ServiceSpec::new("orders".parse().unwrap(), SocketAddr::new(AT, 8080), Protocol::Http)
 }
@@ -97,10 +104,14 @@ async fn a_crash_of_any_actor_leaves_the_world_and_the_listeners() {
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!(tree.control.services().len(), 1);
     let before = open.load(Ordering::Relaxed);
+    for actor in ACTORS.iter().copied().chain(["gossip"]) {
+        assert_eq!(restarts_shown(&tree, actor).as_deref(), Some("0"), "{actor}: a rate needs the 0 before the first");
+    }
     for actor in ACTORS {
         tree.control.crash(actor).unwrap();
         for _ in 0..100 {
             tokio::time::sleep(Duration::from_millis(100)).await;
+            assert_eq!(restarts_shown(&tree, actor).as_deref(), Some("1"), "{actor}: counted when it happens");
             assert_eq!(tree.world.load().local.len(), 1, "{actor}");
             assert_eq!(tree.world.load().services.len(), 1, "{actor}");
             assert_eq!(open.load(Ordering::Relaxed), before, "{actor}: a listener was closed or opened twice");
