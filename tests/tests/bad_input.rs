@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -126,6 +126,29 @@ fn a_port_in_use_is_told_and_nothing_changes() {
         one.process = None;
         one.start();
     }
+}
+
+#[test]
+fn a_mesh_port_that_is_taken_for_udp_alone_is_told() {
+    let mut mesh = Mesh::new("udp");
+    let mut one = mesh.init("one");
+    let taken = UdpSocket::bind(one.mesh_port()).unwrap();
+    let checked = one.weft(&["check"]);
+    assert_eq!(checked.code(), "port-in-use", "{checked:#?}");
+    let said: serde_json::Value = serde_json::from_str(&checked.stdout).unwrap();
+    let failed: Vec<_> = said["checks"].as_array().unwrap().iter().filter(|line| line["ok"] == false).collect();
+    assert_eq!(failed.len(), 1, "{said:#}");
+    assert!(failed[0]["check"] == "mesh port, UDP" && failed[0]["code"] == "port-in-use", "{said:#}");
+    one.tolerate("port-in-use");
+    one.start_unready();
+    let process = one.process_mut();
+    let status = process.wait(Duration::from_secs(20));
+    let told = process.stderr.all().join("\n");
+    assert_eq!(status.code(), Some(1), "{told}");
+    assert!(told.contains("port-in-use") && told.contains("4510"), "{told}");
+    one.process = None;
+    drop(taken);
+    one.weft(&["check"]).json();
 }
 
 #[test]
