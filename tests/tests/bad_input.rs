@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use weft_gossip::identity::{JoinToken, TokenSecret};
 use weft_tests::loopback::free_port;
 use weft_tests::wait::let_pass;
 use weft_tests::weft::{Outcome, binary};
@@ -75,6 +76,24 @@ fn a_token_admits_one_node() {
     two.join_by(&one, &token).json();
     let three = mesh.blank("three");
     refused(&three, &three.join_by(&one, &token), "token-used");
+}
+
+#[test]
+fn a_token_that_the_signer_does_not_know_is_refused() {
+    let (_mesh, mut one, two) = signer_and_blank("unknown");
+    one.stop();
+    let before = fs::read(one.file("store.redb")).unwrap();
+    one.start();
+    let token = one.token(&["web"]);
+    one.stop();
+    // As after a backup of the time before the token was put back.
+    fs::write(one.file("store.redb"), before).unwrap();
+    one.start();
+    refused(&two, &two.join_by(&one, &token), "token-unknown");
+    let mut guessed: JoinToken = one.token(&["web"]).parse().unwrap();
+    guessed.secret = TokenSecret([7; 32]);
+    refused(&two, &two.join_by(&one, &guessed.to_string()), "token-unknown");
+    one.sees(1);
 }
 
 #[test]

@@ -93,6 +93,24 @@ fn restarts_shown(tree: &NodeTree, actor: &str) -> Option<String> {
     text.lines().find_map(|line| line.strip_prefix(&start).map(str::to_owned))
 }
 
+fn restarts(tree: &NodeTree, actor: &str) -> u64 {
+    tree.control.status().restarts.get(actor).copied().unwrap_or_default()
+}
+
+/// Crashes an actor once it runs, and waits until that is counted.
+async fn crash(tree: &NodeTree, actor: &str) {
+    let before = restarts(tree, actor);
+    let crashed = async {
+        while tree.control.crash(actor).is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        while restarts(tree, actor) == before {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), crashed).await.unwrap();
+}
+
 fn orders() -> ServiceSpec {
     ServiceSpec::new("orders".parse().unwrap(), SocketAddr::new(AT, 8080), Protocol::Http)
 }
@@ -134,6 +152,26 @@ async fn a_spent_budget_ends_the_tree() {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     let failure = tokio::time::timeout(Duration::from_secs(60), tree.ended()).await.unwrap();
+    assert_eq!(failure.code, Code::RestartBudgetSpent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spent_budget_of_gossip_spends_one_of_the_node() {
+    let (mut tree, open) = started(2).await;
+    let before = open.load(Ordering::Relaxed);
+    for round in 1..=3 {
+        for _ in 0..2 {
+            crash(&tree, "membership").await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            assert_eq!(restarts(&tree, "gossip"), round - 1, "its own supervisor restarts it");
+        }
+        crash(&tree, "membership").await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert_eq!(restarts(&tree, "gossip"), round, "and gives up after that");
+        assert_eq!(open.load(Ordering::Relaxed), before, "no listener is touched");
+        assert_eq!(restarts_shown(&tree, "gossip"), Some(round.to_string()));
+    }
+    let failure = tokio::time::timeout(Duration::from_secs(10), tree.ended()).await.unwrap();
     assert_eq!(failure.code, Code::RestartBudgetSpent);
 }
 

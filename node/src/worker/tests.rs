@@ -22,6 +22,7 @@ use weft_gossip::identity::tls::{self, ALPN_HTTP1, ALPN_HTTP2, ALPN_TCP};
 use weft_gossip::identity::{IssuedCertificate, SigningKey, SpiffeId, Trust, TrustBundle};
 use weft_gossip::signer::{Founding, NewMesh, make_mesh};
 
+mod impostor;
 mod total_timeout;
 
 use super::*;
