@@ -290,10 +290,8 @@ impl NodeControl {
 
     /// Offers a service, or changes how it is offered; done once it is on disk and its certificate is there.
     pub async fn expose(&self, spec: ServiceSpec) -> Result<(), Failure> {
-        if !self.0.standing.load().enrolment.grants.allows(&spec.service) {
-            let detail = format!("node {} is not granted the service {}", self.0.file.node, spec.service);
-            return Err(Failure::new(Code::GrantMissing, detail));
-        }
+        self.granted(&spec.service)?;
+        health::check_fits(&self.0, &spec).await?;
         let service = spec.service.clone();
         self.0.identity.call(|reply| identity::Message::Want(service, reply)).await??;
         self.0.health.call(|reply| health::Message::Expose(spec, reply)).await?
@@ -304,8 +302,21 @@ impl NodeControl {
         self.0.health.call(|reply| health::Message::Unexpose(service, reply)).await?
     }
 
-    /// Opens a local port that leads to a service.
+    /// Whether this node may offer a service and call as it.
+    fn granted(&self, service: &ServiceName) -> Result<(), Failure> {
+        if self.0.standing.load().enrolment.grants.allows(service) {
+            return Ok(());
+        }
+        let detail = format!("node {} is not granted the service {service}", self.0.file.node);
+        Err(Failure::new(Code::GrantMissing, detail))
+    }
+
+    /// Opens a local port that leads to a service; done once the identity that it names can be proven.
     pub async fn bind(&self, spec: BindSpec) -> Result<(), Failure> {
+        if let Some(identity) = spec.identity.clone() {
+            self.granted(&identity)?;
+            self.0.identity.call(|reply| crate::identity::Message::Want(identity, reply)).await??;
+        }
         self.0.listeners.call(|reply| listeners::Message::Bind(spec, reply)).await?
     }
 

@@ -19,8 +19,10 @@ use weft_gossip::{Code, Failure, ServiceName};
 use crate::address::Reply;
 use crate::control::{ProbeKind, ServiceSpec};
 use crate::core::{Core, Exposed};
+use crate::membership;
 use crate::shell::Role;
 use crate::store::key;
+use crate::upstreams::replicas_of;
 use crate::world::{LocalReplica, LocalService, LocalTable};
 use weft_gateway::endpoint::AppAddr;
 
@@ -68,12 +70,17 @@ impl Role for Health {
 
 impl Health {
     async fn expose(&mut self, spec: ServiceSpec) -> Result<(), Failure> {
+        check_fits(&self.core, &spec).await?;
         let mut exposed = Exposed::clone(&self.core.exposed.load());
-        if let Some(probe) = self.probes.remove(&spec.service) {
+        let service = spec.service.clone();
+        exposed.insert(service.clone(), spec);
+        self.keep(exposed).await?;
+        // It may be probed in another way from now on.
+        if let Some(probe) = self.probes.remove(&service) {
             probe.abort();
         }
-        exposed.insert(spec.service.clone(), spec);
-        self.keep(exposed).await
+        self.publish();
+        Ok(())
     }
 
     async fn unexpose(&mut self, service: &ServiceName) -> Result<(), Failure> {
@@ -81,14 +88,15 @@ impl Health {
         if exposed.remove(service).is_none() {
             return Err(Failure::new(Code::ServiceUnknown, format!("this node does not offer {service}")));
         }
-        self.keep(exposed).await
+        self.keep(exposed).await?;
+        self.publish();
+        Ok(())
     }
 
-    async fn keep(&mut self, exposed: Exposed) -> Result<(), Failure> {
+    async fn keep(&self, exposed: Exposed) -> Result<(), Failure> {
         let rows: Vec<_> = exposed.values().cloned().collect();
         self.core.keep(key::EXPOSED, &rows).await?;
         self.core.exposed.store(Arc::new(exposed));
-        self.publish();
         Ok(())
     }
 
@@ -134,6 +142,14 @@ impl Drop for Health {
     fn drop(&mut self) {
         self.probes.values().for_each(JoinHandle::abort);
     }
+}
+
+/// Whether this node's record can say that it offers this service, too; [`Code::RecordTooLarge`] if not.
+pub(crate) async fn check_fits(core: &Core, spec: &ServiceSpec) -> Result<(), Failure> {
+    let mut exposed = Exposed::clone(&core.exposed.load());
+    exposed.insert(spec.service.clone(), spec.clone());
+    let replicas = replicas_of(&exposed, &core.world.load().local);
+    core.membership.call(|reply| membership::Message::Fits(replicas, reply)).await?
 }
 
 fn local_table(exposed: &Exposed, old: &LocalTable) -> LocalTable {

@@ -1,6 +1,7 @@
 //! The Identity actor: the certificates of this node, and its standing in the trust of the mesh.
 //!
-//! - Owns: the certificates of the node itself and of each service that it is granted by name or exposes, with their keys; the
+//! - Owns: the certificates of the node itself and of each service that it is granted by name, exposes or calls as, with their keys;
+//!   the
 //!   [`Standing`](crate::standing::Standing), which it keeps on disk.
 //! - Receives: a tick each second; `Want` from Health when a service is exposed; news of trust from an operator, the ledger or a member;
 //!   the ends of renewals and fetches.
@@ -272,6 +273,12 @@ fn due(core: &Core, extra: impl Iterator<Item = SpiffeId>) -> Vec<SpiffeId> {
         wanted.extend(services.iter().map(|service| SpiffeId::service(&file.mesh, service)));
     }
     wanted.extend(core.exposed.load().keys().map(|service| SpiffeId::service(&file.mesh, service)));
+    // A binding that an older version took in may name what is not granted, for which a signer would refuse the rest, too.
+    let (bindings, standing) = (core.bindings.load(), core.standing.load_full());
+    let grants = &standing.enrolment.grants;
+    let called_as = bindings.values().filter_map(|binding| binding.identity.as_ref());
+    let called_as = called_as.filter(|service| grants.allows(service));
+    wanted.extend(called_as.map(|service| SpiffeId::service(&file.mesh, service)));
     wanted.extend(extra);
     wanted.sort();
     wanted.dedup();

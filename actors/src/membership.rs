@@ -1,7 +1,7 @@
 //! The Membership actor: this node's place in the gossip of its cell.
 //!
 //! - Owns: the membership, which is chitchat over QUIC; the generation of this node.
-//! - Receives: that what this node offers has changed; new certificates, trust or enrolment; the wish to leave.
+//! - Receives: that what this node offers has changed, or whether it could; new certificates, trust or enrolment; the wish to leave.
 //! - Publishes: the view of the members, and keeps it on disk for a cold start: soon after a change, and when it stops.
 //! - A crash loses: its connections. The last view is served meanwhile, and the next start is a new generation.
 
@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use weft_gossip::catalog::SignedRecord;
+use weft_gossip::catalog::{ReplicaRecord, SignedRecord};
 use weft_gossip::identity::{IssuedCertificate, SpiffeId};
 use weft_gossip::membership::{
     Ended, LedgerPeer, MembersView, Membership, MembershipConfig, MembershipCredentials, next_generation,
@@ -36,6 +36,8 @@ const PORT_POLL: Duration = Duration::from_millis(100);
 pub(crate) enum Message {
     /// What this node offers has changed.
     Publish,
+    /// Could this be published?
+    Fits(Vec<ReplicaRecord>, Reply<Result<(), Failure>>),
     /// The certificates, the trust or the enrolment are new.
     Renew,
     /// What this node holds of the ledger has changed.
@@ -79,6 +81,10 @@ impl Role for Gossip {
     async fn handle(&mut self, message: Message) -> Result<(), Failure> {
         match message {
             Message::Publish => self.publish().await,
+            Message::Fits(replicas, reply) => {
+                drop(reply.send(self.membership.fits(replicas)));
+                Ok(())
+            }
             Message::Renew => self.renew().await,
             Message::Mark => self.mark().await,
             Message::LedgerPeer(at, reply) => {
@@ -107,6 +113,7 @@ impl Role for Gossip {
 impl Gossip {
     async fn publish(&self) -> Result<(), Failure> {
         let replicas = own_replicas(&self.core, &self.core.world.load().local);
+        let replicas = fitting(replicas, |part| self.membership.fits(part));
         if let Err(failure) = self.membership.publish(replicas).await {
             // The old record stays; a restart would not make the new one smaller.
             tracing::error!(code = %failure.code, detail = failure.detail, "this node's record was not published");
@@ -151,9 +158,33 @@ impl Drop for Gossip {
     }
 }
 
+/// As much of an offer as the members can be told: an older version may have taken in more, or the enrolment have grown.
+fn fitting(
+    replicas: Vec<ReplicaRecord>,
+    fits: impl Fn(Vec<ReplicaRecord>) -> Result<(), Failure>,
+) -> Vec<ReplicaRecord> {
+    let failure = match fits(replicas.clone()) {
+        Err(failure) if failure.code == Code::RecordTooLarge => failure,
+        // Another failure is met by who publishes them.
+        _ => return replicas,
+    };
+    let (mut part, mut left_out) = (Vec::new(), Vec::new());
+    for replica in replicas {
+        part.push(replica);
+        if fits(part.clone()).is_err() {
+            left_out.extend(part.pop().map(|replica| replica.service.to_string()));
+        }
+    }
+    tracing::error!(
+        code = %failure.code, detail = failure.detail, left_out = left_out.join(", "),
+        "the members are not told of every service of this node"
+    );
+    part
+}
+
 async fn enter(core: &Arc<Core>, generation: u64) -> Result<Membership, Failure> {
     let restored = last_records(core).await?;
-    let config = MembershipConfig {
+    let mut config = MembershipConfig {
         bind: core.file.bind,
         advertise: core.file.advertise,
         zone: core.file.zone.clone(),
@@ -166,6 +197,9 @@ async fn enter(core: &Arc<Core>, generation: u64) -> Result<Membership, Failure>
         ledger: Some(Arc::new(crate::ledger::Desk(Arc::clone(core)))),
     };
     let credentials = credentials(core)?;
+    config.replicas = fitting(std::mem::take(&mut config.replicas), |replicas| {
+        Membership::check(&MembershipConfig { replicas, ..config.clone() }, &credentials)
+    });
     let deadline = core.env.clock.now() + PORT_WAIT;
     loop {
         let metrics = Arc::clone(&core.gossip_metrics);

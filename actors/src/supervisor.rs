@@ -13,6 +13,7 @@ use weft_env::Env;
 use weft_gossip::{Code, Failure};
 
 use crate::settings::RestartBudget;
+use crate::telemetry::Telemetry;
 
 /// How long one child may take to stop before it is killed: its last act is a write to disk at most.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,17 +42,31 @@ pub(crate) enum Strategy {
 }
 
 /// How often each child was restarted; survives the supervisor.
-#[derive(Clone, Default)]
-pub(crate) struct Restarts(Arc<Mutex<BTreeMap<&'static str, u64>>>);
+#[derive(Clone)]
+pub(crate) struct Restarts {
+    telemetry: Telemetry,
+    by_name: Arc<Mutex<BTreeMap<&'static str, u64>>>,
+}
 
 impl Restarts {
-    fn count(&self, name: &'static str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default() += 1;
+    /// None yet; they are counted in these metrics, too.
+    pub(crate) fn new(telemetry: Telemetry) -> Self {
+        Self { telemetry, by_name: Arc::default() }
     }
 
-    /// Restarts by name of the child.
+    /// Shows a child's restarts in the metrics from its first start on: a rate over a series that begins with 1 misses that one.
+    fn show(&self, name: &'static str) {
+        self.telemetry.restarts(name).increment(0);
+    }
+
+    fn count(&self, name: &'static str) {
+        *self.by_name.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default() += 1;
+        self.telemetry.restarts(name).increment(1);
+    }
+
+    /// Restarts by name of the child, of those that had any.
     pub(crate) fn by_name(&self) -> BTreeMap<&'static str, u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.by_name.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -90,6 +105,7 @@ impl Actor for Supervisor {
     type Arguments = Plan;
 
     async fn pre_start(&self, myself: ActorRef<Order>, plan: Plan) -> Result<Children, ActorProcessingErr> {
+        plan.children.iter().for_each(|child| plan.restarts.show(child.name));
         let mut children = Children { running: vec![None; plan.children.len()], plan, recent: VecDeque::new() };
         children.start_missing(&myself, 0).await?;
         Ok(children)

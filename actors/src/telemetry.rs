@@ -2,13 +2,13 @@
 //!
 //! - Owns: nothing; the recorder is given to the node, because parts outside the tree record, too.
 //! - Receives: a tick.
-//! - Publishes: gauges for certificates, peers and restarts.
+//! - Publishes: gauges for certificates and peers.
 //! - A crash loses: nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{Key, Label, Level, Metadata, Recorder};
+use metrics::{Counter, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use tokio::task::JoinHandle;
 use weft_gossip::Failure;
@@ -56,6 +56,12 @@ impl Telemetry {
     /// The Prometheus text.
     pub fn render(&self) -> String {
         self.handle.render()
+    }
+
+    /// The restarts of one actor.
+    pub(crate) fn restarts(&self, actor: &'static str) -> Counter {
+        let key = Key::from_parts(RESTARTS_TOTAL, vec![Label::new("actor", actor)]);
+        self.recorder.register_counter(&key, &METADATA)
     }
 
     pub(crate) fn upkeep(&self) {
@@ -119,10 +125,6 @@ impl Figures {
             gauge(CERTIFICATE_EXPIRY, vec![Label::new("identity", certificate.id.to_string())], seconds);
         }
         gauge(PEERS, Vec::new(), core.members.borrow().peers() as f64);
-        for (actor, count) in core.restarts.by_name() {
-            let key = Key::from_parts(RESTARTS_TOTAL, vec![Label::new("actor", actor)]);
-            core.telemetry.recorder().register_counter(&key, &METADATA).absolute(count);
-        }
     }
 }
 

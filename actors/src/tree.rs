@@ -123,7 +123,7 @@ fn core(args: NodeArgs, dir: StateDir) -> Result<Core, Failure> {
         settings: args.settings,
         dir,
         world,
-        restarts: Restarts::default(),
+        restarts: Restarts::new(args.telemetry.clone()),
         opener: args.opener,
         certificates: ArcSwap::from_pointee(state.certificates),
         file: state.file,

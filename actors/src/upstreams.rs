@@ -14,7 +14,7 @@ use weft_gossip::catalog::{NodeRecord, Offer, ReplicaRecord, offers};
 use weft_gossip::membership::{MemberState, MembersView};
 use weft_gossip::{Failure, NodeId, ServiceName};
 
-use crate::core::Core;
+use crate::core::{Core, Exposed};
 use crate::shell::Role;
 use crate::world::{LocalTable, ServiceTable};
 use weft_gateway::endpoint::{Endpoint, EndpointLoad, EndpointTable, PeerAddr};
@@ -97,7 +97,11 @@ fn own_offers(core: &Core, local: &LocalTable) -> Vec<Offer> {
 
 /// What this node offers, as its record says it.
 pub(crate) fn own_replicas(core: &Core, local: &LocalTable) -> Vec<ReplicaRecord> {
-    let exposed = core.exposed.load();
+    replicas_of(&core.exposed.load(), local)
+}
+
+/// What a node that exposes these services offers.
+pub(crate) fn replicas_of(exposed: &Exposed, local: &LocalTable) -> Vec<ReplicaRecord> {
     let record = |spec: &crate::control::ServiceSpec| ReplicaRecord {
         service: spec.service.clone(),
         version: spec.version.clone(),

@@ -80,7 +80,6 @@ codes! {
     RequestMalformed, "request-malformed", Client, 400, "http_request_error", "the request is not valid HTTP", "correct the request; the detail names what was wrong";
     HeadTooLarge, "head-too-large", Client, 431, "http_request_error", "the request's head is over the limit", "send fewer or smaller headers";
     Overloaded, "overloaded", Node, 503, "connection_limit_reached", "this node is at its limit of connections or requests", "retry later, or raise the limit";
-    Draining, "draining", Node, 503, "destination_unavailable", "this node is shutting down", "retry on another node";
     Internal, "internal", Node, 500, "proxy_internal_error", "something in this node failed that should not", "run `weft status` and report the log line";
     // Identity and joining.
     TokenMalformed, "token-malformed", Operator, 0, "", "the join token cannot be read", "copy the whole line that `weft token create` printed";

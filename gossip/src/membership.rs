@@ -180,6 +180,17 @@ impl Membership {
         self.change(|record| record.replicas.clone_from(&replicas)).await
     }
 
+    /// Whether a record with these replicas could be published; changes nothing.
+    pub fn fits(&self, replicas: Vec<ReplicaRecord>) -> Result<(), Failure> {
+        try_record(&self.desk.own().record, replicas, &self.key)
+    }
+
+    /// Whether a membership could start with this; [`Code::RecordTooLarge`] when it offers more than fits.
+    pub fn check(config: &MembershipConfig, credentials: &MembershipCredentials) -> Result<(), Failure> {
+        let own = first_record(config, credentials)?;
+        try_record(&own.record, config.replicas.clone(), &credentials.key)
+    }
+
     /// Publishes what this node holds of the ledger now.
     pub async fn mark(&self, mark: LedgerMark) -> Result<(), Failure> {
         self.change(|record| record.ledger = mark.clone()).await
@@ -314,6 +325,12 @@ fn first_record(config: &MembershipConfig, credentials: &MembershipCredentials) 
     };
     let signed = sign_record(&record, &credentials.key)?;
     Ok(Known { record: Arc::new(record), signed: Arc::new(signed) })
+}
+
+/// Signs a trial of a node's next records: versions take more bytes as they grow, so it has the longest.
+fn try_record(own: &NodeRecord, replicas: Vec<ReplicaRecord>, key: &SigningKey) -> Result<(), Failure> {
+    let trial = NodeRecord { replicas, version: u64::MAX, ..own.clone() };
+    sign_record(&trial, key).map(drop)
 }
 
 /// The records of the last view that still verify, of this cell and of other nodes.

@@ -88,7 +88,7 @@ pub(crate) fn reply(refusal: &Refusal, place: &str) -> Response<Body> {
     if let Ok(value) = HeaderValue::from_str(&line) {
         headers.insert(PROXY_STATUS, value);
     }
-    if matches!(refusal.code, Code::RequestMalformed | Code::HeadTooLarge | Code::Draining) {
+    if matches!(refusal.code, Code::RequestMalformed | Code::HeadTooLarge) {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     reply

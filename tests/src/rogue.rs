@@ -5,10 +5,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use weft_env::{Env, Random};
 use weft_gossip::catalog::{NodeRecord, Protocol, ReplicaRecord, encode_value, sign_record};
 use weft_gossip::enrol::{JoinWish, Joined, join};
-use weft_gossip::identity::{JoinToken, SigningKey, Trust};
+use weft_gossip::identity::tls::{ALPN_HTTP1, dial_config};
+use weft_gossip::identity::{IssuedCertificate, JoinToken, SigningKey, SpiffeId, Trust, dial_name};
 use weft_gossip::ledger::LedgerMark;
 use weft_gossip::metrics::GossipMetrics;
 use weft_gossip::quic::{PeerConnection, QuicCredentials, QuicEndpoint, QuicProtocol};
@@ -49,9 +53,7 @@ impl Rogue {
     pub async fn join(token: &str, name: &str, own: Ipv4Addr, victim: Ipv4Addr) -> Self {
         let env = Env::machine();
         let key = SigningKey::generate(&env.random);
-        let token: JoinToken = token.parse().expect("a token of the victim's mesh");
-        let wish = JoinWish { node: name.parse().expect("a node's name"), key: &key, enrolment: None };
-        let joined = join(&env, &token, SocketAddr::from((victim, MESH_PORT)), wish).await.expect("the token admits");
+        let joined = admitted(&env, (token, victim), name, &key).await;
         let trust = Trust::new(joined.bundle.clone(), env.clock.clone());
         let address = SocketAddr::from((own, MESH_PORT));
         let credentials = QuicCredentials { trust: &trust, certificate: &joined.certificate, key: &key };
@@ -141,6 +143,68 @@ impl Rogue {
         operations.push(0);
         chitchat_ack(&operations)
     }
+}
+
+/// Knows all that is public of a mesh, and proves itself with a certificate of another mesh.
+pub struct Outsider {
+    endpoint: QuicEndpoint,
+    trust: Trust,
+    certificate: IssuedCertificate,
+    victim: SocketAddr,
+}
+
+impl Outsider {
+    /// Learns the trust bundle of the mesh of the first token, and gets a certificate as node `name` by the second; each token stands with a
+    /// signer's address. Its QUIC endpoint opens at `own`.
+    pub async fn new(known: (&str, Ipv4Addr), theirs: (&str, Ipv4Addr), name: &str, own: Ipv4Addr) -> Self {
+        let env = Env::machine();
+        let key = SigningKey::generate(&env.random);
+        let bundle = admitted(&env, known, "spy", &key).await.bundle;
+        let certificate = admitted(&env, theirs, name, &key).await.certificate;
+        let trust = Trust::new(bundle, env.clock.clone());
+        let credentials = QuicCredentials { trust: &trust, certificate: &certificate, key: &key };
+        let metrics = Arc::new(GossipMetrics::new(&metrics::NoopRecorder));
+        let at = SocketAddr::from((own, MESH_PORT));
+        let (endpoint, _) = QuicEndpoint::open(&env, at, credentials, metrics).await.expect("the port is free");
+        Self { endpoint, trust, certificate, victim: SocketAddr::from((known.1, MESH_PORT)) }
+    }
+
+    /// Sends a gossip message; the error says how it ended, which it does before the message is taken.
+    pub async fn gossip(&self, message: &[u8]) -> Result<(), String> {
+        let sent = async {
+            let peer = self.endpoint.dial(self.victim, QuicProtocol::Gossip).await.map_err(|error| error.to_string())?;
+            let mut stream = peer.connection.open_uni().await.map_err(|error| error.to_string())?;
+            stream.write_all(message).await.map_err(|error| error.to_string())?;
+            stream.finish().map_err(|error| error.to_string())?;
+            stream.stopped().await.map(drop).map_err(|error| error.to_string())
+        };
+        tokio::time::timeout(SEND_LIMIT, sent).await.expect("the victim refuses, and does not keep silent")
+    }
+
+    /// Sends a request to a service of the victim; the bytes of the answer.
+    pub async fn call(&self, service: &str, request: &[u8]) -> std::io::Result<Vec<u8>> {
+        let config = dial_config(&self.trust, &self.certificate, ALPN_HTTP1).expect("a valid certificate");
+        let service = service.parse().expect("a service's name");
+        let name = dial_name(&SpiffeId::service(&self.trust.bundle.mesh, &service));
+        let called = async {
+            let stream = TcpStream::connect(self.victim).await?;
+            let mut stream = TlsConnector::from(config).connect(name, stream).await?;
+            stream.write_all(request).await?;
+            let mut answer = vec![0; 1024];
+            let len = stream.read(&mut answer).await?;
+            answer.truncate(len);
+            Ok(answer)
+        };
+        tokio::time::timeout(SEND_LIMIT, called).await.expect("the victim refuses, and does not keep silent")
+    }
+}
+
+/// Joins with a token at a signer's address.
+async fn admitted(env: &Env, token: (&str, Ipv4Addr), name: &str, key: &SigningKey) -> Joined {
+    let (token, at) = token;
+    let token: JoinToken = token.parse().expect("a token of the mesh");
+    let wish = JoinWish { node: name.parse().expect("a node's name"), key, enrolment: None };
+    join(env, &token, SocketAddr::from((at, MESH_PORT)), wish).await.expect("the token admits")
 }
 
 fn now_ms(env: &Env) -> u64 {

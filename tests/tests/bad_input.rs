@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use weft_gossip::identity::{JoinToken, TokenSecret};
+use weft_tests::loopback::free_port;
 use weft_tests::wait::let_pass;
 use weft_tests::weft::{Outcome, binary};
 use weft_tests::{Mesh, Node};
@@ -77,6 +79,24 @@ fn a_token_admits_one_node() {
 }
 
 #[test]
+fn a_token_that_the_signer_does_not_know_is_refused() {
+    let (_mesh, mut one, two) = signer_and_blank("unknown");
+    one.stop();
+    let before = fs::read(one.file("store.redb")).unwrap();
+    one.start();
+    let token = one.token(&["web"]);
+    one.stop();
+    // As after a backup of the time before the token was put back.
+    fs::write(one.file("store.redb"), before).unwrap();
+    one.start();
+    refused(&two, &two.join_by(&one, &token), "token-unknown");
+    let mut guessed: JoinToken = one.token(&["web"]).parse().unwrap();
+    guessed.secret = TokenSecret([7; 32]);
+    refused(&two, &two.join_by(&one, &guessed.to_string()), "token-unknown");
+    one.sees(1);
+}
+
+#[test]
 fn a_name_that_is_taken_is_refused() {
     let (mut mesh, one, two) = signer_and_blank("taken");
     two.join_by(&one, &one.token(&["web"])).json();
@@ -125,6 +145,29 @@ fn a_port_in_use_is_told_and_nothing_changes() {
         one.process = None;
         one.start();
     }
+}
+
+#[test]
+fn a_mesh_port_that_is_taken_for_udp_alone_is_told() {
+    let mut mesh = Mesh::new("udp");
+    let mut one = mesh.init("one");
+    let taken = UdpSocket::bind(one.mesh_port()).unwrap();
+    let checked = one.weft(&["check"]);
+    assert_eq!(checked.code(), "port-in-use", "{checked:#?}");
+    let said: serde_json::Value = serde_json::from_str(&checked.stdout).unwrap();
+    let failed: Vec<_> = said["checks"].as_array().unwrap().iter().filter(|line| line["ok"] == false).collect();
+    assert_eq!(failed.len(), 1, "{said:#}");
+    assert!(failed[0]["check"] == "mesh port, UDP" && failed[0]["code"] == "port-in-use", "{said:#}");
+    one.tolerate("port-in-use");
+    one.start_unready();
+    let process = one.process_mut();
+    let status = process.wait(Duration::from_secs(20));
+    let told = process.stderr.all().join("\n");
+    assert_eq!(status.code(), Some(1), "{told}");
+    assert!(told.contains("port-in-use") && told.contains("4510"), "{told}");
+    one.process = None;
+    drop(taken);
+    one.weft(&["check"]).json();
 }
 
 #[test]
@@ -202,4 +245,29 @@ fn a_service_that_is_not_granted_cannot_be_exposed() {
     assert!(["name-invalid", "usage-invalid"].contains(&name.as_str()), "{name}");
     assert_eq!(two.weft(&["token", "create", "--grant", "web"]).code(), "not-signer");
     assert!(!one.listing("services").iter().any(|service| service["service"] == "ledger"));
+}
+
+#[test]
+fn a_port_is_not_bound_as_a_service_that_is_not_granted() {
+    let (_mesh, one, mut two) = signer_and_blank("bind-as");
+    two.join_by(&one, &one.token(&["web"])).json();
+    two.start();
+    let port = free_port(two.address);
+    let words = port.to_string();
+    let refused = two.weft(&["bind", "orders", &words, "--as", "ledger"]);
+    assert_eq!(refused.code(), "grant-missing", "{refused:#?}");
+    assert!(TcpStream::connect((two.address, port)).is_err(), "the port stays closed");
+    assert!(two.weft(&["status"]).json()["bindings"].as_array().unwrap().is_empty());
+    two.weft(&["bind", "orders", &words, "--as", "web"]).json();
+    TcpStream::connect((two.address, port)).unwrap();
+    two.stop();
+    two.configure("[[binding]]\nservice = \"orders\"\nport = 7100\nas = \"ledger\"\n");
+    two.tolerate("grant-missing");
+    two.start_unready();
+    let process = two.process_mut();
+    let status = process.wait(Duration::from_secs(20));
+    let told = process.stderr.all().join("\n");
+    assert_eq!(status.code(), Some(1), "{told}");
+    assert!(told.contains("grant-missing") && told.contains("ledger"), "{told}");
+    two.process = None;
 }

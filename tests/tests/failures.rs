@@ -12,6 +12,8 @@ use weft_tests::wait::{let_pass, until_true};
 
 /// GETs a second of the load.
 const RATE: u32 = 500;
+/// The view is written at most this long after a change; what comes later is lost with the power.
+const VIEW_WRITTEN: Duration = Duration::from_secs(3);
 
 #[test]
 fn a_killed_node_costs_its_callers_no_error() {
@@ -54,9 +56,27 @@ fn a_killed_node_costs_its_callers_no_error() {
     assert!(ready + served < Duration::from_secs(5), "{ready:?} + {served:?}");
 }
 
+/// How all nodes of a mesh come to an end.
+#[derive(Clone, Copy)]
+enum End {
+    /// SIGKILL, as a power cut would.
+    Kill,
+    /// SIGTERM, one after the other; the last has nobody left to say goodbye to.
+    Stop,
+}
+
 #[test]
-fn a_node_started_alone_still_knows_and_serves() {
-    let mut mesh = Mesh::new("alone");
+fn a_node_started_alone_after_a_power_cut_still_knows_and_serves() {
+    starts_alone_after("cut", End::Kill);
+}
+
+#[test]
+fn a_node_started_alone_after_an_ordered_stop_of_all_still_knows_and_serves() {
+    starts_alone_after("ordered", End::Stop);
+}
+
+fn starts_alone_after(name: &str, end: End) {
+    let mut mesh = Mesh::new(name);
     let (own, foreign) = (Server::app("own"), Server::app("foreign"));
     let mut one = mesh.init_running("one");
     let mut two = mesh.join_running("two", &one, &["web"]);
@@ -68,8 +88,14 @@ fn a_node_started_alone_still_knows_and_serves() {
     two.join_by(&one, &granted).json();
     two.weft(&["expose", "own", &own.port.to_string(), "--protocol", "http"]).json();
     two.reaches("own", "/");
-    one.kill();
-    two.stop();
+    match end {
+        End::Kill => {
+            let_pass(VIEW_WRITTEN);
+            one.kill();
+            two.kill();
+        }
+        End::Stop => assert!(two.stop().success() && one.stop().success()),
+    }
     two.start();
     two.reaches("own", "/");
     assert!(

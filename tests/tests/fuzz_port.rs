@@ -8,7 +8,7 @@ use std::net::{TcpStream, UdpSocket};
 use std::time::Duration;
 
 use weft_tests::programs::Server;
-use weft_tests::rogue::{Flood, Lie, Rogue, genuine_initials};
+use weft_tests::rogue::{Flood, Lie, Outsider, Rogue, genuine_initials};
 use weft_tests::wait::{let_pass, until_true};
 use weft_tests::{Mesh, Node};
 
@@ -75,6 +75,43 @@ fn a_flood_of_forged_datagrams_changes_nothing() {
     assert!(one.metric("weft_quic_datagrams_dropped_total", &[]) > 0.0);
     assert!(grown < GROWTH_KIB_MAX, "{grown} KiB more");
     assert_eq!(state(&one), known);
+    assert_eq!(two.get("orders", "/").status, 200);
+    assert!(!one.process().stderr.all().iter().any(|line| line.contains("panicked")));
+}
+
+#[test]
+fn an_outsider_with_a_certificate_of_a_foreign_mesh_is_refused_and_counted() {
+    const TRIES: u32 = 20;
+    let mut mesh = Mesh::new("twin");
+    let app = Server::app("orders");
+    let mut one = mesh.init_running("one");
+    one.weft(&["expose", "orders", &app.port.to_string(), "--protocol", "http"]).json();
+    let two = mesh.join_running("two", &one, &["web"]);
+    two.reaches("orders", "/");
+    // Of the same name: only the root tells the two apart. The outsider shows the identity of a node that there is here.
+    let mut other = Mesh::new("twin");
+    let foreign = other.init_running("one");
+    let own = other.next_address();
+    let (known, theirs) = (one.token(&["web"]), foreign.token(&["web"]));
+    let runtime = runtime();
+    let outsider = runtime.block_on(Outsider::new((&known, one.address), (&theirs, foreign.address), "two", own));
+    one.tolerate("handshake");
+    let before = state(&one);
+    let quic = |node: &Node| node.metric("weft_quic_connections_refused_total", &["reason=\"handshake\""]);
+    let tcp = |node: &Node| node.metric("weft_connections_refused_total", &["listener=\"inbound\""]);
+    let (quic_before, tcp_before) = (quic(&one), tcp(&one));
+    for _ in 0..TRIES {
+        runtime.block_on(async {
+            outsider.gossip(b"let me in").await.expect_err("no gossip from a foreign mesh");
+            let answer = outsider.call("orders", b"GET / HTTP/1.1\r\nhost: orders\r\n\r\n").await;
+            answer.expect_err("no call from a foreign mesh");
+        });
+    }
+    until_true("every try to be counted", Duration::from_secs(5), || {
+        quic(&one) - quic_before >= f64::from(TRIES) && tcp(&one) - tcp_before >= f64::from(TRIES)
+    });
+    assert_eq!(state(&one), before);
+    assert!(one.metric("weft_requests_total", &["direction=\"inbound\"", "service=\"unknown\""]) == 0.0);
     assert_eq!(two.get("orders", "/").status, 200);
     assert!(!one.process().stderr.all().iter().any(|line| line.contains("panicked")));
 }

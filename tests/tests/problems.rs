@@ -74,14 +74,21 @@ fn a_replica_that_is_gone_refused_or_slow_is_told() {
     assert_eq!((reset.status, reset.problem().as_str()), (502, "upstream-reset"));
     until_true("the service to recover", SPREAD_LIMIT, || two.get("orders", "/").status == 200);
     assert_eq!(two.get("orders", "/status?418").status, 418, "an application's own status passes");
+    // Without a probe nothing but the refusal can tell that the application is gone.
+    one.weft(&["expose", "orders", &port, "--protocol", "http", "--health", "none"]).json();
     drop(app);
-    let refused = two.get("orders", "/");
-    let code = refused.problem();
-    assert!(["connect-refused", "no-healthy-replica", "upstream-reset"].contains(&code.as_str()), "{code}");
+    for _ in 0..10 {
+        let refused = two.get("orders", "/");
+        assert_eq!((refused.status, refused.problem().as_str()), (502, "connect-refused"), "{refused:?}");
+    }
+    one.weft(&["expose", "orders", &port, "--protocol", "http", "--health", "tcp"]).json();
     until_true("no replica to be healthy", SPREAD_LIMIT, || {
-        let reply = two.get("orders", "/");
-        ["no-healthy-replica", "connect-refused"].contains(&reply.problem().as_str())
+        let code = two.get("orders", "/").problem();
+        assert!(["connect-refused", "no-healthy-replica"].contains(&code.as_str()), "{code}");
+        code == "no-healthy-replica"
     });
+    let unhealthy = two.get("orders", "/");
+    assert_eq!((unhealthy.status, unhealthy.problem().as_str()), (503, "no-healthy-replica"), "{unhealthy:?}");
     let again = Server::app_at("orders", port.parse().unwrap());
     let took = two.reaches("orders", "/");
     assert!(took < Duration::from_secs(15), "{took:?}");

@@ -298,6 +298,21 @@ fn every_setting_is_documented() {
 }
 
 #[test]
+fn every_gossip_key_is_documented() {
+    let files = rust_files().into_iter().filter(|(path, _)| path.starts_with("gossip/src/membership"));
+    let lines = files.flat_map(|(_, text)| text.lines().map(str::to_owned).collect::<Vec<_>>());
+    let constants = lines.filter(|line| line.contains("const ") && line.contains("_KEY: &str = "));
+    let keys: BTreeSet<String> = constants.filter_map(|line| line.split('"').nth(1).map(str::to_owned)).collect();
+    assert!(!keys.is_empty(), "the keys were found");
+    let text = page("docs/ARCHITECTURE.md");
+    let table = text.split("| gossip key |").nth(1).unwrap_or_default().split("\n\n").next().unwrap_or_default();
+    let rows = table.lines().skip(2).filter_map(|row| row.split('`').nth(1));
+    let listed: BTreeSet<String> = rows.map(str::to_owned).collect();
+    let odd: Vec<String> = keys.symmetric_difference(&listed).cloned().collect();
+    none(&odd, "gossip keys that docs/ARCHITECTURE.md lacks, or lists and there are not");
+}
+
+#[test]
 fn every_actor_is_documented() {
     let text = page("docs/actors.md").to_lowercase();
     let (mut missing, mut actors) = (Vec::new(), 0);

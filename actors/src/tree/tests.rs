@@ -9,11 +9,13 @@ use weft_gossip::catalog::Protocol;
 use weft_gossip::identity::{KeyFile, KeyRole, Revocations, SignedBundle, TrustBundle};
 
 use super::*;
-use crate::control::ServiceSpec;
+use crate::control::{HealthSpec, ProbeKind, ServiceSpec};
 use crate::enlist::{InitArgs, init};
 use crate::opener::{ListenerSpec, OpenHandle};
 use crate::standing::News;
+use crate::store::{Store, key};
 
+const DIR: &str = "/state";
 const AT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 const ACTORS: &[&str] = &["store", "identity", "health", "membership", "upstreams", "signer", "listeners", "telemetry"];
 
@@ -44,7 +46,8 @@ impl OpenListener for Counting {
     }
 }
 
-async fn started(budget: u32) -> (NodeTree, Arc<AtomicUsize>) {
+/// A machine with the state of the first node of a mesh.
+async fn founded() -> Env {
     let network = SimNetwork::new(7, Link::default());
     let env = Env {
         clock: Clock::simulated(Timestamp(1_800_000_000_000)),
@@ -52,14 +55,62 @@ async fn started(budget: u32) -> (NodeTree, Arc<AtomicUsize>) {
         network: network.host(AT),
         disk: Disk::memory(),
     };
-    let dir = PathBuf::from("/state");
-    init(&env, InitArgs::demo("bank", "vm-a", AT, dir.clone()).unwrap()).await.unwrap();
+    init(&env, InitArgs::demo("bank", "vm-a", AT, PathBuf::from(DIR)).unwrap()).await.unwrap();
+    env
+}
+
+async fn started_on(env: &Env, budget: u32) -> (NodeTree, Arc<AtomicUsize>) {
     let opener = Counting::default();
     let open = Arc::clone(&opener.0);
     let mut settings = Settings::default();
     settings.restarts.restarts_max = budget;
+    let (env, dir) = (env.clone(), PathBuf::from(DIR));
     let args = NodeArgs { env, dir, settings, opener: Arc::new(opener), telemetry: Telemetry::new() };
     (NodeTree::start(args).await.unwrap(), open)
+}
+
+async fn started(budget: u32) -> (NodeTree, Arc<AtomicUsize>) {
+    started_on(&founded().await, budget).await
+}
+
+/// Puts services on disk that a node exposes from its start on.
+fn keep_exposed(env: &Env, specs: &[ServiceSpec]) {
+    let path = StateDir::new(env, &PathBuf::from(DIR)).store_path();
+    Store::open(&env.disk, &path).unwrap().keep_row(key::EXPOSED, &specs).unwrap();
+}
+
+fn unprobed(name: &str) -> ServiceSpec {
+    let health = HealthSpec { kind: ProbeKind::Off, interval_ms: None };
+    ServiceSpec { health, ..ServiceSpec::new(name.parse().unwrap(), SocketAddr::new(AT, 8080), Protocol::Http) }
+}
+
+fn numbered(count: usize) -> Vec<ServiceSpec> {
+    (0..count).map(|number| unprobed(&format!("s{number:03}"))).collect()
+}
+
+/// What the metrics say of the restarts of an actor.
+fn restarts_shown(tree: &NodeTree, actor: &str) -> Option<String> {
+    let text = tree.control.0.telemetry.render();
+    let start = format!("weft_actor_restarts_total{{actor=\"{actor}\"}} ");
+    text.lines().find_map(|line| line.strip_prefix(&start).map(str::to_owned))
+}
+
+fn restarts(tree: &NodeTree, actor: &str) -> u64 {
+    tree.control.status().restarts.get(actor).copied().unwrap_or_default()
+}
+
+/// Crashes an actor once it runs, and waits until that is counted.
+async fn crash(tree: &NodeTree, actor: &str) {
+    let before = restarts(tree, actor);
+    let crashed = async {
+        while tree.control.crash(actor).is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        while restarts(tree, actor) == before {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), crashed).await.unwrap();
 }
 
 fn orders() -> ServiceSpec {
@@ -73,10 +124,14 @@ async fn a_crash_of_any_actor_leaves_the_world_and_the_listeners() {
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!(tree.control.services().len(), 1);
     let before = open.load(Ordering::Relaxed);
+    for actor in ACTORS.iter().copied().chain(["gossip"]) {
+        assert_eq!(restarts_shown(&tree, actor).as_deref(), Some("0"), "{actor}: a rate needs the 0 before the first");
+    }
     for actor in ACTORS {
         tree.control.crash(actor).unwrap();
         for _ in 0..100 {
             tokio::time::sleep(Duration::from_millis(100)).await;
+            assert_eq!(restarts_shown(&tree, actor).as_deref(), Some("1"), "{actor}: counted when it happens");
             assert_eq!(tree.world.load().local.len(), 1, "{actor}");
             assert_eq!(tree.world.load().services.len(), 1, "{actor}");
             assert_eq!(open.load(Ordering::Relaxed), before, "{actor}: a listener was closed or opened twice");
@@ -117,6 +172,49 @@ async fn revocations_are_in_force_at_once_and_after_a_restart() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_spent_budget_of_gossip_spends_one_of_the_node() {
+    let (mut tree, open) = started(2).await;
+    let before = open.load(Ordering::Relaxed);
+    for round in 1..=3 {
+        for _ in 0..2 {
+            crash(&tree, "membership").await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            assert_eq!(restarts(&tree, "gossip"), round - 1, "its own supervisor restarts it");
+        }
+        crash(&tree, "membership").await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert_eq!(restarts(&tree, "gossip"), round, "and gives up after that");
+        assert_eq!(open.load(Ordering::Relaxed), before, "no listener is touched");
+        assert_eq!(restarts_shown(&tree, "gossip"), Some(round.to_string()));
+    }
+    let failure = tokio::time::timeout(Duration::from_secs(10), tree.ended()).await.unwrap();
+    assert_eq!(failure.code, Code::RestartBudgetSpent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_the_record_has_no_room_for_is_refused_and_changes_nothing() {
+    let env = founded().await;
+    keep_exposed(&env, &numbered(255));
+    let (tree, _) = started_on(&env, 100).await;
+    tree.control.expose(unprobed("fits")).await.unwrap();
+    let wordy = ServiceSpec { version: "x".repeat(129), ..unprobed("fits") };
+    for refused in [unprobed("one-more"), wordy] {
+        let generation = tree.world.load().credentials.generation;
+        assert_eq!(tree.control.expose(refused).await.unwrap_err().code, Code::RecordTooLarge);
+        assert_eq!(tree.control.status().exposed.len(), 256);
+        assert_eq!(tree.world.load().local.len(), 256);
+        assert_eq!(tree.world.load().credentials.generation, generation, "no certificate was made for it");
+    }
+    let same = tree.control.status().exposed;
+    tree.stop(Duration::from_secs(1)).await;
+    let (tree, _) = started_on(&env, 100).await;
+    assert_eq!(tree.control.status().exposed, same);
+    tree.control.unexpose("fits".parse().unwrap()).await.unwrap();
+    tree.control.expose(unprobed("one-more")).await.unwrap();
+    tree.stop(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_newer_bundle_is_in_force_without_a_restart_and_a_foreign_one_is_not() {
     let (tree, _) = started(100).await;
     let core = &tree.control.0;
@@ -145,4 +243,28 @@ async fn a_newer_bundle_is_in_force_without_a_restart_and_a_foreign_one_is_not()
     let own = core.members.borrow().members[&core.file.node].record.clone();
     assert_eq!(own.bundle_epoch, 2, "the members are told");
     assert_eq!(core.dir.load().unwrap().standing.bundles.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_offer_that_is_too_large_already_is_told_as_far_as_it_fits() {
+    let env = founded().await;
+    let mut specs = numbered(300);
+    specs[0].version = "x".repeat(129);
+    keep_exposed(&env, &specs);
+    let (tree, _) = started_on(&env, 100).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let core = &tree.control.0;
+    let told = || {
+        let record = core.members.borrow().members[&core.file.node].record.clone();
+        record.replicas.iter().map(|replica| replica.service.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(told().len(), 256);
+    assert!(!told().contains(&"s000".to_owned()) && told().contains(&"s001".to_owned()));
+    assert_eq!(tree.world.load().local.len(), 300, "here all of them are served");
+    assert_eq!(tree.control.expose(unprobed("one-more")).await.unwrap_err().code, Code::RecordTooLarge);
+    // The way out.
+    tree.control.unexpose("s001".parse().unwrap()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(told().len() == 256 && !told().contains(&"s001".to_owned()));
+    tree.stop(Duration::from_secs(1)).await;
 }

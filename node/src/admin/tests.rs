@@ -24,7 +24,7 @@ impl AdminDesk for Echo {
 
     fn ask(&self, question: Question) -> BoxFuture<'_, Result<Value, Failure>> {
         let answer = match question {
-            Question::Leave => Err(Failure::new(Code::Draining, "already")),
+            Question::Leave => Err(Failure::new(Code::Overloaded, "already")),
             other => Ok(json!({ "asked": format!("{other:?}") })),
         };
         Box::pin(async move { answer })
@@ -49,7 +49,7 @@ async fn the_socket_answers_and_refusals_carry_their_code() {
         (Method::POST, "/v1/tokens", r#"{"ttl":1}"#, "usage-invalid"),
         (Method::DELETE, "/v1/services/A.B", "", "name-invalid"),
         (Method::DELETE, "/v1/bindings/99999", "", "usage-invalid"),
-        (Method::POST, "/v1/leave", "", "draining"),
+        (Method::POST, "/v1/leave", "", "overloaded"),
     ] {
         let (status, answer) = call(router(), method, path, body).await;
         let answer: Value = serde_json::from_str(&answer).unwrap();

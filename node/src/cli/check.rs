@@ -18,6 +18,22 @@ struct Line {
     outcome: Result<String, Failure>,
 }
 
+/// What a port is looked at for.
+#[derive(Clone, Copy)]
+enum Transport {
+    Tcp,
+    Udp,
+}
+
+impl Transport {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        }
+    }
+}
+
 /// Runs every check; one that does not hold fails the command with its own code when it is alone.
 pub(super) async fn run(env: &Env, dir: &Path, output: Output) -> Result<(), Failure> {
     let mut lines = Vec::new();
@@ -42,19 +58,25 @@ async fn ports(env: &Env, dir: &Path, config: &NodeConfig, file: &NodeFile) -> V
     let local = local_ip(bind);
     let ports = config.settings.ports;
     let mut lines = Vec::new();
-    for (name, at) in [
-        ("mesh port", SocketAddr::new(bind, ports.mesh)),
-        ("admin port", SocketAddr::new(local, ports.admin)),
-        ("outbound port", SocketAddr::new(local, ports.outbound)),
+    let mesh = SocketAddr::new(bind, ports.mesh);
+    for (name, at, transport) in [
+        ("mesh port", mesh, Transport::Tcp),
+        ("mesh port, UDP", mesh, Transport::Udp),
+        ("admin port", SocketAddr::new(local, ports.admin), Transport::Tcp),
+        ("outbound port", SocketAddr::new(local, ports.outbound), Transport::Tcp),
     ] {
-        let outcome = match env.network.listen(at, Reuse::Exclusive).await {
-            Ok(_) => Ok(format!("{at} is free")),
+        let taken = match transport {
+            Transport::Tcp => env.network.listen(at, Reuse::Exclusive).await.map(drop),
+            Transport::Udp => env.network.datagrams(at).await.map(drop),
+        };
+        let outcome = match taken {
+            Ok(()) => Ok(format!("{at} is free")),
             Err(error) => {
                 let code = match error.kind() {
                     std::io::ErrorKind::AddrNotAvailable => Code::AddressInvalid,
                     _ => Code::PortInUse,
                 };
-                Err(Failure::new(code, format!("listen on {at}: {error}")))
+                Err(Failure::new(code, format!("listen on {at} ({}): {error}", transport.as_str())))
             }
         };
         lines.push(Line { name: name.to_owned(), outcome });
