@@ -82,13 +82,18 @@ fn services(control: &NodeControl) -> Vec<String> {
     control.services().into_iter().map(|row| row.service.to_string()).collect()
 }
 
-async fn found(simulation: &Simulation) -> Result<NodeTree, Failure> {
-    let env = simulation.env(Simulation::ip(0));
+/// Founds a mesh on an environment and starts its first node.
+pub(crate) async fn found_on(env: Env) -> Result<NodeTree, Failure> {
     enlist::init(&env, InitArgs::demo("sim", "node-0", Simulation::ip(0), state_dir())?).await?;
     start(env).await
 }
 
-async fn join(simulation: &Simulation, number: u16, token: String) -> Result<NodeTree, Failure> {
+async fn found(simulation: &Simulation) -> Result<NodeTree, Failure> {
+    found_on(simulation.env(Simulation::ip(0))).await
+}
+
+/// Lets a machine join and starts its node.
+pub(crate) async fn join(simulation: &Simulation, number: u16, token: String) -> Result<NodeTree, Failure> {
     let ip = Simulation::ip(number);
     let env = simulation.env(ip);
     enlist::join(&env, JoinArgs::demo(token, &format!("node-{number}"), ip, state_dir())?).await?;
@@ -96,7 +101,7 @@ async fn join(simulation: &Simulation, number: u16, token: String) -> Result<Nod
 }
 
 /// Each node has a disk of its own, so all may use one path.
-fn state_dir() -> PathBuf {
+pub(crate) fn state_dir() -> PathBuf {
     PathBuf::from("/weft")
 }
 
@@ -107,7 +112,8 @@ async fn start(env: Env) -> Result<NodeTree, Failure> {
     NodeTree::start(args).await
 }
 
-async fn wait_until(holds: impl Fn() -> bool) -> Option<Duration> {
+/// How long it takes until something holds; none if it never does.
+pub(crate) async fn wait_until(holds: impl Fn() -> bool) -> Option<Duration> {
     let start = tokio::time::Instant::now();
     while !holds() {
         if start.elapsed() > PATIENCE {

@@ -5,6 +5,7 @@
 //! - [`enrolment`]: the scenario of machines that join
 //! - [`fleet`]: the scenario of whole nodes, with their actors
 //! - [`membership`]: the scenario of a cell that forms
+//! - [`policies`]: the scenario of signed policies
 //! - [`mesh`]: a mesh and its enrolled nodes
 //! - [`shim`]: the operating system's randomness, seeded inside a simulation
 
@@ -13,6 +14,7 @@ pub mod event_log;
 pub mod fleet;
 pub mod membership;
 pub mod mesh;
+pub mod policies;
 pub mod shim;
 pub mod simulation;
 

@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use weft_env::{Link, Traffic};
 use weft_gossip::Failure;
-use weft_sim::{Event, Simulation, enrolment, fleet, membership};
+use weft_sim::{Event, Simulation, enrolment, fleet, membership, policies};
 
 #[derive(Parser)]
 #[command(name = "weft-sim", version, about = "Many nodes in one process on virtual time from one seed")]
@@ -25,6 +25,8 @@ enum Scenario {
     Membership(Run),
     /// Starts the whole actor tree of each node, then lets one service appear; fails unless all agree on both
     Fleet(Run),
+    /// Applies revisions: without loss, with loss, and on both sides of a split; fails unless all nodes end alike
+    Policies(Run),
 }
 
 #[derive(Args, Clone, Copy)]
@@ -77,6 +79,22 @@ fn main() -> anyhow::Result<ExitCode> {
             ];
             print(run, &report.events, &summary, report.traffic)?;
             Ok(held(report.agreed_after.is_some() && report.spread_within.is_some()))
+        }
+        Scenario::Policies(run) => {
+            let scenario = async move |simulation: Simulation| Box::pin(policies::run(&simulation, run.nodes)).await;
+            let report = Simulation::run(run.seed, run.link(), scenario)?.map_err(failed)?;
+            let times = [report.applied_within, report.applied_with_loss_within, report.healed_within];
+            let summary = [
+                format!("a revision was in force everywhere within {}", seconds(times[0])),
+                format!("with 10 % loss within {}", seconds(times[1])),
+                format!(
+                    "a split of ten minutes healed to one history within {}, {} set aside",
+                    seconds(times[2]),
+                    report.set_aside
+                ),
+            ];
+            print(run, &report.events, &summary, report.traffic)?;
+            Ok(held(times.iter().all(Option::is_some) && report.set_aside == 1))
         }
     }
 }

@@ -172,7 +172,8 @@ impl Outsider {
     /// Sends a gossip message; the error says how it ended, which it does before the message is taken.
     pub async fn gossip(&self, message: &[u8]) -> Result<(), String> {
         let sent = async {
-            let peer = self.endpoint.dial(self.victim, QuicProtocol::Gossip).await.map_err(|error| error.to_string())?;
+            let peer =
+                self.endpoint.dial(self.victim, QuicProtocol::Gossip).await.map_err(|error| error.to_string())?;
             let mut stream = peer.connection.open_uni().await.map_err(|error| error.to_string())?;
             stream.write_all(message).await.map_err(|error| error.to_string())?;
             stream.finish().map_err(|error| error.to_string())?;
