@@ -19,7 +19,8 @@ use weft_tests::wait::{let_pass, until, until_true};
 use weft_tests::{Mesh, Node};
 
 /// Every actor of a node, in the order of the tree.
-const ACTORS: &[&str] = &["store", "identity", "health", "membership", "upstreams", "signer", "listeners", "telemetry"];
+const ACTORS: &[&str] =
+    &["store", "identity", "health", "ledger", "membership", "policy", "upstreams", "signer", "listeners", "telemetry"];
 /// Space between two crashes in one node: a supervisor allows five restarts in 30 s.
 const BETWEEN_CRASHES: Duration = Duration::from_millis(6_500);
 /// How long a restart may take until it is counted: its delay, and the tick of the figures, which is 5 s.

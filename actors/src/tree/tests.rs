@@ -8,6 +8,8 @@ use weft_env::{Clock, Disk, Link, Random, SimNetwork, Timestamp};
 use weft_gossip::catalog::Protocol;
 use weft_gossip::identity::{KeyFile, KeyRole, Revocations, SignedBundle, TrustBundle};
 
+mod policies;
+
 use super::*;
 use crate::control::{HealthSpec, ProbeKind, ServiceSpec};
 use crate::enlist::{InitArgs, init};
@@ -17,7 +19,8 @@ use crate::store::{Store, key};
 
 const DIR: &str = "/state";
 const AT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
-const ACTORS: &[&str] = &["store", "identity", "health", "membership", "upstreams", "signer", "listeners", "telemetry"];
+const ACTORS: &[&str] =
+    &["store", "identity", "health", "ledger", "membership", "policy", "upstreams", "signer", "listeners", "telemetry"];
 
 #[derive(Default)]
 struct Counting(Arc<AtomicUsize>);
