@@ -22,11 +22,11 @@ pub const CONNECTIONS_OPEN: &str = "weft_connections_open";
 pub const CONNECTIONS_TOTAL: &str = "weft_connections_total";
 /// Connections turned away, by listener: over the limit, or a handshake that failed.
 pub const CONNECTIONS_REFUSED_TOTAL: &str = "weft_connections_refused_total";
-/// Tries after the first, by called service.
+/// Tries after the first, by direction, calling and called service.
 pub const RETRIES_TOTAL: &str = "weft_retries_total";
-/// Endpoints taken out of the balance after a failed connection, by called service.
+/// Endpoints taken out of the balance after a failed connection, by direction, calling and called service.
 pub const EJECTIONS_TOTAL: &str = "weft_ejections_total";
-/// Connections opened to other nodes and to applications, by called service.
+/// Connections opened to other nodes and to applications, by direction, calling and called service.
 pub const UPSTREAM_CONNECTS_TOTAL: &str = "weft_upstream_connects_total";
 /// Lines that the access log did not take in because its writer was behind.
 pub const ACCESS_LOG_DROPPED_TOTAL: &str = "weft_access_log_dropped_total";
@@ -38,9 +38,9 @@ const COUNTERS: &[(&str, &str)] = &[
     (BYTES_TOTAL, "Bytes of bodies and streams; way is sent (to the caller) or received (from it)."),
     (CONNECTIONS_TOTAL, "Connections taken in, by listener."),
     (CONNECTIONS_REFUSED_TOTAL, "Connections turned away, by listener."),
-    (RETRIES_TOTAL, "Tries after the first, by called service."),
-    (EJECTIONS_TOTAL, "Endpoints taken out of the balance after a failed connection, by called service."),
-    (UPSTREAM_CONNECTS_TOTAL, "Connections opened to other nodes and to applications, by called service."),
+    (RETRIES_TOTAL, "Tries after the first, by direction, calling and called service."),
+    (EJECTIONS_TOTAL, "Endpoints taken out of the balance after a failed connection, by whose call it was noticed."),
+    (UPSTREAM_CONNECTS_TOTAL, "Connections opened to other nodes and to applications, by whose call needed one."),
     (ACCESS_LOG_DROPPED_TOTAL, "Lines that the access log did not take in because its writer was behind."),
 ];
 
@@ -116,6 +116,12 @@ pub(crate) struct Meter {
     pub(crate) sent: Counter,
     /// Bytes from the caller.
     pub(crate) received: Counter,
+    /// Tries after the first.
+    pub(crate) retries: Counter,
+    /// Endpoints ejected.
+    pub(crate) ejections: Counter,
+    /// Connections opened.
+    pub(crate) connects: Counter,
 }
 
 impl Meter {
@@ -133,6 +139,9 @@ impl Meter {
             seconds: recorder.register_histogram(&key(REQUEST_DURATION_SECONDS, &base), &METADATA),
             sent: with(BYTES_TOTAL, "way", "sent"),
             received: with(BYTES_TOTAL, "way", "received"),
+            retries: counter(recorder, RETRIES_TOTAL, &base),
+            ejections: counter(recorder, EJECTIONS_TOTAL, &base),
+            connects: counter(recorder, UPSTREAM_CONNECTS_TOTAL, &base),
         }
     }
 
@@ -158,12 +167,6 @@ impl Meter {
 pub(crate) struct ServiceState {
     /// Retries that are left.
     pub(crate) budget: RetryBudget,
-    /// Tries after the first.
-    pub(crate) retries: Counter,
-    /// Endpoints ejected.
-    pub(crate) ejections: Counter,
-    /// Connections opened.
-    pub(crate) connects: Counter,
     meters: Mutex<Vec<(Direction, SpiffeId, Arc<Meter>)>>,
 }
 
@@ -191,14 +194,7 @@ impl ServiceStates {
         if let Some(state) = states.get(service) {
             return Arc::clone(state);
         }
-        let labels = [("service", service.as_str())];
-        let state = Arc::new(ServiceState {
-            budget: RetryBudget::new(now_ns),
-            retries: counter(&self.recorder, RETRIES_TOTAL, &labels),
-            ejections: counter(&self.recorder, EJECTIONS_TOTAL, &labels),
-            connects: counter(&self.recorder, UPSTREAM_CONNECTS_TOTAL, &labels),
-            meters: Mutex::default(),
-        });
+        let state = Arc::new(ServiceState { budget: RetryBudget::new(now_ns), meters: Mutex::default() });
         states.insert(service.clone(), Arc::clone(&state));
         state
     }

@@ -20,7 +20,7 @@ use weft_gossip::identity::SpiffeId;
 use weft_gossip::{Code, ServiceName};
 
 use crate::body::Body;
-use crate::metrics::{Direction, ServiceState};
+use crate::metrics::{Direction, Meter, ServiceState};
 use crate::outbound::Outbound;
 use crate::problem::Refusal;
 use crate::worker::{Gate, Worker};
@@ -87,6 +87,7 @@ pub(crate) struct Matched<'w> {
     pub(crate) table: &'w Arc<EndpointTable>,
     pub(crate) identity: SpiffeId,
     pub(crate) state: Arc<ServiceState>,
+    pub(crate) meter: Arc<Meter>,
 }
 
 /// Identifies the caller and matches the service.
@@ -112,8 +113,9 @@ pub(crate) fn identify<'w>(
         return Err(Refusal::new(Code::ServiceUnknown, format!("no node of mesh {} offers {key:?}", world.facts.mesh)));
     };
     let state = worker.states.of(&table.service, worker.now_ns());
-    exchange.counted_by(worker.states.meter(&state, Direction::Outbound, &credential.identity, &table.service));
-    Ok(Matched { credential, table, identity: SpiffeId::service(&world.facts.mesh, &table.service), state })
+    let meter = worker.states.meter(&state, Direction::Outbound, &credential.identity, &table.service);
+    exchange.counted_by(Arc::clone(&meter));
+    Ok(Matched { credential, table, identity: SpiffeId::service(&world.facts.mesh, &table.service), state, meter })
 }
 
 /// The identity that a call carries: the one asked for, else the node's usual one.
@@ -181,10 +183,11 @@ async fn deliver(
     exchange.asked(&request, trace);
     let local = local_of(caller, world, exchange)?;
     let state = worker.states.of(&local.service, worker.now_ns());
-    exchange.counted_by(worker.states.meter(&state, Direction::Inbound, &caller.identity, &local.service));
+    let meter = worker.states.meter(&state, Direction::Inbound, &caller.identity, &local.service);
+    exchange.counted_by(Arc::clone(&meter));
     let wire = Wire::of(local.protocol).ok_or_else(|| not_http(&local.service))?;
     let (request, upgrade) = message::prepared(request, Framing::of(wire), exchange)?;
-    let response = tries::replica(exchange, local, &state, wire, request).await?;
+    let response = tries::replica(exchange, local, &meter, wire, request).await?;
     Ok(Served::Answer(response, upgrade))
 }
 

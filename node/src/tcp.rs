@@ -113,10 +113,10 @@ pub(crate) async fn open(
             if !matched.state.budget.spend(worker.now_ns()) {
                 return Err(last);
             }
-            matched.state.retries.increment(1);
+            matched.meter.retries.increment(1);
         }
         exchange.at_endpoint(endpoint.load.enter(), endpoint.node.clone());
-        matched.state.connects.increment(1);
+        matched.meter.connects.increment(1);
         let header = StreamHeader {
             service: matched.table.service.as_str().to_owned(),
             trace: trace.to_owned(),
@@ -131,7 +131,7 @@ pub(crate) async fn open(
             }
             Err(error) => {
                 if endpoint.load.eject(worker.now_ns()) {
-                    matched.state.ejections.increment(1);
+                    matched.meter.ejections.increment(1);
                     tracing::info!(
                         service = %matched.table.service, node = %endpoint.node, code = %error.code, why = error.why,
                         "endpoint ejected"
@@ -223,7 +223,8 @@ async fn deliver(caller: &Caller, exchange: &mut Exchange, header: &StreamHeader
     let worker = &caller.worker;
     let local = proxy::local_of(caller, &world, exchange)?;
     let state = worker.states.of(&local.service, worker.now_ns());
-    exchange.counted_by(worker.states.meter(&state, Direction::Inbound, &caller.identity, &local.service));
+    let meter = worker.states.meter(&state, Direction::Inbound, &caller.identity, &local.service);
+    exchange.counted_by(Arc::clone(&meter));
     if header.service != local.service.as_str() {
         return Err(Refusal::new(Code::RequestMalformed, "the header names another service than was dialled"));
     }
@@ -231,7 +232,7 @@ async fn deliver(caller: &Caller, exchange: &mut Exchange, header: &StreamHeader
     for _ in 0..local.replicas.len() {
         let Some(replica) = local.next_replica() else { break };
         exchange.at_replica(replica);
-        state.connects.increment(1);
+        meter.connects.increment(1);
         match dial::app(&worker.env.network, replica.app, worker.settings().connect_timeout).await {
             Ok(stream) => return Ok(stream),
             Err(error) => last = Refusal::new(error.code, error.why),

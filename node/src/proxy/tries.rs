@@ -16,7 +16,7 @@ use super::attempt::{self, Answer, Failed, Route, Source, Target, Wire};
 use super::message::{self, Copied};
 use super::{Exchange, Matched};
 use crate::body::Body;
-use crate::metrics::ServiceState;
+use crate::metrics::Meter;
 use crate::pool::Host;
 use crate::problem::{Delivery, Refusal};
 use crate::worker::Worker;
@@ -68,7 +68,7 @@ pub(super) async fn endpoints(
             }
             None => return Err(refusal(failed.code, failed.why, failed.stage, endpoint)),
         };
-        matched.state.retries.increment(1);
+        matched.meter.retries.increment(1);
         request = next;
     }
 }
@@ -113,7 +113,7 @@ fn way_to<'a>(
             Target::Peer(endpoint.addr, &matched.identity),
         ),
     };
-    Route { host, wire, to, connects: &matched.state.connects, deadline }
+    Route { host, wire, to, connects: &matched.meter.connects, deadline }
 }
 
 /// The service on this machine, if the endpoint is this node: both ends of such a call are one process, which has nothing to prove to
@@ -150,7 +150,7 @@ fn note(worker: &Worker, matched: &Matched<'_>, endpoint: &Endpoint, failed: &Fa
     let speaks_against =
         matches!(failed.stage, Stage::Connect) || (!failed.reused && failed.code == Code::UpstreamReset);
     if speaks_against && endpoint.load.eject(worker.now_ns()) {
-        matched.state.ejections.increment(1);
+        matched.meter.ejections.increment(1);
         tracing::info!(
             service = %matched.table.service, node = %endpoint.node, code = %failed.code, why = failed.why, "endpoint ejected"
         );
@@ -161,7 +161,7 @@ fn note(worker: &Worker, matched: &Matched<'_>, endpoint: &Endpoint, failed: &Fa
 pub(super) async fn replica(
     exchange: &mut Exchange,
     local: &LocalService,
-    state: &ServiceState,
+    meter: &Meter,
     wire: Wire,
     request: Request<Body>,
 ) -> Result<Response<Incoming>, Refusal> {
@@ -177,7 +177,7 @@ pub(super) async fn replica(
         host: Host::App(Arc::clone(replica)),
         wire,
         to: Target::App(replica.app),
-        connects: &state.connects,
+        connects: &meter.connects,
         deadline,
     };
     let mut failed = match attempt::send(&worker, &route, Source::Pooled, request).await {
