@@ -4,6 +4,7 @@
 //! application. Both are called by the listeners once per request; a request sees the one world it was given.
 
 mod attempt;
+mod deadline;
 mod exchange;
 mod message;
 mod tries;
@@ -26,6 +27,7 @@ use crate::problem::Refusal;
 use crate::worker::{Gate, Worker};
 use crate::{inbound::Caller, tcp, trace};
 use attempt::Wire;
+pub(crate) use deadline::Deadline;
 pub(crate) use exchange::Exchange;
 use message::Framing;
 pub(crate) use tries::{delivered_here, nowhere_to_go, pick};
@@ -163,6 +165,7 @@ async fn call(
     let named = head::authority_of(request.uri(), request.headers()).and_then(authority::service_of);
     let service = named.map_err(|code| Refusal::new(code, "the Host header or the URI must name a service"))?;
     let matched = identify(worker, world, exchange, (entry.identity.as_ref(), service))?;
+    exchange.ends_by(worker.total_deadline(exchange.started()));
     let spoken = Wire::of(matched.table.protocol).ok_or_else(|| not_http(&matched.table.service))?;
     let wire = if request.version() == Version::HTTP_2 { Wire::Http2 } else { spoken };
     let (request, caller) = message::prepared(request, Framing::of(wire), exchange)?;
@@ -185,6 +188,7 @@ async fn deliver(
     let state = worker.states.of(&local.service, worker.now_ns());
     let meter = worker.states.meter(&state, Direction::Inbound, &caller.identity, &local.service);
     exchange.counted_by(Arc::clone(&meter));
+    exchange.ends_by(worker.total_deadline(exchange.started()));
     let wire = Wire::of(local.protocol).ok_or_else(|| not_http(&local.service))?;
     let (request, upgrade) = message::prepared(request, Framing::of(wire), exchange)?;
     let response = tries::replica(exchange, local, &meter, wire, request).await?;

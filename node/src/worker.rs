@@ -118,6 +118,11 @@ impl Worker {
         self.settings().connect_timeout.min(deadline.saturating_duration_since(Instant::now()))
     }
 
+    /// When an exchange that began at this moment must be over, by the node's settings.
+    pub(crate) fn total_deadline(&self, started: Instant) -> Option<Instant> {
+        self.settings().total_timeout.map(|timeout| started + timeout)
+    }
+
     /// 64 random bits (xorshift64*, Vigna 2016). Only tasks of this worker draw, so that a plain load and store do.
     pub(crate) fn random(&self) -> u64 {
         let mut state = self.random.load(Ordering::Relaxed);

@@ -114,12 +114,14 @@ async fn send_http1(
         Some(connection) => connection,
         None => match open_http1(worker, route).await {
             Ok(connection) => connection,
-            Err(error) => return Err(unconnected(error, request)),
+            Err(error) => return Err(unconnected(error, request, route.deadline)),
         },
     };
     let asked = Instant::now();
     match timeout_at(route.deadline, connection.send(request)).await {
         Ok(Ok(response)) => Ok(Answer { response, connection: Some(connection), asked }),
+        // At an exchange's deadline its body is cut, too, and either may be noticed first.
+        Ok(Err(_)) if Instant::now() >= route.deadline => Err(late(reused)),
         Ok(Err(error)) => Err(unanswered(error, reused)),
         Err(_) => Err(late(reused)),
     }
@@ -137,12 +139,14 @@ async fn send_http2(
         Some(connection) => connection,
         None => match shared_http2(worker, route).await {
             Ok(connection) => connection,
-            Err(error) => return Err(unconnected(error, request)),
+            Err(error) => return Err(unconnected(error, request, route.deadline)),
         },
     };
     let asked = Instant::now();
     match timeout_at(route.deadline, connection.send(request)).await {
         Ok(Ok(response)) => Ok(Answer { response, connection: None, asked }),
+        // At an exchange's deadline its body is cut, too, and either may be noticed first.
+        Ok(Err(_)) if Instant::now() >= route.deadline => Err(late(reused)),
         Ok(Err(error)) => Err(unanswered(error, reused)),
         Err(_) => Err(late(reused)),
     }
@@ -191,8 +195,11 @@ fn mixed() -> DialError {
     DialError { code: Code::Internal, why: "a peer's address with an application's pool".to_owned() }
 }
 
-fn unconnected(error: DialError, request: Request<Body>) -> Failed {
-    let DialError { code, why } = error;
+fn unconnected(error: DialError, request: Request<Body>, deadline: Instant) -> Failed {
+    let DialError { mut code, why } = error;
+    if code == Code::ConnectTimeout && Instant::now() >= deadline {
+        code = Code::RequestTimeout;
+    }
     Failed { code, why, stage: Stage::Connect, reused: false, request: Some(Box::new(request)) }
 }
 
@@ -204,7 +211,7 @@ fn unanswered(failed: SendError, reused: bool) -> Failed {
 }
 
 fn late(reused: bool) -> Failed {
-    let why = "no answer within the request timeout".to_owned();
+    let why = "no answer within the timeout of requests, or the total one".to_owned();
     Failed { code: Code::RequestTimeout, why, stage: Stage::Sent, reused, request: None }
 }
 

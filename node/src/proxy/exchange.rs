@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Context;
 
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request};
@@ -10,6 +11,7 @@ use weft_actors::world::LocalReplica;
 use weft_gateway::endpoint::InFlight;
 use weft_gossip::{Code, NodeId};
 
+use super::Deadline;
 use crate::access_log::Line;
 use crate::http1::Http1;
 use crate::metrics::{Direction, Meter};
@@ -32,6 +34,7 @@ pub(crate) struct Exchange {
     worker: Arc<Worker>,
     direction: Direction,
     started: Instant,
+    deadline: Deadline,
     meter: Option<Arc<Meter>>,
     status: u16,
     code: Option<Code>,
@@ -74,6 +77,7 @@ impl Exchange {
                 worker: Arc::clone(worker),
                 direction,
                 started: Instant::now(),
+                deadline: Deadline::at(None),
                 meter: None,
                 status: 0,
                 code: None,
@@ -89,6 +93,31 @@ impl Exchange {
     /// When it began.
     pub(crate) fn started(&self) -> Instant {
         self.started
+    }
+
+    /// Sets when it must be over, or that it may last; replaces an earlier one. What goes on after that is cut.
+    pub(crate) fn ends_by(&mut self, moment: Option<Instant>) {
+        self.deadline = Deadline::at(moment);
+    }
+
+    /// When it must be over, if it must.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline.moment()
+    }
+
+    /// When the head of the answer must be here: within the timeout of requests, and before the end.
+    pub(crate) fn head_by(&self) -> Instant {
+        let by = self.started + self.worker.settings().request_timeout;
+        self.deadline().map_or(by, |end| end.min(by))
+    }
+
+    /// Whether it should be over; from then on its answer counts as broken off. Wakes the task at that moment.
+    pub(crate) fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        let late = self.deadline.has_passed(cx);
+        if late {
+            self.broken();
+        }
+        late
     }
 
     /// The worker that serves it.
@@ -177,7 +206,9 @@ impl Exchange {
     pub(crate) fn broken(&mut self) {
         if self.end == End::Open {
             self.end = End::Broken;
-            self.code.get_or_insert(Code::UpstreamReset);
+            // At its deadline the request's body may be cut first, and the answer breaks off for that.
+            let late = self.deadline().is_some_and(|moment| moment <= Instant::now());
+            self.code.get_or_insert(if late { Code::RequestTimeout } else { Code::UpstreamReset });
         }
     }
 

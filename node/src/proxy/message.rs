@@ -12,7 +12,7 @@ use weft_gateway::retry::Repeat;
 use weft_gossip::Code;
 
 use super::attempt::Wire;
-use super::{Closing, Exchange, Served, SharedGate};
+use super::{Closing, Deadline, Exchange, Served, SharedGate};
 use crate::body::Body;
 use crate::metrics::Direction;
 use crate::problem::{self, Delivery, Refusal, UNDELIVERED};
@@ -59,8 +59,8 @@ pub(super) fn prepared(
     framed.map_err(|why| Refusal::new(Code::RequestMalformed, why))?;
     let body = match exchange.meter() {
         _ if incoming.is_end_stream() => Body::Empty,
-        Some(meter) => Body::Counted(incoming, meter.received.clone()),
-        None => Body::Counted(incoming, metrics::Counter::noop()),
+        Some(meter) => Body::Counted(incoming, meter.received.clone(), Deadline::at(exchange.deadline())),
+        None => Body::Counted(incoming, metrics::Counter::noop(), Deadline::at(exchange.deadline())),
     };
     Ok((Request::from_parts(parts, body), caller))
 }
@@ -201,9 +201,11 @@ fn answer(
 fn switched(
     mut response: Response<Incoming>,
     caller: OnUpgrade,
-    exchange: Box<Exchange>,
+    mut exchange: Box<Exchange>,
     gate: &SharedGate,
 ) -> Response<Body> {
+    // A tunnel lasts as long as its two ends want it.
+    exchange.ends_by(None);
     let service = hyper::upgrade::on(&mut response);
     head::strip_hop_by_hop(response.headers_mut(), Upgrade::Asked);
     let worker = exchange.worker().clone();

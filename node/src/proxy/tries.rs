@@ -30,7 +30,7 @@ pub(super) async fn endpoints(
     request: Request<Body>,
 ) -> Result<Response<Incoming>, Refusal> {
     let worker = Arc::clone(exchange.worker());
-    let deadline = exchange.started() + worker.settings().request_timeout;
+    let deadline = exchange.head_by();
     let repeat = message::repeat_of(&request);
     let mut tried = Vec::new();
     let mut source = Source::Pooled;
@@ -147,8 +147,11 @@ fn undelivered(answer: Answer, worker: &Worker, endpoint: &Endpoint, by: &Target
 
 /// Ejects the endpoint when the failure speaks against it.
 fn note(worker: &Worker, matched: &Matched<'_>, endpoint: &Endpoint, failed: &Failed) {
-    let speaks_against =
-        matches!(failed.stage, Stage::Connect) || (!failed.reused && failed.code == Code::UpstreamReset);
+    let speaks_against = match failed.stage {
+        // The time that was left may have been too short to connect to any.
+        Stage::Connect => failed.code != Code::RequestTimeout,
+        _ => !failed.reused && failed.code == Code::UpstreamReset,
+    };
     if speaks_against && endpoint.load.eject(worker.now_ns()) {
         matched.meter.ejections.increment(1);
         tracing::info!(
@@ -170,7 +173,7 @@ pub(super) async fn replica(
         Refusal::new(Code::NoHealthyReplica, format!("no application is exposed as {}", local.service))
     })?;
     exchange.at_replica(replica);
-    let deadline = exchange.started() + worker.settings().request_timeout;
+    let deadline = exchange.head_by();
     let repeat: Repeat = message::repeat_of(&request);
     let copy = Copied::of(&request, repeat);
     let route = Route {
