@@ -3,6 +3,7 @@
 //! [`outbound`] takes a request from an application of this machine into the mesh, [`inbound`] takes one from the mesh to an
 //! application. Both are called by the listeners once per request; a request sees the one world it was given.
 
+mod arrival;
 mod attempt;
 mod deadline;
 mod exchange;
@@ -26,6 +27,7 @@ use crate::outbound::Outbound;
 use crate::problem::Refusal;
 use crate::worker::{Gate, Worker};
 use crate::{inbound::Caller, tcp, trace};
+pub(crate) use arrival::Arrival;
 use attempt::Wire;
 pub(crate) use deadline::Deadline;
 pub(crate) use exchange::Exchange;
@@ -36,7 +38,7 @@ pub(crate) use tries::{delivered_here, nowhere_to_go, pick};
 pub(crate) async fn outbound(entry: &Outbound, request: Request<Incoming>) -> Response<Body> {
     let world = entry.world.load();
     let Some(mut exchange) = Exchange::start(&entry.worker, Direction::Outbound) else {
-        return message::overloaded(&world, Direction::Outbound);
+        return message::overloaded(&entry.worker, &world, Direction::Outbound);
     };
     let version = request.version();
     let served = if request.method() == Method::CONNECT && version < Version::HTTP_2 {
@@ -46,7 +48,10 @@ pub(crate) async fn outbound(entry: &Outbound, request: Request<Incoming>) -> Re
     };
     match served {
         Ok(served) => message::forwarded(served, exchange, &entry.gate, closing(&world, version)),
-        Err(refusal) => message::refused(&refusal, exchange, &world, Direction::Outbound),
+        Err(refusal) => {
+            let credential = credential_of(&world, entry.identity.as_ref());
+            message::refused(&refusal, exchange, &world, credential.map(|credential| &credential.identity))
+        }
     }
 }
 
@@ -54,12 +59,12 @@ pub(crate) async fn outbound(entry: &Outbound, request: Request<Incoming>) -> Re
 pub(crate) async fn inbound(caller: &Caller, request: Request<Incoming>) -> Response<Body> {
     let world = caller.world.load();
     let Some(mut exchange) = Exchange::start(&caller.worker, Direction::Inbound) else {
-        return message::overloaded(&world, Direction::Inbound);
+        return message::overloaded(&caller.worker, &world, Direction::Inbound);
     };
     let version = request.version();
     match deliver(caller, &world, &mut exchange, request).await {
         Ok(served) => message::forwarded(served, exchange, &caller.gate, closing(&world, version)),
-        Err(refusal) => message::refused(&refusal, exchange, &world, Direction::Inbound),
+        Err(refusal) => message::refused(&refusal, exchange, &world, Some(&caller.identity)),
     }
 }
 
@@ -189,9 +194,13 @@ async fn deliver(
     let meter = worker.states.meter(&state, Direction::Inbound, &caller.identity, &local.service);
     exchange.counted_by(Arc::clone(&meter));
     exchange.ends_by(worker.total_deadline(exchange.started()));
+    Arrival::new(world, &caller.identity, &local.service).request(exchange, &mut request)?;
     let wire = Wire::of(local.protocol).ok_or_else(|| not_http(&local.service))?;
     let (request, upgrade) = message::prepared(request, Framing::of(wire), exchange)?;
     let response = tries::replica(exchange, local, &meter, wire, request).await?;
+    if upgrade.is_some() {
+        exchange.carried_with(Some(Arc::clone(&caller.chain)));
+    }
     Ok(Served::Answer(response, upgrade))
 }
 

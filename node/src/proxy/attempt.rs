@@ -17,6 +17,7 @@ use crate::dial::{self, DialError, PeerDial};
 use crate::http1::{Http1, SendError};
 use crate::http2::Http2;
 use crate::pool::Host;
+use crate::vigil;
 use crate::worker::Worker;
 
 /// Which version of HTTP goes over the connection.
@@ -159,9 +160,13 @@ async fn open_http1(worker: &Arc<Worker>, route: &Route<'_>) -> Result<Http1, Di
         (Target::Peer(addr, identity), Host::Peer(_, credential)) => {
             let config = &credential.dial_http1;
             let dial = PeerDial { addr: *addr, identity, config, within };
-            Http1::start(worker, dial::peer(&worker.env.network, dial).await?).await
+            let stream = dial::peer(&worker.env.network, dial).await?;
+            let peer = vigil::chain_of(stream.get_ref().1);
+            Http1::start(worker, stream, peer).await
         }
-        (Target::App(addr), _) => Http1::start(worker, dial::app(&worker.env.network, *addr, within).await?).await,
+        (Target::App(addr), _) => {
+            Http1::start(worker, dial::app(&worker.env.network, *addr, within).await?, None).await
+        }
         (Target::Peer(..), Host::App(_)) => return Err(mixed()),
     };
     started.map_err(|error| DialError { code: Code::UpstreamReset, why: format!("start HTTP/1.1: {error}") })
@@ -180,9 +185,13 @@ async fn shared_http2(worker: &Arc<Worker>, route: &Route<'_>) -> Result<Http2, 
         (Target::Peer(addr, identity), Host::Peer(_, credential)) => {
             let config = &credential.dial_http2;
             let dial = PeerDial { addr: *addr, identity, config, within };
-            Http2::start(worker, dial::peer(&worker.env.network, dial).await?).await
+            let stream = dial::peer(&worker.env.network, dial).await?;
+            let peer = vigil::chain_of(stream.get_ref().1);
+            Http2::start(worker, stream, peer).await
         }
-        (Target::App(addr), _) => Http2::start(worker, dial::app(&worker.env.network, *addr, within).await?).await,
+        (Target::App(addr), _) => {
+            Http2::start(worker, dial::app(&worker.env.network, *addr, within).await?, None).await
+        }
         (Target::Peer(..), Host::App(_)) => return Err(mixed()),
     };
     let connection =

@@ -14,7 +14,7 @@ use weft_gossip::{Code, ServiceName};
 
 use super::attempt::{self, Answer, Failed, Route, Source, Target, Wire};
 use super::message::{self, Copied};
-use super::{Exchange, Matched};
+use super::{Arrival, Exchange, Matched};
 use crate::body::Body;
 use crate::metrics::Meter;
 use crate::pool::Host;
@@ -37,10 +37,16 @@ pub(super) async fn endpoints(
     let mut request = request;
     let mut endpoint = pick(&worker, world, matched.table, &tried).ok_or_else(|| nowhere_to_go(matched.table))?;
     matched.state.budget.earn();
+    let mut arrived = false;
     loop {
-        let copy = Copied::of(&request, repeat);
         exchange.at_endpoint(endpoint.load.enter(), endpoint.node.clone());
         let route = way_to(endpoint, world, matched, (wire, deadline));
+        if matches!(route.to, Target::App(_)) && !arrived {
+            Arrival::new(world, &matched.credential.identity, &matched.table.service)
+                .request(exchange, &mut request)?;
+            arrived = true;
+        }
+        let copy = Copied::of(&request, repeat);
         let failed = match attempt::send(&worker, &route, source, request).await {
             Ok(answer) => match undelivered(answer, &worker, endpoint, &route.to) {
                 Ok(Answer { response, connection, .. }) => {
@@ -92,7 +98,7 @@ pub(crate) fn nowhere_to_go(table: &EndpointTable) -> Refusal {
 }
 
 fn refusal(code: Code, why: String, stage: Stage, endpoint: &Endpoint) -> Refusal {
-    Refusal { code, why: format!("node {}: {why}", endpoint.node), delivery: Delivery::after(stage) }
+    Refusal::new(code, format!("node {}: {why}", endpoint.node)).delivered(Delivery::after(stage))
 }
 
 /// The way to an endpoint: to the application when it is on this machine, else to the endpoint's node.
@@ -200,5 +206,5 @@ pub(super) async fn replica(
             Err(second) => failed = second,
         }
     }
-    Err(Refusal { code: failed.code, why: failed.why, delivery: Delivery::after(failed.stage) })
+    Err(Refusal::new(failed.code, failed.why).delivered(Delivery::after(failed.stage)))
 }

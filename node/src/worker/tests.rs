@@ -22,7 +22,9 @@ use weft_gossip::identity::tls::{self, ALPN_HTTP1, ALPN_HTTP2, ALPN_TCP};
 use weft_gossip::identity::{IssuedCertificate, LeafSubject, SigningKey, SpiffeId, Subject, Trust, TrustBundle};
 use weft_gossip::signer::{Founding, NewMesh, make_mesh};
 
+mod authorisation;
 mod impostor;
+mod live;
 mod total_timeout;
 
 use super::*;
@@ -561,6 +563,9 @@ async fn the_access_log_tells_each_request() {
         took: Duration::from_millis(2),
         node: Some("vm-2".parse().unwrap()),
         cut: false,
+        revision: 12,
+        shadow: None,
+        id: None,
     };
     log.push(0, line);
     drop(log);
