@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Context;
+use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderValue, Method, Request};
 use tokio::time::Instant;
 use weft_actors::world::{LocalReplica, World, WorldCell};
 use weft_gateway::endpoint::InFlight;
@@ -17,9 +18,9 @@ use super::Deadline;
 use crate::access_log::Line;
 use crate::explain;
 use crate::http1::Http1;
-use crate::metrics::{Direction, Meter};
+use crate::metrics::{Direction, Meter, Slot};
 use crate::pool::Host;
-use crate::problem::Refusal;
+use crate::problem::{REVISION, Refusal, TRACE_REVISION};
 use crate::refusals::RefusalRecord;
 use crate::vigil::{Chain, Permit};
 use crate::worker::Worker;
@@ -60,6 +61,7 @@ pub(crate) struct Exchange {
     held: Held,
     asked: Option<Asked>,
     judged: Judged,
+    slots: Vec<Slot>,
     permit: Option<Box<Permit>>,
     peer: Option<Chain>,
 }
@@ -86,6 +88,10 @@ impl Drop for ReplicaFlight {
 struct Judged {
     /// The revision that decided.
     revision: u64,
+    /// Whether the caller wants to be told.
+    is_traced: bool,
+    /// The rule that routed it.
+    route: Option<Place>,
     /// The places of documents in shadow mode that would have refused it.
     shadow: Option<String>,
     /// The id of its refusal.
@@ -118,6 +124,7 @@ impl Exchange {
                 held: Held::Nothing,
                 asked: None,
                 judged: Judged::default(),
+                slots: Vec::new(),
                 permit: None,
                 peer: None,
             })
@@ -139,9 +146,10 @@ impl Exchange {
         self.deadline.moment()
     }
 
-    /// When the head of the answer must be here: within the timeout of requests, and before the end.
-    pub(crate) fn head_by(&self) -> Instant {
-        let by = self.started + self.worker.settings().request_timeout;
+    /// When the head of the answer must be here: within the timeout of requests, which is the node's own where none is stated, and
+    /// before the end.
+    pub(crate) fn head_by(&self, stated: Option<Duration>) -> Instant {
+        let by = self.started + stated.unwrap_or(self.worker.settings().request_timeout);
         self.deadline().map_or(by, |end| end.min(by))
     }
 
@@ -183,6 +191,16 @@ impl Exchange {
         self.judged.revision = revision;
     }
 
+    /// Holds a place in something limited until the end.
+    pub(crate) fn occupies(&mut self, slot: Slot) {
+        self.slots.push(slot);
+    }
+
+    /// Notes the rule that routes it.
+    pub(crate) fn routed_by(&mut self, place: &Place) {
+        self.judged.route = Some(place.clone());
+    }
+
     /// Notes as what it was let pass, for as long as it stays open.
     pub(crate) fn permitted(&mut self, permit: Box<Permit>) {
         self.permit = Some(permit);
@@ -196,6 +214,33 @@ impl Exchange {
     /// What watches over it while it stays open.
     pub(crate) fn watched(&mut self) -> (Option<Box<Permit>>, Option<Chain>) {
         (self.permit.take(), self.peer.take())
+    }
+
+    /// Notes whether the caller wants to be told which revisions decide; the field that says so travels to another node only.
+    pub(crate) fn traced_if_asked(&mut self, headers: &mut HeaderMap) {
+        if headers.get(TRACE_REVISION).is_some_and(|value| value == "1") {
+            self.judged.is_traced = true;
+        } else {
+            headers.remove(TRACE_REVISION);
+        }
+    }
+
+    /// Tells in an answer which revisions decided, where that was asked; else nothing of the kind leaves this node.
+    pub(crate) fn tell_revision(&self, headers: &mut HeaderMap) {
+        let other = headers.remove(REVISION);
+        if !self.judged.is_traced {
+            return;
+        }
+        let own = self.judged.revision;
+        let other = match (self.direction, self.answered_by, other) {
+            (Direction::Outbound, Some(Answerer::Application), _) => Some(own.to_string()),
+            (Direction::Outbound, _, Some(other)) => other.to_str().ok().map(str::to_owned),
+            _ => None,
+        };
+        let text = other.map_or_else(|| own.to_string(), |other| format!("{own},{other}"));
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            headers.insert(REVISION, value);
+        }
     }
 
     /// Counts and notes that a document in shadow mode would have refused it.
@@ -351,6 +396,7 @@ impl Exchange {
                 node,
                 cut: self.end == End::Open && self.code.is_none(),
                 revision: self.judged.revision,
+                route: self.judged.route.take(),
                 shadow: self.judged.shadow.take(),
                 id: self.judged.refusal.take(),
             },

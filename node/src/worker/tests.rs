@@ -25,7 +25,9 @@ use weft_gossip::signer::{Founding, NewMesh, make_mesh};
 mod authorisation;
 mod impostor;
 mod live;
+mod routes;
 mod total_timeout;
+mod traffic;
 
 use super::*;
 
@@ -176,6 +178,8 @@ impl Mesh {
                 generation: 1,
                 addr: PeerAddr(self.at(*node, 4510)),
                 zone: None,
+                version: format!("v{node}"),
+                labels: BTreeMap::new(),
                 weight: 1,
                 healthy: true,
                 load: Arc::new(EndpointLoad::default()),
@@ -564,6 +568,7 @@ async fn the_access_log_tells_each_request() {
         node: Some("vm-2".parse().unwrap()),
         cut: false,
         revision: 12,
+        route: None,
         shadow: None,
         id: None,
     };
