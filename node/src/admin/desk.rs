@@ -6,7 +6,9 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use weft_actors::control::ledger::{DraftWish, Reach};
 use weft_gossip::catalog::Protocol;
+use weft_gossip::ledger::{Hash, SignedDraft};
 use weft_gossip::{CellName, Failure, ServiceName};
 
 /// Answers the admin API. The node implements it over its actors.
@@ -50,11 +52,33 @@ pub enum Question {
     TakeBundle(BundleRequest),
     /// Join the mesh again for more grants.
     Join(JoinRequest),
+    /// The ledger in one look.
+    Ledger,
+    /// The documents in force.
+    Documents,
+    /// The newest change sets, so many.
+    History(usize),
+    /// What would change.
+    Draft(Box<DraftWish>),
+    /// Take in a signed change set.
+    Apply(Box<ApplyRequest>),
+    /// How a change set stands, and which nodes have it.
+    Receipt(Hash),
     /// Say goodbye to the mesh and stop.
     Leave,
     /// Make this actor panic.
     #[cfg(feature = "crash-test")]
     Crash(String),
+}
+
+/// Body of `POST /v1/ledger/apply`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyRequest {
+    /// The draft as the operator signed it.
+    pub signed: SignedDraft,
+    /// How many nodes it must reach.
+    pub reach: Reach,
 }
 
 /// Body of `POST /v1/bundle`.

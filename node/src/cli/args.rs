@@ -1,6 +1,7 @@
 //! The command line: every command and option, as clap reads them, help, completions and man pages show them.
 
 mod ca;
+mod ledger;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -14,6 +15,9 @@ use weft_gossip::{CellName, MeshName, NodeId, ServiceName};
 use super::output::Output;
 use crate::config::{parse_span, protocol_of};
 pub(super) use ca::{CaCommand, KeyOptions, OperatorCommand, RootCommand, SignerCommand};
+pub(super) use ledger::{
+    ApplyOptions, HistoryOptions, PlanOptions, RevisionOptions, RevokeCommand, RevokeOptions, SigningOptions,
+};
 
 /// Weft: a service mesh and API gateway in one program.
 #[derive(Debug, Parser)]
@@ -57,6 +61,8 @@ pub enum Command {
     Ls {
         /// What to list.
         what: Listing,
+        /// Only what has this name; of documents, kind/name.
+        name: Option<String>,
     },
     /// Shows certificates.
     Cert {
@@ -69,6 +75,22 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: CaCommand,
+    },
+    /// Shows what policy files would change, and every mistake in them. Changes nothing.
+    Plan(PlanOptions),
+    /// Signs policy files and brings them to every node.
+    Apply(ApplyOptions),
+    /// Keeps a change that `weft apply --confirm` made.
+    Confirm(RevisionOptions),
+    /// Shows who changed what, and how it stands.
+    History(HistoryOptions),
+    /// Brings the documents back as a revision left them.
+    Rollback(RevisionOptions),
+    /// Lets nobody trust a node, a key or a token any more.
+    Revoke {
+        /// What.
+        #[command(subcommand)]
+        command: RevokeCommand,
     },
     /// Makes one HTTP request through the mesh, as curl would, and shows the answer.
     Curl(CurlOptions),
@@ -217,6 +239,8 @@ pub enum Listing {
     Services,
     /// The certificates of this node.
     Certs,
+    /// The documents in force.
+    Documents,
 }
 
 /// `weft cert`.

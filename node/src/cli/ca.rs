@@ -188,7 +188,7 @@ impl<'a> Place<'a> {
     }
 
     fn passphrase(&self, keys: &KeyOptions) -> Result<String, Failure> {
-        passphrase::for_old_keys(self.env, keys.passphrase_file.as_deref())
+        passphrase::for_old_key(self.env, KeyRole::Root, keys.passphrase_file.as_deref())
     }
 
     fn root_key(&self, keys: &KeyOptions) -> Result<SigningKey, Failure> {

@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
+use weft_actors::control::ledger::DraftWish;
 use weft_actors::control::{BindSpec, HealthSpec, NodeControl, ProbeKind, ServiceSpec, TokenRequest};
 use weft_actors::telemetry::Telemetry;
 use weft_gossip::{Code, Failure};
@@ -66,6 +67,15 @@ impl NodeDesk {
                 let done = self.control.join(&request.token.parse()?, request.at).await?;
                 Ok(json!({ "mesh": done.file.mesh, "node": done.file.node, "advertise": done.file.advertise }))
             }
+            Question::Ledger => value(&self.control.ledger()?),
+            Question::Documents => value(&self.control.documents()?),
+            Question::History(count) => value(&self.control.history(count)?),
+            Question::Draft(wish) => self.draft(*wish).await,
+            Question::Apply(request) => value(&self.control.apply(request.signed, request.reach).await?),
+            Question::Receipt(hash) => {
+                let change_set = self.control.change_set(&hash)?;
+                Ok(json!({ "change_set": value(&change_set)?, "nodes": value(&self.control.receipt(&hash)?)? }))
+            }
             Question::Leave => {
                 self.control.leave().await?;
                 self.leaving.notify_one();
@@ -74,6 +84,13 @@ impl NodeDesk {
             #[cfg(feature = "crash-test")]
             Question::Crash(actor) => self.done(self.control.crash(&actor)),
         }
+    }
+
+    /// Compiling thousands of documents takes longer than other answers may wait for it.
+    async fn draft(&self, wish: DraftWish) -> Result<Value, Failure> {
+        let control = self.control.clone();
+        let drafted = tokio::task::spawn_blocking(move || value(&control.draft(wish)?)).await;
+        drafted.map_err(|error| Failure::new(Code::Internal, format!("make the draft: {error}")))?
     }
 
     fn done(&self, result: Result<(), Failure>) -> Result<Value, Failure> {
