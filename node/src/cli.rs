@@ -23,16 +23,18 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 use weft_env::Env;
+use weft_gateway::policy;
 use weft_gossip::{Code, Failure};
 
 pub use args::{Cli, Command};
 pub use output::Output;
 
 use crate::admin::TokenRequest;
+use crate::config;
 use crate::demo::{self, DemoMode};
 use crate::node::{self, NodeOptions};
 use apply::Place;
-use args::{CertCommand, TokenCommand};
+use args::{CertCommand, ConfigCommand, PolicyCommand, TokenCommand};
 
 /// The command line was not valid.
 const EXIT_USAGE: u8 = 2;
@@ -121,6 +123,8 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Revoke { command } => revoke::run(Place { env: &env, dir: &dir, output }, command).await,
         Command::Curl(options) => curl::run(&env, &dir, output, options).await,
         Command::Check => check::run(&env, &dir, output).await,
+        Command::Config { command: ConfigCommand::Schema } => pages::schema(output, &config::config_schema()),
+        Command::Policy { command: PolicyCommand::Schema { kind } } => pages::schema(output, &policy::schema(kind)),
         Command::Explain { code } => pages::explain(output, code.as_deref()),
         Command::Completion { shell } => pages::completion(shell),
         Command::Man { into } => pages::man(into.as_deref()),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use weft_gateway::policy::Kind;
 use weft_gossip::catalog::Protocol;
 use weft_gossip::{CellName, MeshName, NodeId, ServiceName};
 
@@ -96,6 +97,18 @@ pub enum Command {
     Curl(CurlOptions),
     /// Looks at the state directory, the configuration and the ports, without changing anything.
     Check,
+    /// Tells what a node's configuration file may hold.
+    Config {
+        /// What to tell.
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Tells what policy files may hold.
+    Policy {
+        /// What to tell.
+        #[command(subcommand)]
+        command: PolicyCommand,
+    },
     /// Tells more about an error code; without one, lists all.
     Explain {
         /// The code, for example service-unknown.
@@ -250,6 +263,24 @@ pub enum CertCommand {
     Ls,
 }
 
+/// `weft config`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Prints the JSON Schema of node.toml, for editors.
+    Schema,
+}
+
+/// `weft policy`.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Prints the JSON Schema of one kind of document, for editors.
+    Schema {
+        /// The kind: mesh, authorisation, route, traffic, rate-limit or revocation.
+        #[arg(value_parser = kind)]
+        kind: Kind,
+    },
+}
+
 /// `weft curl`.
 #[derive(Debug, Args)]
 pub struct CurlOptions {
@@ -279,6 +310,11 @@ fn app(text: &str) -> Result<SocketAddr, String> {
         Some(port) => Ok(SocketAddr::from(([127, 0, 0, 1], port))),
         None => text.parse().map_err(|_| format!("{text:?} is not a port, nor IP:PORT")),
     }
+}
+
+fn kind(text: &str) -> Result<Kind, String> {
+    let known: Vec<&str> = Kind::ALL.into_iter().map(Kind::word).collect();
+    Kind::named(text).ok_or_else(|| format!("the kinds are {}", known.join(", ")))
 }
 
 fn span(text: &str) -> Result<Duration, String> {
