@@ -22,6 +22,8 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// How long the head of a response may take, over all tries.
     pub request_timeout: Duration,
+    /// How long a request may take from its head to the end of its answer; none for as long as it lasts.
+    pub total_timeout: Option<Duration>,
     /// How long an idle pooled connection is kept.
     pub idle_timeout: Duration,
     /// How long the head of a request may take to arrive.
@@ -99,6 +101,7 @@ impl Default for Settings {
             certificate_lifetime: Duration::from_secs(24 * 3600),
             connect_timeout: Duration::from_secs(1),
             request_timeout: Duration::from_secs(60),
+            total_timeout: None,
             idle_timeout: Duration::from_secs(60),
             head_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(30),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 use weft_env::Timestamp;
 use weft_gateway::endpoint::{AppAddr, EndpointTable};
 use weft_gateway::policy::Policy;
@@ -129,25 +130,66 @@ pub struct Credential {
 }
 
 /// The cell that holds the current [`World`]. Owned above the actors, so that a crash of one leaves it as it was.
-pub struct WorldCell(ArcSwap<World>);
+pub struct WorldCell {
+    world: ArcSwap<World>,
+    /// How often the policy became another.
+    policies: watch::Sender<u64>,
+    /// How often it became another whom this node believes.
+    trusts: watch::Sender<u64>,
+}
 
 impl WorldCell {
     /// A cell with a first world.
     pub fn new(world: World) -> Self {
-        Self(ArcSwap::from_pointee(world))
+        let (policies, trusts) = (watch::Sender::default(), watch::Sender::default());
+        Self { world: ArcSwap::from_pointee(world), policies, trusts }
     }
 
     /// The current world; an owned reference, safe to keep across an await.
     pub fn load(&self) -> Arc<World> {
-        self.0.load_full()
+        self.world.load_full()
     }
 
     /// Replaces the world by a change of one; concurrent changes are both kept.
     pub fn change(&self, mut change: impl FnMut(&mut World)) {
-        self.0.rcu(|current| {
+        let mut changed = Changed::default();
+        self.world.rcu(|current| {
             let mut next = World::clone(current);
             change(&mut next);
+            changed = Changed::between(current, &next);
             next
         });
+        // After the world is there: whoever wakes reads the new one.
+        if changed.policy {
+            self.policies.send_modify(|count| *count += 1);
+        }
+        if changed.trust {
+            self.trusts.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Follows the policy: what is open is judged again when it becomes another.
+    pub fn watch_policy(&self) -> watch::Receiver<u64> {
+        self.policies.subscribe()
+    }
+
+    /// Follows whom this node believes: bundle and revocations.
+    pub fn watch_trust(&self) -> watch::Receiver<u64> {
+        self.trusts.subscribe()
+    }
+}
+
+/// What a change of the world changes for what is open already.
+#[derive(Default)]
+struct Changed {
+    policy: bool,
+    trust: bool,
+}
+
+impl Changed {
+    fn between(old: &World, new: &World) -> Self {
+        let same_trust = Arc::ptr_eq(&old.trust.bundle, &new.trust.bundle)
+            && Arc::ptr_eq(&old.trust.revocations, &new.trust.revocations);
+        Self { policy: !Arc::ptr_eq(&old.policy, &new.policy), trust: !same_trust }
     }
 }

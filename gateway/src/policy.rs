@@ -68,6 +68,28 @@ impl Policy {
         self.revision
     }
 
+    /// Whether no document says anything of calls, so that every decision is the default.
+    pub fn is_empty(&self) -> bool {
+        self.authorisation.is_empty() && self.routes.is_empty() && self.traffic.is_empty() && self.limits.is_empty()
+    }
+
+    /// Whether a decision where a call arrives at this service may depend on the request: on its method, path or header fields. Where it
+    /// does not, [`Call::Tcp`] gives the same answers as any request, and the path needs no normal form.
+    pub fn reads_requests(&self, service: &ServiceName) -> bool {
+        self.authorisation.is_conditional(service) || self.limits.contains_key(service)
+    }
+
+    /// Whether a `deny` rule in force for this service depends on the request. A stream to an HTTP service hides its requests from
+    /// such a rule, so that it must not pass.
+    pub fn denies_requests(&self, service: &ServiceName) -> bool {
+        self.authorisation.denies_conditionally(service)
+    }
+
+    /// Whether any route is for this service.
+    pub fn routes_service(&self, service: &ServiceName) -> bool {
+        self.routes.contains_key(service)
+    }
+
     /// Whether this caller may make this call, and by what.
     pub fn authorise(&self, caller: &SpiffeId, called: &ServiceName, call: Call<'_>) -> Verdict<'_> {
         self.authorisation.decide(caller, called, call, None)

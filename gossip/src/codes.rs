@@ -79,6 +79,8 @@ codes! {
     HostMissing, "host-missing", Client, 400, "http_request_error", "the request names no service", "send `Host: <service>.weft.internal`";
     RequestMalformed, "request-malformed", Client, 400, "http_request_error", "the request is not valid HTTP", "correct the request; the detail names what was wrong";
     HeadTooLarge, "head-too-large", Client, 431, "http_request_error", "the request's head is over the limit", "send fewer or smaller headers";
+    NotAllowed, "not-allowed", Client, 403, "http_request_denied", "a policy does not allow this caller to make this call", "run `weft why` with the id of the reply; then change the policy that it names";
+    RateLimited, "rate-limited", Client, 429, "http_request_denied", "the caller is over a rate limit of the service", "wait as long as `retry-after` says, or raise the limit that is named";
     Overloaded, "overloaded", Node, 503, "connection_limit_reached", "this node is at its limit of connections or requests", "retry later, or raise the limit";
     Draining, "draining", Node, 503, "destination_unavailable", "this node is shutting down", "retry on another node";
     Internal, "internal", Node, 500, "proxy_internal_error", "something in this node failed that should not", "run `weft status` and report the log line";

@@ -41,6 +41,12 @@ pub(crate) struct Line {
     pub(crate) node: Option<NodeId>,
     /// The caller went away before the end.
     pub(crate) cut: bool,
+    /// The revision of the policy that decided; 0 where none did.
+    pub(crate) revision: u64,
+    /// Where documents in shadow mode would have refused it.
+    pub(crate) shadow: Option<String>,
+    /// The id of its refusal.
+    pub(crate) id: Option<String>,
 }
 
 /// The line as written.
@@ -65,6 +71,17 @@ struct Written<'a> {
     trace: Option<&'a str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     cut: bool,
+    #[serde(skip_serializing_if = "is_zero")]
+    revision: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shadow: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The log as workers see it.
@@ -172,5 +189,8 @@ fn written(line: &Line) -> Written<'_> {
         node: line.node.as_ref().map(NodeId::as_str),
         trace: line.trace.as_ref().and_then(|trace| trace.to_str().ok()),
         cut: line.cut,
+        revision: line.revision,
+        shadow: line.shadow.as_deref(),
+        id: line.id.as_deref(),
     }
 }

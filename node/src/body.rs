@@ -2,13 +2,13 @@
 //! when the other side has room for it, which is all the backpressure there is and all that is needed.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use metrics::Counter;
 
-use crate::proxy::Exchange;
+use crate::proxy::{Deadline, Exchange};
 
 /// A request's or a response's body.
 pub(crate) enum Body {
@@ -16,10 +16,21 @@ pub(crate) enum Body {
     Empty,
     /// A reply of our own; `None` once sent.
     Full(Option<Bytes>),
-    /// A request's body on its way to the service.
-    Counted(Incoming, Counter),
+    /// A request's body on its way to the service, until the exchange's deadline.
+    Counted(Incoming, Counter, Deadline),
     /// A response's body on its way to the caller; the exchange is recorded when it ends or is dropped.
     Recorded(Incoming, Box<Exchange>),
+}
+
+/// Why a body broke off. Whoever sends it on cuts its connection, or resets its stream.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// Where it comes from broke off.
+    #[error(transparent)]
+    Source(#[from] hyper::Error),
+    /// The exchange's total timeout has passed.
+    #[error("the total timeout has passed")]
+    Late,
 }
 
 impl Body {
@@ -31,39 +42,43 @@ impl Body {
 
 impl HttpBody for Body {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match self.get_mut() {
-            Self::Empty => Poll::Ready(None),
-            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Counted(incoming, bytes) => {
-                let polled = Pin::new(incoming).poll_frame(cx);
-                if let Poll::Ready(Some(Ok(frame))) = &polled {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = match self.get_mut() {
+            Self::Empty => return Poll::Ready(None),
+            Self::Full(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Counted(incoming, bytes, deadline) => {
+                if deadline.has_passed(cx) {
+                    return Poll::Ready(Some(Err(BodyError::Late)));
+                }
+                let frame = ready!(Pin::new(incoming).poll_frame(cx));
+                if let Some(Ok(frame)) = &frame {
                     bytes.increment(frame.data_ref().map_or(0, |data| data.remaining() as u64));
                 }
-                polled
+                frame
             }
             Self::Recorded(incoming, exchange) => {
-                let polled = Pin::new(incoming).poll_frame(cx);
-                match &polled {
-                    Poll::Ready(Some(Ok(frame))) => {
-                        exchange.sent(frame.data_ref().map_or(0, |data| data.remaining() as u64));
-                    }
-                    Poll::Ready(Some(Err(_))) => exchange.broken(),
-                    Poll::Ready(None) => exchange.complete(),
-                    Poll::Pending => {}
+                if exchange.is_late(cx) {
+                    return Poll::Ready(Some(Err(BodyError::Late)));
                 }
-                polled
+                let frame = ready!(Pin::new(incoming).poll_frame(cx));
+                match &frame {
+                    Some(Ok(frame)) => exchange.sent(frame.data_ref().map_or(0, |data| data.remaining() as u64)),
+                    Some(Err(_)) => exchange.broken(),
+                    None => exchange.complete(),
+                }
+                frame
             }
-        }
+        };
+        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_none(),
-            Self::Counted(incoming, _) | Self::Recorded(incoming, _) => incoming.is_end_stream(),
+            Self::Counted(incoming, ..) | Self::Recorded(incoming, _) => incoming.is_end_stream(),
         }
     }
 
@@ -71,7 +86,7 @@ impl HttpBody for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Counted(incoming, _) | Self::Recorded(incoming, _) => incoming.size_hint(),
+            Self::Counted(incoming, ..) | Self::Recorded(incoming, _) => incoming.size_hint(),
         }
     }
 }

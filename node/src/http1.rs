@@ -8,13 +8,17 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::body::Body;
+use crate::vigil::{self, Chain};
 use crate::worker::Worker;
 
 /// Bytes that one connection buffers of what it reads: heads up to the limit fit several times.
 pub(crate) const BUFFER_BYTES_MAX: usize = 128 * 1024;
 
 /// One client connection; takes one request at a time.
-pub(crate) struct Http1(http1::SendRequest<Body>);
+pub(crate) struct Http1 {
+    sender: http1::SendRequest<Body>,
+    peer: Option<Chain>,
+}
 
 /// A request that was not answered.
 pub(crate) struct SendError {
@@ -31,34 +35,36 @@ impl From<TrySendError<Request<Body>>> for SendError {
 }
 
 impl Http1 {
-    /// Speaks HTTP/1.1 on an open stream; the connection is driven by a task of the worker until either side ends it.
-    pub(crate) async fn start<S>(worker: &Worker, stream: S) -> Result<Self, hyper::Error>
+    /// Speaks HTTP/1.1 on an open stream; the connection is driven by a task of the worker until either side ends it, or until
+    /// its peer is no longer believed.
+    pub(crate) async fn start<S>(worker: &Worker, stream: S, peer: Option<Chain>) -> Result<Self, hyper::Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let mut builder = http1::Builder::new();
         builder.max_buf_size(BUFFER_BYTES_MAX);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
-        worker.spawn(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(%error, "upstream connection ended");
-            }
-        });
-        Ok(Self(sender))
+        worker.spawn(vigil::driven(worker.world(), peer.clone(), connection.with_upgrades()));
+        Ok(Self { sender, peer })
+    }
+
+    /// What the other node proved itself with; none for an application.
+    pub(crate) fn peer(&self) -> Option<&Chain> {
+        self.peer.as_ref()
     }
 
     /// Sends a request and waits for the head of its answer. Dropping the future closes the connection.
     pub(crate) async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, SendError> {
-        self.0.try_send_request(request).await.map_err(SendError::from)
+        self.sender.try_send_request(request).await.map_err(SendError::from)
     }
 
     /// Whether it can take a request now.
     pub(crate) fn is_ready(&self) -> bool {
-        self.0.is_ready()
+        self.sender.is_ready()
     }
 
     /// Whether it has ended.
     pub(crate) fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        self.sender.is_closed()
     }
 }

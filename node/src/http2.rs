@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::body::Body;
 use crate::http1::SendError;
+use crate::vigil::{self, Chain};
 use crate::worker::Worker;
 
 /// Flow-control window of one stream: a good 20 ms of a gigabit.
@@ -30,8 +31,8 @@ pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Http2(http2::SendRequest<Body>);
 
 impl Http2 {
-    /// Speaks HTTP/2 on an open stream; the connection is driven by a task of the worker.
-    pub(crate) async fn start<S>(worker: &Worker, stream: S) -> Result<Self, hyper::Error>
+    /// Speaks HTTP/2 on an open stream; the connection is driven by a task of the worker, until its peer is no longer believed.
+    pub(crate) async fn start<S>(worker: &Worker, stream: S, peer: Option<Chain>) -> Result<Self, hyper::Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -44,11 +45,7 @@ impl Http2 {
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
-        worker.spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "upstream connection ended");
-            }
-        });
+        worker.spawn(vigil::driven(worker.world(), peer, connection));
         Ok(Self(sender))
     }
 

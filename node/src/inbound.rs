@@ -19,6 +19,7 @@ use weft_gossip::identity::{SpiffeId, Subject, dialled_identity, peer_identity};
 
 use crate::http1::BUFFER_BYTES_MAX;
 use crate::http2::{CONNECTION_WINDOW_BYTES, INBOUND_STREAMS_MAX, PING_INTERVAL, PING_TIMEOUT, STREAM_WINDOW_BYTES};
+use crate::vigil::{self, Chain};
 use crate::worker::{Gate, Phase, Worker};
 use crate::{proxy, tcp};
 
@@ -42,6 +43,8 @@ pub(crate) struct Caller {
     pub(crate) world: Arc<WorldCell>,
     /// Who calls, as its certificate proves.
     pub(crate) identity: SpiffeId,
+    /// With what.
+    pub(crate) chain: Chain,
     /// Which service was dialled, and proven to the caller.
     pub(crate) service: Option<ServiceName>,
     /// The listener's.
@@ -91,7 +94,8 @@ async fn sign(entry: &Inbound, stream: TlsStream<Stream>) {
 
 async fn call(entry: &Inbound, stream: TlsStream<Stream>) {
     let tls = stream.get_ref().1;
-    let Some(identity) = tls.peer_certificates().and_then(|chain| peer_identity(chain).ok()) else {
+    let chain = vigil::chain_of(tls);
+    let Some((identity, chain)) = chain.and_then(|chain| Some((peer_identity(&chain).ok()?, chain))) else {
         // The verifier let nobody through without one.
         return entry.gate.count_refused();
     };
@@ -106,9 +110,20 @@ async fn call(entry: &Inbound, stream: TlsStream<Stream>) {
         worker: Arc::clone(&entry.worker),
         world: Arc::clone(&entry.world),
         identity,
+        chain: Arc::clone(&chain),
         service,
         gate: Arc::clone(&entry.gate),
     };
+    let served = serve_call(caller, stream);
+    tokio::select! {
+        () = served => {}
+        refusal = vigil::disbelieved(&entry.world, &chain) => {
+            tracing::info!(why = refusal.why, "connection of a revoked peer closed");
+        }
+    }
+}
+
+async fn serve_call(caller: Caller, stream: TlsStream<Stream>) {
     match stream.get_ref().1.alpn_protocol() {
         Some(ALPN_TCP) => tcp::inbound(&caller, stream).await,
         Some(ALPN_HTTP2) => serve_http2(caller, stream).await,

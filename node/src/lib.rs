@@ -7,6 +7,7 @@
 //! - [`worker`]: the data path: workers, listeners
 //! - `proxy`: the life of a request
 //! - [`metrics`]: the data path's metrics
+//! - [`explain`]: decisions as they are shown; [`refusals`]: the last ones
 //! - `problem`: how a failure reaches the caller
 
 mod access_log;
@@ -16,6 +17,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 mod dial;
+pub mod explain;
 mod http1;
 mod http2;
 mod inbound;
@@ -25,6 +27,8 @@ mod outbound;
 mod pool;
 mod problem;
 mod proxy;
+pub mod refusals;
 mod tcp;
 mod trace;
+mod vigil;
 pub mod worker;

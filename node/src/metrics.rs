@@ -1,6 +1,6 @@
 //! The data path's metrics: names, help texts, and the handles that workers keep so that a request makes none.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
@@ -22,12 +22,14 @@ pub const CONNECTIONS_OPEN: &str = "weft_connections_open";
 pub const CONNECTIONS_TOTAL: &str = "weft_connections_total";
 /// Connections turned away, by listener: over the limit, or a handshake that failed.
 pub const CONNECTIONS_REFUSED_TOTAL: &str = "weft_connections_refused_total";
-/// Tries after the first, by called service.
+/// Tries after the first, by direction, calling and called service.
 pub const RETRIES_TOTAL: &str = "weft_retries_total";
-/// Endpoints taken out of the balance after a failed connection, by called service.
+/// Endpoints taken out of the balance after a failed connection, by direction, calling and called service.
 pub const EJECTIONS_TOTAL: &str = "weft_ejections_total";
-/// Connections opened to other nodes and to applications, by called service.
+/// Connections opened to other nodes and to applications, by direction, calling and called service.
 pub const UPSTREAM_CONNECTS_TOTAL: &str = "weft_upstream_connects_total";
+/// Calls that documents in shadow mode would have refused, by called service and document.
+pub const SHADOW_REFUSALS_TOTAL: &str = "weft_shadow_refusals_total";
 /// Lines that the access log did not take in because its writer was behind.
 pub const ACCESS_LOG_DROPPED_TOTAL: &str = "weft_access_log_dropped_total";
 
@@ -38,9 +40,10 @@ const COUNTERS: &[(&str, &str)] = &[
     (BYTES_TOTAL, "Bytes of bodies and streams; way is sent (to the caller) or received (from it)."),
     (CONNECTIONS_TOTAL, "Connections taken in, by listener."),
     (CONNECTIONS_REFUSED_TOTAL, "Connections turned away, by listener."),
-    (RETRIES_TOTAL, "Tries after the first, by called service."),
-    (EJECTIONS_TOTAL, "Endpoints taken out of the balance after a failed connection, by called service."),
-    (UPSTREAM_CONNECTS_TOTAL, "Connections opened to other nodes and to applications, by called service."),
+    (RETRIES_TOTAL, "Tries after the first, by direction, calling and called service."),
+    (EJECTIONS_TOTAL, "Endpoints taken out of the balance after a failed connection, by whose call it was noticed."),
+    (UPSTREAM_CONNECTS_TOTAL, "Connections opened to other nodes and to applications, by whose call needed one."),
+    (SHADOW_REFUSALS_TOTAL, "Calls that documents in shadow mode would have refused, by called service and document."),
     (ACCESS_LOG_DROPPED_TOTAL, "Lines that the access log did not take in because its writer was behind."),
 ];
 
@@ -116,6 +119,12 @@ pub(crate) struct Meter {
     pub(crate) sent: Counter,
     /// Bytes from the caller.
     pub(crate) received: Counter,
+    /// Tries after the first.
+    pub(crate) retries: Counter,
+    /// Endpoints ejected.
+    pub(crate) ejections: Counter,
+    /// Connections opened.
+    pub(crate) connects: Counter,
 }
 
 impl Meter {
@@ -133,6 +142,9 @@ impl Meter {
             seconds: recorder.register_histogram(&key(REQUEST_DURATION_SECONDS, &base), &METADATA),
             sent: with(BYTES_TOTAL, "way", "sent"),
             received: with(BYTES_TOTAL, "way", "received"),
+            retries: counter(recorder, RETRIES_TOTAL, &base),
+            ejections: counter(recorder, EJECTIONS_TOTAL, &base),
+            connects: counter(recorder, UPSTREAM_CONNECTS_TOTAL, &base),
         }
     }
 
@@ -158,12 +170,6 @@ impl Meter {
 pub(crate) struct ServiceState {
     /// Retries that are left.
     pub(crate) budget: RetryBudget,
-    /// Tries after the first.
-    pub(crate) retries: Counter,
-    /// Endpoints ejected.
-    pub(crate) ejections: Counter,
-    /// Connections opened.
-    pub(crate) connects: Counter,
     meters: Mutex<Vec<(Direction, SpiffeId, Arc<Meter>)>>,
 }
 
@@ -173,16 +179,20 @@ pub(crate) struct ServiceStates {
     by_service: Mutex<HashMap<ServiceName, Arc<ServiceState>>>,
     /// For requests that named no service of the mesh.
     nowhere: Mutex<Vec<(Direction, SpiffeId, Arc<Meter>)>>,
+    /// By service and document.
+    shadows: Mutex<BTreeMap<(ServiceName, String), Counter>>,
 }
 
 /// Callers beyond this share one meter: labels stay bounded however many identities call.
 const CALLERS_MAX: usize = 256;
 /// The label of a service that is not of the mesh, so that callers cannot make series.
 const NOWHERE: &str = "unknown";
+/// Pairs of a service and a document in shadow mode beyond this share one counter a service: documents come and go.
+const SHADOWS_MAX: usize = 1_024;
 
 impl ServiceStates {
     pub(crate) fn new(recorder: SharedRecorder) -> Self {
-        Self { recorder, by_service: Mutex::default(), nowhere: Mutex::default() }
+        Self { recorder, by_service: Mutex::default(), nowhere: Mutex::default(), shadows: Mutex::default() }
     }
 
     /// The state of a service.
@@ -191,14 +201,7 @@ impl ServiceStates {
         if let Some(state) = states.get(service) {
             return Arc::clone(state);
         }
-        let labels = [("service", service.as_str())];
-        let state = Arc::new(ServiceState {
-            budget: RetryBudget::new(now_ns),
-            retries: counter(&self.recorder, RETRIES_TOTAL, &labels),
-            ejections: counter(&self.recorder, EJECTIONS_TOTAL, &labels),
-            connects: counter(&self.recorder, UPSTREAM_CONNECTS_TOTAL, &labels),
-            meters: Mutex::default(),
-        });
+        let state = Arc::new(ServiceState { budget: RetryBudget::new(now_ns), meters: Mutex::default() });
         states.insert(service.clone(), Arc::clone(&state));
         state
     }
@@ -217,6 +220,24 @@ impl ServiceStates {
     /// The meter of a caller that named no service of the mesh.
     pub(crate) fn meter_nowhere(&self, direction: Direction, caller: &SpiffeId) -> Arc<Meter> {
         self.find(&self.nowhere, direction, caller, NOWHERE)
+    }
+
+    /// Counts a call of a service that a document in shadow mode would have refused.
+    pub(crate) fn count_shadow(&self, service: &ServiceName, document: &str) {
+        let mut shadows = self.shadows.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = shadows.len() >= SHADOWS_MAX;
+        let key = (service.clone(), document.to_owned());
+        let key = if full && !shadows.contains_key(&key) { (service.clone(), "other".to_owned()) } else { key };
+        let labels = [("service", service.as_str()), ("document", &key.1)];
+        let new = || counter(&self.recorder, SHADOW_REFUSALS_TOTAL, &labels);
+        match shadows.get(&key) {
+            Some(counter) => counter.increment(1),
+            None => {
+                let counter = new();
+                counter.increment(1);
+                shadows.insert(key, counter);
+            }
+        }
     }
 
     fn find(

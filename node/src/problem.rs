@@ -1,11 +1,14 @@
 //! How a refusal or failure reaches the caller: `application/problem+json` (RFC 9457) with the code, where it arose, why and what
 //! to do next, and a `proxy-status` header (RFC 9209). Made by [`crate::proxy`] and the listeners.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use serde::Serialize;
 use weft_gateway::Stage;
+use weft_gateway::policy::Step;
 use weft_gossip::Code;
 
 use crate::body::Body;
@@ -14,6 +17,9 @@ use crate::body::Body;
 pub(crate) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 /// Between two nodes: the request did not reach the application, so that trying another replica is safe. Never leaves the mesh.
 pub(crate) const UNDELIVERED: HeaderName = HeaderName::from_static("weft-undelivered");
+
+/// The id of a refusal, which `weft why` takes.
+pub(crate) const REFUSAL: HeaderName = HeaderName::from_static("weft-refusal");
 
 /// Why a request is not served.
 #[derive(Debug)]
@@ -24,6 +30,10 @@ pub(crate) struct Refusal {
     pub(crate) why: String,
     /// Whether anything of the request reached the application.
     pub(crate) delivery: Delivery,
+    /// How a policy came to it; empty where none decided.
+    pub(crate) steps: Vec<Step>,
+    /// After which time another try makes sense, where that is known.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 /// Whether anything of a request reached the application.
@@ -47,8 +57,18 @@ impl Delivery {
 
 impl Refusal {
     pub(crate) fn new(code: Code, why: impl Into<String>) -> Self {
-        Self { code, why: why.into(), delivery: Delivery::None }
+        Self { code, why: why.into(), delivery: Delivery::None, steps: Vec::new(), retry_after: None }
     }
+
+    /// The same, with what may have been delivered.
+    pub(crate) fn delivered(self, delivery: Delivery) -> Self {
+        Self { delivery, ..self }
+    }
+}
+
+/// Whether a policy refused: every node would, so that no other is tried, and nothing speaks against the one that said so.
+pub(crate) fn is_final(code: Code) -> bool {
+    matches!(code, Code::NotAllowed | Code::RateLimited)
 }
 
 /// The body of the reply.
@@ -62,10 +82,11 @@ struct Problem<'a> {
     r#where: &'a str,
     why: &'a str,
     next: &'a str,
+    id: &'a str,
 }
 
-/// The reply for a refusal that arose at `place`, for example `node vm-a, outbound`.
-pub(crate) fn reply(refusal: &Refusal, place: &str) -> Response<Body> {
+/// The reply for a refusal that arose at `place`, for example `node vm-a, outbound`, and has this id.
+pub(crate) fn reply(refusal: &Refusal, place: &str, id: &str) -> Response<Body> {
     let entry = refusal.code.entry();
     let status = StatusCode::from_u16(entry.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let problem = Problem {
@@ -77,6 +98,7 @@ pub(crate) fn reply(refusal: &Refusal, place: &str) -> Response<Body> {
         r#where: place,
         why: &refusal.why,
         next: entry.next_step,
+        id,
     };
     let body = serde_json::to_vec(&problem).unwrap_or_default();
     let mut reply = Response::new(Body::full(Bytes::from(body)));
@@ -87,6 +109,13 @@ pub(crate) fn reply(refusal: &Refusal, place: &str) -> Response<Body> {
     let line = format!("weft; error={kind}; details=\"{}\"", entry.code);
     if let Ok(value) = HeaderValue::from_str(&line) {
         headers.insert(PROXY_STATUS, value);
+    }
+    if let Ok(value) = HeaderValue::from_str(id) {
+        headers.insert(REFUSAL, value);
+    }
+    if let Some(span) = refusal.retry_after {
+        // Whole seconds, rounded up: a caller that waits them is not refused for the same reason.
+        headers.insert(RETRY_AFTER, HeaderValue::from(span.as_millis().div_ceil(1_000).max(1) as u64));
     }
     if matches!(refusal.code, Code::RequestMalformed | Code::HeadTooLarge | Code::Draining) {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -100,16 +129,20 @@ mod tests {
 
     #[test]
     fn a_reply_names_code_place_reason_and_next_step() {
-        let reply = reply(&Refusal::new(Code::ServiceUnknown, "no service \"x\""), "node vm-a, outbound");
+        let reply = reply(&Refusal::new(Code::ServiceUnknown, "no service \"x\""), "node vm-a, outbound", "vm-a.7");
         assert_eq!(reply.status(), 404);
         let line = reply.headers().get(PROXY_STATUS).unwrap();
         assert_eq!(line, "weft; error=destination_not_found; details=\"service-unknown\"");
+        assert_eq!(reply.headers().get(REFUSAL).unwrap(), "vm-a.7");
         let body = reply.into_body();
         let Body::Full(Some(bytes)) = &body else { panic!("a full body") };
         let json: serde_json::Value = serde_json::from_slice(bytes).unwrap();
-        for (field, value) in
-            [("code", "service-unknown"), ("where", "node vm-a, outbound"), ("why", "no service \"x\"")]
-        {
+        for (field, value) in [
+            ("code", "service-unknown"),
+            ("where", "node vm-a, outbound"),
+            ("why", "no service \"x\""),
+            ("id", "vm-a.7"),
+        ] {
             assert_eq!(json[field], value);
         }
         assert!(json["next"].as_str().unwrap().contains("weft"));

@@ -3,7 +3,9 @@
 //! [`outbound`] takes a request from an application of this machine into the mesh, [`inbound`] takes one from the mesh to an
 //! application. Both are called by the listeners once per request; a request sees the one world it was given.
 
+mod arrival;
 mod attempt;
+mod deadline;
 mod exchange;
 mod message;
 mod tries;
@@ -20,12 +22,14 @@ use weft_gossip::identity::SpiffeId;
 use weft_gossip::{Code, ServiceName};
 
 use crate::body::Body;
-use crate::metrics::{Direction, ServiceState};
+use crate::metrics::{Direction, Meter, ServiceState};
 use crate::outbound::Outbound;
 use crate::problem::Refusal;
 use crate::worker::{Gate, Worker};
 use crate::{inbound::Caller, tcp, trace};
+pub(crate) use arrival::Arrival;
 use attempt::Wire;
+pub(crate) use deadline::Deadline;
 pub(crate) use exchange::Exchange;
 use message::Framing;
 pub(crate) use tries::{delivered_here, nowhere_to_go, pick};
@@ -34,7 +38,7 @@ pub(crate) use tries::{delivered_here, nowhere_to_go, pick};
 pub(crate) async fn outbound(entry: &Outbound, request: Request<Incoming>) -> Response<Body> {
     let world = entry.world.load();
     let Some(mut exchange) = Exchange::start(&entry.worker, Direction::Outbound) else {
-        return message::overloaded(&world, Direction::Outbound);
+        return message::overloaded(&entry.worker, &world, Direction::Outbound);
     };
     let version = request.version();
     let served = if request.method() == Method::CONNECT && version < Version::HTTP_2 {
@@ -44,7 +48,10 @@ pub(crate) async fn outbound(entry: &Outbound, request: Request<Incoming>) -> Re
     };
     match served {
         Ok(served) => message::forwarded(served, exchange, &entry.gate, closing(&world, version)),
-        Err(refusal) => message::refused(&refusal, exchange, &world, Direction::Outbound),
+        Err(refusal) => {
+            let credential = credential_of(&world, entry.identity.as_ref());
+            message::refused(&refusal, exchange, &world, credential.map(|credential| &credential.identity))
+        }
     }
 }
 
@@ -52,12 +59,12 @@ pub(crate) async fn outbound(entry: &Outbound, request: Request<Incoming>) -> Re
 pub(crate) async fn inbound(caller: &Caller, request: Request<Incoming>) -> Response<Body> {
     let world = caller.world.load();
     let Some(mut exchange) = Exchange::start(&caller.worker, Direction::Inbound) else {
-        return message::overloaded(&world, Direction::Inbound);
+        return message::overloaded(&caller.worker, &world, Direction::Inbound);
     };
     let version = request.version();
     match deliver(caller, &world, &mut exchange, request).await {
         Ok(served) => message::forwarded(served, exchange, &caller.gate, closing(&world, version)),
-        Err(refusal) => message::refused(&refusal, exchange, &world, Direction::Inbound),
+        Err(refusal) => message::refused(&refusal, exchange, &world, Some(&caller.identity)),
     }
 }
 
@@ -87,6 +94,7 @@ pub(crate) struct Matched<'w> {
     pub(crate) table: &'w Arc<EndpointTable>,
     pub(crate) identity: SpiffeId,
     pub(crate) state: Arc<ServiceState>,
+    pub(crate) meter: Arc<Meter>,
 }
 
 /// Identifies the caller and matches the service.
@@ -112,8 +120,9 @@ pub(crate) fn identify<'w>(
         return Err(Refusal::new(Code::ServiceUnknown, format!("no node of mesh {} offers {key:?}", world.facts.mesh)));
     };
     let state = worker.states.of(&table.service, worker.now_ns());
-    exchange.counted_by(worker.states.meter(&state, Direction::Outbound, &credential.identity, &table.service));
-    Ok(Matched { credential, table, identity: SpiffeId::service(&world.facts.mesh, &table.service), state })
+    let meter = worker.states.meter(&state, Direction::Outbound, &credential.identity, &table.service);
+    exchange.counted_by(Arc::clone(&meter));
+    Ok(Matched { credential, table, identity: SpiffeId::service(&world.facts.mesh, &table.service), state, meter })
 }
 
 /// The identity that a call carries: the one asked for, else the node's usual one.
@@ -161,6 +170,7 @@ async fn call(
     let named = head::authority_of(request.uri(), request.headers()).and_then(authority::service_of);
     let service = named.map_err(|code| Refusal::new(code, "the Host header or the URI must name a service"))?;
     let matched = identify(worker, world, exchange, (entry.identity.as_ref(), service))?;
+    exchange.ends_by(worker.total_deadline(exchange.started()));
     let spoken = Wire::of(matched.table.protocol).ok_or_else(|| not_http(&matched.table.service))?;
     let wire = if request.version() == Version::HTTP_2 { Wire::Http2 } else { spoken };
     let (request, caller) = message::prepared(request, Framing::of(wire), exchange)?;
@@ -181,10 +191,16 @@ async fn deliver(
     exchange.asked(&request, trace);
     let local = local_of(caller, world, exchange)?;
     let state = worker.states.of(&local.service, worker.now_ns());
-    exchange.counted_by(worker.states.meter(&state, Direction::Inbound, &caller.identity, &local.service));
+    let meter = worker.states.meter(&state, Direction::Inbound, &caller.identity, &local.service);
+    exchange.counted_by(Arc::clone(&meter));
+    exchange.ends_by(worker.total_deadline(exchange.started()));
+    Arrival::new(world, &caller.identity, &local.service).request(exchange, &mut request)?;
     let wire = Wire::of(local.protocol).ok_or_else(|| not_http(&local.service))?;
     let (request, upgrade) = message::prepared(request, Framing::of(wire), exchange)?;
-    let response = tries::replica(exchange, local, &state, wire, request).await?;
+    let response = tries::replica(exchange, local, &meter, wire, request).await?;
+    if upgrade.is_some() {
+        exchange.carried_with(Some(Arc::clone(&caller.chain)));
+    }
     Ok(Served::Answer(response, upgrade))
 }
 

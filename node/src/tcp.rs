@@ -21,10 +21,10 @@ use weft_gossip::{Code, ServiceName};
 use crate::dial::{self, DialError, PeerDial};
 use crate::inbound::Caller;
 use crate::metrics::Direction;
-use crate::problem::Refusal;
-use crate::proxy::{self, Exchange, Matched};
-use crate::trace;
+use crate::problem::{self, Refusal};
+use crate::proxy::{self, Arrival, Exchange, Matched};
 use crate::worker::{Gate, Phase, Worker};
+use crate::{trace, vigil};
 
 pub(crate) use stream::ServiceStream;
 
@@ -44,7 +44,7 @@ struct StreamHeader {
     origin: String,
 }
 
-/// The reply to it: empty when bytes may flow, else the code of what is in the way.
+/// The reply to it: empty when bytes may flow, else the code of what is in the way, a space, and the id of the refusal.
 #[derive(Debug, Serialize, Deserialize)]
 struct StreamReply {
     refused: Option<String>,
@@ -86,8 +86,9 @@ pub(crate) async fn outbound(bound: &Bound, stream: Stream) {
             splice(stream, peer, exchange, &bound.gate).await;
         }
         Err(refusal) => {
-            tracing::debug!(service = %bound.service, code = %refusal.code, why = refusal.why, "stream refused");
-            exchange.failed(refusal.code);
+            let credential = proxy::credential_of(&world, bound.identity.as_ref());
+            let id = exchange.refused(&refusal, &world, credential.map(|credential| &credential.identity));
+            tracing::debug!(service = %bound.service, code = %refusal.code, id, why = refusal.why, "stream refused");
         }
     }
 }
@@ -113,10 +114,14 @@ pub(crate) async fn open(
             if !matched.state.budget.spend(worker.now_ns()) {
                 return Err(last);
             }
-            matched.state.retries.increment(1);
+            matched.meter.retries.increment(1);
         }
         exchange.at_endpoint(endpoint.load.enter(), endpoint.node.clone());
-        matched.state.connects.increment(1);
+        if let Some(local) = proxy::delivered_here(world, &matched.table.service, endpoint) {
+            let arrival = Arrival::new(world, &matched.credential.identity, &matched.table.service);
+            arrival.stream(exchange, local.protocol)?;
+        }
+        matched.meter.connects.increment(1);
         let header = StreamHeader {
             service: matched.table.service.as_str().to_owned(),
             trace: trace.to_owned(),
@@ -127,11 +132,15 @@ pub(crate) async fn open(
             Ok(stream) => {
                 endpoint.load.observe(began.elapsed(), worker.now_ns());
                 endpoint.load.restore();
+                exchange.carried_with(stream.peer());
                 return Ok(stream);
+            }
+            Err(error) if problem::is_final(error.code) => {
+                return Err(Refusal::new(error.code, format!("node {}: {}", endpoint.node, error.why)));
             }
             Err(error) => {
                 if endpoint.load.eject(worker.now_ns()) {
-                    matched.state.ejections.increment(1);
+                    matched.meter.ejections.increment(1);
                     tracing::info!(
                         service = %matched.table.service, node = %endpoint.node, code = %error.code, why = error.why,
                         "endpoint ejected"
@@ -179,8 +188,13 @@ async fn open_at(
     match reply.refused {
         None => Ok(ServiceStream::Peer(Box::new(stream))),
         Some(text) => {
-            let code = Code::find(&text).unwrap_or(Code::UpstreamReset);
-            Err(DialError { code, why: format!("it answered {code} for its application") })
+            let (code, id) = text.split_once(' ').unwrap_or((&text, ""));
+            let code = Code::find(code).unwrap_or(Code::UpstreamReset);
+            let why = match id {
+                "" => format!("it answered {code} for its application"),
+                id => format!("it answered {code}, and keeps the reason under {id}"),
+            };
+            Err(DialError { code, why })
         }
     }
 }
@@ -198,11 +212,12 @@ pub(crate) async fn inbound(caller: &Caller, mut stream: tokio_rustls::server::T
         Err(_) => return,
     };
     let Some(mut exchange) = Exchange::start(&caller.worker, Direction::Inbound) else {
-        answer(&mut stream, Some(Code::Overloaded)).await;
+        answer(&mut stream, Some(Code::Overloaded.to_string())).await;
         return;
     };
     exchange.streamed(http::HeaderValue::from_str(&header.trace).ok());
-    match deliver(caller, &mut exchange, &header).await {
+    let world = caller.world.load();
+    match deliver(caller, &world, &mut exchange, &header).await {
         Ok(app) => {
             exchange.status(200);
             if answer(&mut stream, None).await {
@@ -210,28 +225,34 @@ pub(crate) async fn inbound(caller: &Caller, mut stream: tokio_rustls::server::T
             }
         }
         Err(refusal) => {
-            tracing::debug!(code = %refusal.code, why = refusal.why, origin = header.origin, "stream refused");
-            exchange.failed(refusal.code);
-            answer(&mut stream, Some(refusal.code)).await;
+            let id = exchange.refused(&refusal, &world, Some(&caller.identity));
+            tracing::debug!(code = %refusal.code, id, why = refusal.why, origin = header.origin, "stream refused");
+            answer(&mut stream, Some(format!("{} {id}", refusal.code))).await;
         }
     }
 }
 
 /// Connects to a replica; to each of them in turn before it gives up.
-async fn deliver(caller: &Caller, exchange: &mut Exchange, header: &StreamHeader) -> Result<Stream, Refusal> {
-    let world = caller.world.load();
+async fn deliver(
+    caller: &Caller,
+    world: &World,
+    exchange: &mut Exchange,
+    header: &StreamHeader,
+) -> Result<Stream, Refusal> {
     let worker = &caller.worker;
-    let local = proxy::local_of(caller, &world, exchange)?;
+    let local = proxy::local_of(caller, world, exchange)?;
     let state = worker.states.of(&local.service, worker.now_ns());
-    exchange.counted_by(worker.states.meter(&state, Direction::Inbound, &caller.identity, &local.service));
+    let meter = worker.states.meter(&state, Direction::Inbound, &caller.identity, &local.service);
+    exchange.counted_by(Arc::clone(&meter));
     if header.service != local.service.as_str() {
         return Err(Refusal::new(Code::RequestMalformed, "the header names another service than was dialled"));
     }
+    Arrival::new(world, &caller.identity, &local.service).stream(exchange, local.protocol)?;
     let mut last = Refusal::new(Code::NoHealthyReplica, format!("no application is exposed as {}", local.service));
     for _ in 0..local.replicas.len() {
         let Some(replica) = local.next_replica() else { break };
         exchange.at_replica(replica);
-        state.connects.increment(1);
+        meter.connects.increment(1);
         match dial::app(&worker.env.network, replica.app, worker.settings().connect_timeout).await {
             Ok(stream) => return Ok(stream),
             Err(error) => last = Refusal::new(error.code, error.why),
@@ -241,10 +262,11 @@ async fn deliver(caller: &Caller, exchange: &mut Exchange, header: &StreamHeader
 }
 
 /// Sends the reply; false when the caller is gone.
-async fn answer(stream: &mut tokio_rustls::server::TlsStream<Stream>, refused: Option<Code>) -> bool {
-    let reply = StreamReply { refused: refused.map(|code| code.as_str().to_owned()) };
+async fn answer(stream: &mut tokio_rustls::server::TlsStream<Stream>, refused: Option<String>) -> bool {
+    let is_refused = refused.is_some();
+    let reply = StreamReply { refused };
     let sent = wire::write(stream, Kind::StreamReply, &reply).await.is_ok();
-    if refused.is_some() {
+    if is_refused {
         // Said goodbye or not, the stream ends here.
         let _closed = timeout(GOODBYE_MAX, stream.shutdown()).await;
     }
@@ -262,6 +284,14 @@ where
 {
     let _open = gate.hold();
     let mut phase = gate.watch();
+    let (permit, peer) = exchange.watched();
+    let cell = exchange.worker().world();
+    let ended = async {
+        match &cell {
+            Some(cell) => vigil::ended(cell, permit.as_deref(), peer.as_ref()).await,
+            None => std::future::pending().await,
+        }
+    };
     let (mut caller, mut service) = (caller, service);
     let copied =
         async { copy_bidirectional_with_sizes(&mut caller, &mut service, COPY_BUFFER_BYTES, COPY_BUFFER_BYTES).await };
@@ -278,5 +308,6 @@ where
             }
         },
         _ = phase.wait_for(|phase| *phase == Phase::Closed) => exchange.broken(),
+        refusal = ended => exchange.closed_by(&refusal, cell.as_deref()),
     }
 }

@@ -6,7 +6,7 @@ mod gate;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,18 +18,22 @@ use weft_actors::opener::{ListenerSpec, OpenHandle, OpenListener};
 use weft_actors::settings::Settings;
 use weft_actors::world::WorldCell;
 use weft_env::{Env, Listener, Reuse, Stream};
-use weft_gossip::{Code, Failure};
+use weft_gateway::policy::Limiter;
+use weft_gossip::{Code, Failure, NodeId};
 
 use crate::access_log::AccessLog;
 use crate::inbound::{self, Inbound};
 use crate::metrics::{self, ACCESS_LOG_DROPPED_TOTAL, ServiceStates, SharedRecorder};
 use crate::outbound::{self, Outbound};
 use crate::pool::Pool;
+use crate::refusals::{RefusalRecord, Refusals};
 use crate::tcp::{self, Bound};
 pub(crate) use gate::{Gate, Phase};
 
 /// How often a worker closes idle upstream connections.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// Callers and header values that rate limits are counted for at once; some 5 MB when all are in use.
+const LIMIT_KEYS_MAX: usize = 100_000;
 /// The wait after a failed accept: most often there are no file descriptors left, and trying on at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
@@ -61,6 +65,10 @@ struct Shared {
     settings: Settings,
     recorder: SharedRecorder,
     access_log: Option<AccessLog>,
+    /// The node's world, known from its first listener on.
+    world: OnceLock<Arc<WorldCell>>,
+    refusals: Refusals,
+    limiter: Limiter,
     /// Zero of the data path's clock.
     zero: Instant,
 }
@@ -103,6 +111,26 @@ impl Worker {
         self.shared.access_log.as_ref()
     }
 
+    /// The node's world, for what watches it; none before the first listener is open, when there is nothing to watch over.
+    pub(crate) fn world(&self) -> Option<Arc<WorldCell>> {
+        self.shared.world.get().cloned()
+    }
+
+    /// The last refusals of the node.
+    pub(crate) fn refusals(&self) -> &Refusals {
+        &self.shared.refusals
+    }
+
+    /// What rate limits have counted, on all workers.
+    pub(crate) fn limiter(&self) -> &Limiter {
+        &self.shared.limiter
+    }
+
+    /// A new id for a refusal. It names the node that refused, because that node knows more.
+    pub(crate) fn refusal_id(&self, node: &NodeId) -> String {
+        format!("{node}.{:016x}", self.random())
+    }
+
     /// Which worker it is.
     pub(crate) fn number(&self) -> usize {
         self.number
@@ -116,6 +144,11 @@ impl Worker {
     /// What is left for connecting before a deadline, at most the setting.
     pub(crate) fn connect_timeout(&self, deadline: Instant) -> Duration {
         self.settings().connect_timeout.min(deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// When an exchange that began at this moment must be over, by the node's settings.
+    pub(crate) fn total_deadline(&self, started: Instant) -> Option<Instant> {
+        self.settings().total_timeout.map(|timeout| started + timeout)
     }
 
     /// 64 random bits (xorshift64*, Vigna 2016). Only tasks of this worker draw, so that a plain load and store do.
@@ -168,7 +201,17 @@ impl DataPath {
                 Some(log)
             }
         };
-        let shared = Arc::new(Shared { settings, recorder, access_log, zero: Instant::now() });
+        let limiter = Limiter::new(LIMIT_KEYS_MAX, env.random.next_u64());
+        let refusals = Refusals::default();
+        let shared = Arc::new(Shared {
+            settings,
+            recorder,
+            access_log,
+            world: OnceLock::new(),
+            refusals,
+            limiter,
+            zero: Instant::now(),
+        });
         let mut path = Self { workers: Vec::new(), shared, threads: Vec::new() };
         for number in 0..count {
             let handle = match placement {
@@ -215,6 +258,11 @@ impl DataPath {
         self.workers.push(worker);
     }
 
+    /// The refusal with this id, if it is among the last 1,024 of this node.
+    pub fn refusals(&self, id: &str) -> Option<Arc<RefusalRecord>> {
+        self.shared.refusals.find(id)
+    }
+
     /// Requests and streams in flight.
     pub fn in_flight(&self) -> usize {
         self.workers.iter().map(|worker| worker.in_flight.load(Ordering::Relaxed)).sum()
@@ -239,6 +287,7 @@ impl OpenListener for DataPath {
         spec: ListenerSpec,
         world: Arc<WorldCell>,
     ) -> BoxFuture<'static, Result<Box<dyn OpenHandle>, Failure>> {
+        let _first = self.shared.world.set(Arc::clone(&world));
         let workers = self.workers.clone();
         let gate = Gate::new(&self.shared.recorder, label_of(&spec), self.shared.settings.connections_max);
         Box::pin(async move {

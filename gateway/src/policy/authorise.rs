@@ -105,6 +105,11 @@ impl Rule {
         self.methods.takes(method) && self.headers.iter().all(|condition| condition.holds(headers, self.several()))
     }
 
+    /// Whether it looks at anything of a request.
+    fn is_conditional(&self) -> bool {
+        !self.paths.is_empty() || !self.methods.is_every() || !self.headers.is_empty()
+    }
+
     fn asks(&self) -> Asks<'_> {
         let exact = self.headers.iter().find_map(|condition| match &condition.test {
             Test::Exact(value) => Some(Asks::Header(&condition.name, value)),
@@ -131,11 +136,14 @@ struct RuleIndex {
     nodes: HashMap<NodeId, Side>,
     gateways: HashMap<ServiceName, Side>,
     count: usize,
+    /// Whether any of the rules looks at method, path or header fields.
+    conditional: bool,
 }
 
 impl RuleIndex {
     fn insert(&mut self, number: u32, rule: &Rule) -> Result<(), Crowded> {
         self.count += 1;
+        self.conditional |= rule.is_conditional();
         if rule.callers.any {
             self.any.insert(number, rule)?;
         }
@@ -258,7 +266,33 @@ pub(crate) struct Authorisation {
     pub(crate) mesh_default: Option<(Action, Place)>,
 }
 
+impl ServiceRules {
+    fn is_conditional(&self) -> bool {
+        let sets = self.shadows.iter().map(|shadow| &shadow.rules).chain([&self.enforced]);
+        sets.into_iter().any(|set| set.allow.conditional || set.deny.conditional)
+    }
+}
+
 impl Authorisation {
+    /// Whether no document says anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        let mesh = &self.mesh;
+        let is_mesh_empty =
+            mesh.enforced.rules.is_empty() && mesh.enforced.default.is_none() && mesh.shadows.is_empty();
+        self.services.is_empty() && self.mesh_default.is_none() && is_mesh_empty
+    }
+
+    /// Whether any rule for this service looks at method, path or header fields.
+    pub(crate) fn is_conditional(&self, called: &ServiceName) -> bool {
+        self.mesh.is_conditional() || self.services.get(called).is_some_and(ServiceRules::is_conditional)
+    }
+
+    /// Whether a `deny` rule in force for this service looks at method, path or header fields.
+    pub(crate) fn denies_conditionally(&self, called: &ServiceName) -> bool {
+        let own = self.services.get(called).is_some_and(|rules| rules.enforced.deny.conditional);
+        own || self.mesh.enforced.deny.conditional
+    }
+
     /// Decides, and notes each step where somebody asks.
     pub(crate) fn decide(
         &self,

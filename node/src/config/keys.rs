@@ -37,6 +37,8 @@ pub struct Key {
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
+/// Longest total timeout: an exchange that may last longer needs none.
+const TOTAL_TIMEOUT_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Shortest life of a certificate: below this, renewal at half of it races with the handshakes.
 const CERTIFICATE_LIFETIME_MIN: Duration = Duration::from_secs(10);
 /// Longest life of a certificate: one is not revoked before its end.
@@ -76,6 +78,8 @@ pub const KEYS: &[Key] = &[
         Kind::Span(|c, d| c.settings.connect_timeout = d, MILLISECOND, HOUR)),
     key("timeouts.request", "\"60s\"", "How long the head of a response may take, over all tries. Raise it for services that think long.",
         Kind::Span(|c, d| c.settings.request_timeout = d, MILLISECOND, HOUR)),
+    key("timeouts.total", "\"0s\"", "How long a request may take from its head to the end of its answer; then it is cut, with the code `request-timeout`. `0s` is no limit, because streams of hours are usual. Upgrades, CONNECT and TCP streams have none. Set it where every answer is short.",
+        Kind::Span(|c, d| c.settings.total_timeout = (!d.is_zero()).then_some(d), Duration::ZERO, TOTAL_TIMEOUT_MAX)),
     key("timeouts.idle", "\"60s\"", "How long an idle pooled connection is kept.",
         Kind::Span(|c, d| c.settings.idle_timeout = d, SECOND, HOUR)),
     key("timeouts.head", "\"10s\"", "How long the head of a request may take to arrive.",

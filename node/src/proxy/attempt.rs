@@ -17,6 +17,7 @@ use crate::dial::{self, DialError, PeerDial};
 use crate::http1::{Http1, SendError};
 use crate::http2::Http2;
 use crate::pool::Host;
+use crate::vigil;
 use crate::worker::Worker;
 
 /// Which version of HTTP goes over the connection.
@@ -114,12 +115,14 @@ async fn send_http1(
         Some(connection) => connection,
         None => match open_http1(worker, route).await {
             Ok(connection) => connection,
-            Err(error) => return Err(unconnected(error, request)),
+            Err(error) => return Err(unconnected(error, request, route.deadline)),
         },
     };
     let asked = Instant::now();
     match timeout_at(route.deadline, connection.send(request)).await {
         Ok(Ok(response)) => Ok(Answer { response, connection: Some(connection), asked }),
+        // At an exchange's deadline its body is cut, too, and either may be noticed first.
+        Ok(Err(_)) if Instant::now() >= route.deadline => Err(late(reused)),
         Ok(Err(error)) => Err(unanswered(error, reused)),
         Err(_) => Err(late(reused)),
     }
@@ -137,12 +140,14 @@ async fn send_http2(
         Some(connection) => connection,
         None => match shared_http2(worker, route).await {
             Ok(connection) => connection,
-            Err(error) => return Err(unconnected(error, request)),
+            Err(error) => return Err(unconnected(error, request, route.deadline)),
         },
     };
     let asked = Instant::now();
     match timeout_at(route.deadline, connection.send(request)).await {
         Ok(Ok(response)) => Ok(Answer { response, connection: None, asked }),
+        // At an exchange's deadline its body is cut, too, and either may be noticed first.
+        Ok(Err(_)) if Instant::now() >= route.deadline => Err(late(reused)),
         Ok(Err(error)) => Err(unanswered(error, reused)),
         Err(_) => Err(late(reused)),
     }
@@ -155,9 +160,13 @@ async fn open_http1(worker: &Arc<Worker>, route: &Route<'_>) -> Result<Http1, Di
         (Target::Peer(addr, identity), Host::Peer(_, credential)) => {
             let config = &credential.dial_http1;
             let dial = PeerDial { addr: *addr, identity, config, within };
-            Http1::start(worker, dial::peer(&worker.env.network, dial).await?).await
+            let stream = dial::peer(&worker.env.network, dial).await?;
+            let peer = vigil::chain_of(stream.get_ref().1);
+            Http1::start(worker, stream, peer).await
         }
-        (Target::App(addr), _) => Http1::start(worker, dial::app(&worker.env.network, *addr, within).await?).await,
+        (Target::App(addr), _) => {
+            Http1::start(worker, dial::app(&worker.env.network, *addr, within).await?, None).await
+        }
         (Target::Peer(..), Host::App(_)) => return Err(mixed()),
     };
     started.map_err(|error| DialError { code: Code::UpstreamReset, why: format!("start HTTP/1.1: {error}") })
@@ -176,9 +185,13 @@ async fn shared_http2(worker: &Arc<Worker>, route: &Route<'_>) -> Result<Http2, 
         (Target::Peer(addr, identity), Host::Peer(_, credential)) => {
             let config = &credential.dial_http2;
             let dial = PeerDial { addr: *addr, identity, config, within };
-            Http2::start(worker, dial::peer(&worker.env.network, dial).await?).await
+            let stream = dial::peer(&worker.env.network, dial).await?;
+            let peer = vigil::chain_of(stream.get_ref().1);
+            Http2::start(worker, stream, peer).await
         }
-        (Target::App(addr), _) => Http2::start(worker, dial::app(&worker.env.network, *addr, within).await?).await,
+        (Target::App(addr), _) => {
+            Http2::start(worker, dial::app(&worker.env.network, *addr, within).await?, None).await
+        }
         (Target::Peer(..), Host::App(_)) => return Err(mixed()),
     };
     let connection =
@@ -191,8 +204,11 @@ fn mixed() -> DialError {
     DialError { code: Code::Internal, why: "a peer's address with an application's pool".to_owned() }
 }
 
-fn unconnected(error: DialError, request: Request<Body>) -> Failed {
-    let DialError { code, why } = error;
+fn unconnected(error: DialError, request: Request<Body>, deadline: Instant) -> Failed {
+    let DialError { mut code, why } = error;
+    if code == Code::ConnectTimeout && Instant::now() >= deadline {
+        code = Code::RequestTimeout;
+    }
     Failed { code, why, stage: Stage::Connect, reused: false, request: Some(Box::new(request)) }
 }
 
@@ -204,7 +220,7 @@ fn unanswered(failed: SendError, reused: bool) -> Failed {
 }
 
 fn late(reused: bool) -> Failed {
-    let why = "no answer within the request timeout".to_owned();
+    let why = "no answer within the timeout of requests, or the total one".to_owned();
     Failed { code: Code::RequestTimeout, why, stage: Stage::Sent, reused, request: None }
 }
 

@@ -2,18 +2,26 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Context;
 
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request};
 use tokio::time::Instant;
-use weft_actors::world::LocalReplica;
+use weft_actors::world::{LocalReplica, World, WorldCell};
 use weft_gateway::endpoint::InFlight;
-use weft_gossip::{Code, NodeId};
+use weft_gateway::policy::Place;
+use weft_gossip::identity::SpiffeId;
+use weft_gossip::{Code, NodeId, ServiceName};
 
+use super::Deadline;
 use crate::access_log::Line;
+use crate::explain;
 use crate::http1::Http1;
 use crate::metrics::{Direction, Meter};
 use crate::pool::Host;
+use crate::problem::Refusal;
+use crate::refusals::RefusalRecord;
+use crate::vigil::{Chain, Permit};
 use crate::worker::Worker;
 
 /// How an exchange ended.
@@ -27,19 +35,33 @@ enum End {
     Broken,
 }
 
+/// Who answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answerer {
+    /// Another node.
+    Peer,
+    /// An application of this machine.
+    Application,
+}
+
 /// One request and its answer, or one stream. Dropping it counts it out and records it.
 pub(crate) struct Exchange {
     worker: Arc<Worker>,
     direction: Direction,
     started: Instant,
+    deadline: Deadline,
     meter: Option<Arc<Meter>>,
     status: u16,
     code: Option<Code>,
     sent_bytes: u64,
     end: End,
+    answered_by: Option<Answerer>,
     lease: Option<(Host, Http1)>,
     held: Held,
-    line: Option<Asked>,
+    asked: Option<Asked>,
+    judged: Judged,
+    permit: Option<Box<Permit>>,
+    peer: Option<Chain>,
 }
 
 /// What counts the exchange at its endpoint or replica.
@@ -59,7 +81,18 @@ impl Drop for ReplicaFlight {
     }
 }
 
-/// What the access log says of the request; kept only when there is a log.
+/// What policies said of it, for the access log.
+#[derive(Default)]
+struct Judged {
+    /// The revision that decided.
+    revision: u64,
+    /// The places of documents in shadow mode that would have refused it.
+    shadow: Option<String>,
+    /// The id of its refusal.
+    refusal: Option<String>,
+}
+
+/// What the access log and a refusal say of the request.
 struct Asked {
     method: Option<Method>,
     path: Option<PathAndQuery>,
@@ -74,14 +107,19 @@ impl Exchange {
                 worker: Arc::clone(worker),
                 direction,
                 started: Instant::now(),
+                deadline: Deadline::at(None),
                 meter: None,
                 status: 0,
                 code: None,
                 sent_bytes: 0,
                 end: End::Open,
+                answered_by: None,
                 lease: None,
                 held: Held::Nothing,
-                line: None,
+                asked: None,
+                judged: Judged::default(),
+                permit: None,
+                peer: None,
             })
         })
     }
@@ -91,27 +129,114 @@ impl Exchange {
         self.started
     }
 
+    /// Sets when it must be over, or that it may last; replaces an earlier one. What goes on after that is cut.
+    pub(crate) fn ends_by(&mut self, moment: Option<Instant>) {
+        self.deadline = Deadline::at(moment);
+    }
+
+    /// When it must be over, if it must.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline.moment()
+    }
+
+    /// When the head of the answer must be here: within the timeout of requests, and before the end.
+    pub(crate) fn head_by(&self) -> Instant {
+        let by = self.started + self.worker.settings().request_timeout;
+        self.deadline().map_or(by, |end| end.min(by))
+    }
+
+    /// Whether it should be over; from then on its answer counts as broken off. Wakes the task at that moment.
+    pub(crate) fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        let late = self.deadline.has_passed(cx);
+        if late {
+            self.broken();
+        }
+        late
+    }
+
     /// The worker that serves it.
     pub(crate) fn worker(&self) -> &Arc<Worker> {
         &self.worker
     }
 
+    /// Which way it goes.
+    pub(crate) fn direction(&self) -> Direction {
+        self.direction
+    }
+
     /// Notes what the access log will say.
     pub(crate) fn asked<B>(&mut self, request: &Request<B>, trace: HeaderValue) {
-        if self.worker.access_log().is_some() {
-            self.line = Some(Asked {
-                method: Some(request.method().clone()),
-                path: request.uri().path_and_query().cloned(),
-                trace: Some(trace),
-            });
-        }
+        self.asked = Some(Asked {
+            method: Some(request.method().clone()),
+            path: request.uri().path_and_query().cloned(),
+            trace: Some(trace),
+        });
     }
 
     /// Notes a stream for the access log.
     pub(crate) fn streamed(&mut self, trace: Option<HeaderValue>) {
-        if self.worker.access_log().is_some() {
-            self.line = Some(Asked { method: None, path: None, trace });
+        self.asked = Some(Asked { method: None, path: None, trace });
+    }
+
+    /// Notes the revision of the policy that decides.
+    pub(crate) fn decided_by(&mut self, revision: u64) {
+        self.judged.revision = revision;
+    }
+
+    /// Notes as what it was let pass, for as long as it stays open.
+    pub(crate) fn permitted(&mut self, permit: Box<Permit>) {
+        self.permit = Some(permit);
+    }
+
+    /// Notes with whom it is carried on.
+    pub(crate) fn carried_with(&mut self, peer: Option<Chain>) {
+        self.peer = peer;
+    }
+
+    /// What watches over it while it stays open.
+    pub(crate) fn watched(&mut self) -> (Option<Box<Permit>>, Option<Chain>) {
+        (self.permit.take(), self.peer.take())
+    }
+
+    /// Counts and notes that a document in shadow mode would have refused it.
+    pub(crate) fn shadowed(&mut self, called: &ServiceName, place: &Place) {
+        self.worker.states.count_shadow(called, &place.document.id.name);
+        let places = self.judged.shadow.get_or_insert_default();
+        if !places.is_empty() {
+            places.push_str(", ");
         }
+        places.push_str(&place.to_string());
+    }
+
+    /// An open stream ends because it is no longer allowed, or its peer no longer believed.
+    pub(crate) fn closed_by(&mut self, refusal: &Refusal, cell: Option<&WorldCell>) {
+        if let Some(cell) = cell {
+            let id = self.refused(refusal, &cell.load(), None);
+            tracing::info!(code = %refusal.code, id, why = refusal.why, "open stream closed");
+        }
+        self.broken();
+    }
+
+    /// Notes that it is refused, and keeps the refusal under a new id, which comes back.
+    pub(crate) fn refused(&mut self, refusal: &Refusal, world: &World, caller: Option<&SpiffeId>) -> String {
+        self.failed(refusal.code);
+        let id = self.worker.refusal_id(&world.facts.node);
+        let asked = self.asked.as_ref();
+        self.worker.refusals().keep(RefusalRecord {
+            id: id.clone(),
+            at_ms: self.worker.env.clock.wall().0,
+            direction: self.direction.as_str(),
+            caller: caller.map(SpiffeId::to_string),
+            called: self.meter.as_ref().map(|meter| meter.service.clone()),
+            method: asked.and_then(|asked| Some(asked.method.as_ref()?.to_string())),
+            path: asked.and_then(|asked| Some(asked.path.as_ref()?.to_string())),
+            code: refusal.code.as_str(),
+            why: refusal.why.clone(),
+            revision: world.policy.revision(),
+            steps: refusal.steps.iter().map(explain::Step::from).collect(),
+        });
+        self.judged.refusal = Some(id.clone());
+        id
     }
 
     /// Names the meter that counts it.
@@ -122,6 +247,11 @@ impl Exchange {
     /// The meter, once known.
     pub(crate) fn meter(&self) -> Option<&Arc<Meter>> {
         self.meter.as_ref()
+    }
+
+    /// Whether an application of this machine answers, and not another node.
+    pub(crate) fn is_from_application(&self) -> bool {
+        self.answered_by == Some(Answerer::Application)
     }
 
     /// Counts it at an endpoint until the end; replaces an earlier try.
@@ -137,6 +267,11 @@ impl Exchange {
 
     /// Keeps the connection that answers, to give it back when the answer was read whole.
     pub(crate) fn answered_by(&mut self, host: &Host, connection: Option<Http1>) {
+        let by = if matches!(host, Host::App(_)) { Answerer::Application } else { Answerer::Peer };
+        self.answered_by = Some(by);
+        if let Some(peer) = connection.as_ref().and_then(Http1::peer) {
+            self.peer = Some(Arc::clone(peer));
+        }
         self.lease = connection.map(|connection| (host.clone(), connection));
     }
 
@@ -177,7 +312,9 @@ impl Exchange {
     pub(crate) fn broken(&mut self) {
         if self.end == End::Open {
             self.end = End::Broken;
-            self.code.get_or_insert(Code::UpstreamReset);
+            // At its deadline the request's body may be cut first, and the answer breaks off for that.
+            let late = self.deadline().is_some_and(|moment| moment <= Instant::now());
+            self.code.get_or_insert(if late { Code::RequestTimeout } else { Code::UpstreamReset });
         }
     }
 
@@ -191,7 +328,7 @@ impl Exchange {
                 meter.count_error(code);
             }
         }
-        let (Some(asked), Some(log)) = (self.line.take(), self.worker.access_log()) else {
+        let (Some(asked), Some(log)) = (self.asked.take(), self.worker.access_log()) else {
             return;
         };
         let node = match &self.held {
@@ -213,6 +350,9 @@ impl Exchange {
                 took,
                 node,
                 cut: self.end == End::Open && self.code.is_none(),
+                revision: self.judged.revision,
+                shadow: self.judged.shadow.take(),
+                id: self.judged.refusal.take(),
             },
         );
     }

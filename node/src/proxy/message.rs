@@ -10,13 +10,15 @@ use weft_actors::world::World;
 use weft_gateway::head::{self, Upgrade};
 use weft_gateway::retry::Repeat;
 use weft_gossip::Code;
+use weft_gossip::identity::SpiffeId;
 
 use super::attempt::Wire;
-use super::{Closing, Exchange, Served, SharedGate};
+use super::{Closing, Deadline, Exchange, Served, SharedGate};
 use crate::body::Body;
 use crate::metrics::Direction;
-use crate::problem::{self, Delivery, Refusal, UNDELIVERED};
+use crate::problem::{self, Delivery, REFUSAL, Refusal, UNDELIVERED};
 use crate::tcp;
+use crate::worker::Worker;
 
 /// How a request is framed for the next hop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,8 +61,8 @@ pub(super) fn prepared(
     framed.map_err(|why| Refusal::new(Code::RequestMalformed, why))?;
     let body = match exchange.meter() {
         _ if incoming.is_end_stream() => Body::Empty,
-        Some(meter) => Body::Counted(incoming, meter.received.clone()),
-        None => Body::Counted(incoming, metrics::Counter::noop()),
+        Some(meter) => Body::Counted(incoming, meter.received.clone(), Deadline::at(exchange.deadline())),
+        None => Body::Counted(incoming, metrics::Counter::noop(), Deadline::at(exchange.deadline())),
     };
     Ok((Request::from_parts(parts, body), caller))
 }
@@ -184,6 +186,10 @@ fn answer(
     *response.version_mut() = Version::HTTP_11;
     head::strip_hop_by_hop(response.headers_mut(), Upgrade::None);
     response.headers_mut().remove(UNDELIVERED);
+    if exchange.is_from_application() {
+        // Weft's own word, which an application does not give.
+        response.headers_mut().remove(REFUSAL);
+    }
     if closing == Closing::Yes {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -201,9 +207,11 @@ fn answer(
 fn switched(
     mut response: Response<Incoming>,
     caller: OnUpgrade,
-    exchange: Box<Exchange>,
+    mut exchange: Box<Exchange>,
     gate: &SharedGate,
 ) -> Response<Body> {
+    // A tunnel lasts as long as its two ends want it.
+    exchange.ends_by(None);
     let service = hyper::upgrade::on(&mut response);
     head::strip_hop_by_hop(response.headers_mut(), Upgrade::Asked);
     let worker = exchange.worker().clone();
@@ -224,22 +232,23 @@ pub(super) fn refused(
     refusal: &Refusal,
     mut exchange: Box<Exchange>,
     world: &World,
-    direction: Direction,
+    caller: Option<&SpiffeId>,
 ) -> Response<Body> {
-    exchange.failed(refusal.code);
+    let id = exchange.refused(refusal, world, caller);
     exchange.complete();
-    reply(refusal, world, direction)
+    reply(refusal, world, exchange.direction(), &id)
 }
 
 /// The reply when the worker is at its limit; no exchange was begun.
-pub(super) fn overloaded(world: &World, direction: Direction) -> Response<Body> {
+pub(super) fn overloaded(worker: &Worker, world: &World, direction: Direction) -> Response<Body> {
     let refusal = Refusal::new(Code::Overloaded, "as many requests are in flight as `limits.in_flight` allows");
-    reply(&refusal, world, direction)
+    // Not kept: a node that is at its limit has better things to do, and there is nothing to tell of it.
+    reply(&refusal, world, direction, &worker.refusal_id(&world.facts.node))
 }
 
-fn reply(refusal: &Refusal, world: &World, direction: Direction) -> Response<Body> {
+fn reply(refusal: &Refusal, world: &World, direction: Direction, id: &str) -> Response<Body> {
     let place = format!("node {}, {}", world.facts.node, direction.as_str());
-    let mut reply = problem::reply(refusal, &place);
+    let mut reply = problem::reply(refusal, &place, id);
     if direction == Direction::Inbound && refusal.delivery == Delivery::None && is_elsewhere(refusal.code) {
         let name: HeaderName = UNDELIVERED;
         reply.headers_mut().insert(name, HeaderValue::from_static(refusal.code.as_str()));
@@ -249,5 +258,6 @@ fn reply(refusal: &Refusal, world: &World, direction: Direction) -> Response<Bod
 
 /// Whether another node may serve what this one refused.
 fn is_elsewhere(code: Code) -> bool {
-    !matches!(code, Code::RequestMalformed | Code::HeadTooLarge | Code::ProtocolMismatch | Code::HostMissing)
+    !problem::is_final(code)
+        && !matches!(code, Code::RequestMalformed | Code::HeadTooLarge | Code::ProtocolMismatch | Code::HostMissing)
 }

@@ -14,9 +14,9 @@ use weft_gossip::{Code, ServiceName};
 
 use super::attempt::{self, Answer, Failed, Route, Source, Target, Wire};
 use super::message::{self, Copied};
-use super::{Exchange, Matched};
+use super::{Arrival, Exchange, Matched};
 use crate::body::Body;
-use crate::metrics::ServiceState;
+use crate::metrics::Meter;
 use crate::pool::Host;
 use crate::problem::{Delivery, Refusal};
 use crate::worker::Worker;
@@ -30,17 +30,23 @@ pub(super) async fn endpoints(
     request: Request<Body>,
 ) -> Result<Response<Incoming>, Refusal> {
     let worker = Arc::clone(exchange.worker());
-    let deadline = exchange.started() + worker.settings().request_timeout;
+    let deadline = exchange.head_by();
     let repeat = message::repeat_of(&request);
     let mut tried = Vec::new();
     let mut source = Source::Pooled;
     let mut request = request;
     let mut endpoint = pick(&worker, world, matched.table, &tried).ok_or_else(|| nowhere_to_go(matched.table))?;
     matched.state.budget.earn();
+    let mut arrived = false;
     loop {
-        let copy = Copied::of(&request, repeat);
         exchange.at_endpoint(endpoint.load.enter(), endpoint.node.clone());
         let route = way_to(endpoint, world, matched, (wire, deadline));
+        if matches!(route.to, Target::App(_)) && !arrived {
+            Arrival::new(world, &matched.credential.identity, &matched.table.service)
+                .request(exchange, &mut request)?;
+            arrived = true;
+        }
+        let copy = Copied::of(&request, repeat);
         let failed = match attempt::send(&worker, &route, source, request).await {
             Ok(answer) => match undelivered(answer, &worker, endpoint, &route.to) {
                 Ok(Answer { response, connection, .. }) => {
@@ -68,7 +74,7 @@ pub(super) async fn endpoints(
             }
             None => return Err(refusal(failed.code, failed.why, failed.stage, endpoint)),
         };
-        matched.state.retries.increment(1);
+        matched.meter.retries.increment(1);
         request = next;
     }
 }
@@ -92,7 +98,7 @@ pub(crate) fn nowhere_to_go(table: &EndpointTable) -> Refusal {
 }
 
 fn refusal(code: Code, why: String, stage: Stage, endpoint: &Endpoint) -> Refusal {
-    Refusal { code, why: format!("node {}: {why}", endpoint.node), delivery: Delivery::after(stage) }
+    Refusal::new(code, format!("node {}: {why}", endpoint.node)).delivered(Delivery::after(stage))
 }
 
 /// The way to an endpoint: to the application when it is on this machine, else to the endpoint's node.
@@ -113,7 +119,7 @@ fn way_to<'a>(
             Target::Peer(endpoint.addr, &matched.identity),
         ),
     };
-    Route { host, wire, to, connects: &matched.state.connects, deadline }
+    Route { host, wire, to, connects: &matched.meter.connects, deadline }
 }
 
 /// The service on this machine, if the endpoint is this node: both ends of such a call are one process, which has nothing to prove to
@@ -147,10 +153,13 @@ fn undelivered(answer: Answer, worker: &Worker, endpoint: &Endpoint, by: &Target
 
 /// Ejects the endpoint when the failure speaks against it.
 fn note(worker: &Worker, matched: &Matched<'_>, endpoint: &Endpoint, failed: &Failed) {
-    let speaks_against =
-        matches!(failed.stage, Stage::Connect) || (!failed.reused && failed.code == Code::UpstreamReset);
+    let speaks_against = match failed.stage {
+        // The time that was left may have been too short to connect to any.
+        Stage::Connect => failed.code != Code::RequestTimeout,
+        _ => !failed.reused && failed.code == Code::UpstreamReset,
+    };
     if speaks_against && endpoint.load.eject(worker.now_ns()) {
-        matched.state.ejections.increment(1);
+        matched.meter.ejections.increment(1);
         tracing::info!(
             service = %matched.table.service, node = %endpoint.node, code = %failed.code, why = failed.why, "endpoint ejected"
         );
@@ -161,7 +170,7 @@ fn note(worker: &Worker, matched: &Matched<'_>, endpoint: &Endpoint, failed: &Fa
 pub(super) async fn replica(
     exchange: &mut Exchange,
     local: &LocalService,
-    state: &ServiceState,
+    meter: &Meter,
     wire: Wire,
     request: Request<Body>,
 ) -> Result<Response<Incoming>, Refusal> {
@@ -170,14 +179,14 @@ pub(super) async fn replica(
         Refusal::new(Code::NoHealthyReplica, format!("no application is exposed as {}", local.service))
     })?;
     exchange.at_replica(replica);
-    let deadline = exchange.started() + worker.settings().request_timeout;
+    let deadline = exchange.head_by();
     let repeat: Repeat = message::repeat_of(&request);
     let copy = Copied::of(&request, repeat);
     let route = Route {
         host: Host::App(Arc::clone(replica)),
         wire,
         to: Target::App(replica.app),
-        connects: &state.connects,
+        connects: &meter.connects,
         deadline,
     };
     let mut failed = match attempt::send(&worker, &route, Source::Pooled, request).await {
@@ -197,5 +206,5 @@ pub(super) async fn replica(
             Err(second) => failed = second,
         }
     }
-    Err(Refusal { code: failed.code, why: failed.why, delivery: Delivery::after(failed.stage) })
+    Err(Refusal::new(failed.code, failed.why).delivered(Delivery::after(failed.stage)))
 }

@@ -8,12 +8,24 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
 use weft_env::Stream;
 
+use crate::vigil::{self, Chain};
+
 /// An open stream to a service.
 pub(crate) enum ServiceStream {
     /// To another node.
     Peer(Box<TlsStream<Stream>>),
     /// To an application of this machine.
     App(Stream),
+}
+
+impl ServiceStream {
+    /// What the other node proved itself with.
+    pub(crate) fn peer(&self) -> Option<Chain> {
+        match self {
+            Self::Peer(stream) => vigil::chain_of(stream.get_ref().1),
+            Self::App(_) => None,
+        }
+    }
 }
 
 impl AsyncRead for ServiceStream {

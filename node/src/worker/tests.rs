@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use weft_actors::telemetry::Telemetry;
 use weft_actors::world::{Credential, Credentials, LocalReplica, LocalService, NodeFacts, World};
 use weft_env::{Clock, Random, Timestamp};
 use weft_gateway::endpoint::{AppAddr, Endpoint, EndpointLoad, EndpointTable, PeerAddr};
@@ -20,6 +21,11 @@ use weft_gossip::catalog::Protocol;
 use weft_gossip::identity::tls::{self, ALPN_HTTP1, ALPN_HTTP2, ALPN_TCP};
 use weft_gossip::identity::{IssuedCertificate, LeafSubject, SigningKey, SpiffeId, Subject, Trust, TrustBundle};
 use weft_gossip::signer::{Founding, NewMesh, make_mesh};
+
+mod authorisation;
+mod impostor;
+mod live;
+mod total_timeout;
 
 use super::*;
 
@@ -30,6 +36,10 @@ struct Mesh {
     random: Random,
     now: Timestamp,
     net: u8,
+    /// Of the nodes that are made from now on.
+    settings: Settings,
+    /// The metrics of all of its nodes.
+    telemetry: Telemetry,
 }
 
 /// One node of it.
@@ -49,7 +59,9 @@ impl Mesh {
         let seed = make_mesh(&founding, now, &random).unwrap();
         let root = seed.root_certificate.clone().into();
         let bundle = TrustBundle::verify(&seed.bundle, &root).unwrap();
-        Self { seed, trust: Trust::new(bundle, Clock::machine()), random, now, net }
+        let trust = Trust::new(bundle, Clock::machine());
+        let settings = Settings { workers: 2, ..Settings::default() };
+        Self { seed, trust, random, now, net, settings, telemetry: Telemetry::new() }
     }
 
     fn at(&self, node: u8, port: u16) -> SocketAddr {
@@ -139,8 +151,8 @@ impl Mesh {
         }));
         let path = DataPath::start(PathArgs {
             env: Env::machine(),
-            settings: Settings { workers: 2, ..Settings::default() },
-            recorder: Arc::new(::metrics::NoopRecorder),
+            settings: self.settings.clone(),
+            recorder: self.telemetry.shared_recorder(),
             access_log: None,
             placement,
         })
@@ -170,6 +182,29 @@ impl Mesh {
             })
         });
         Arc::new(EndpointTable { service: service.parse().unwrap(), protocol, endpoints: endpoints.collect() })
+    }
+}
+
+impl Mesh {
+    /// The sum of a metric's series with all of these labels, over all nodes.
+    fn sum(&self, name: &str, labels: &[&str]) -> f64 {
+        let text = self.telemetry.render();
+        let series =
+            text.lines().filter(|line| line.starts_with(name) && labels.iter().all(|label| line.contains(label)));
+        series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// The failures of one code, once there is any: an exchange is recorded when its body is dropped.
+    async fn errors(&self, direction: &str, code: &str) -> f64 {
+        let labels = [format!("direction=\"{direction}\""), format!("code=\"{code}\"")];
+        let labels = labels.each_ref().map(String::as_str);
+        let counted = async {
+            while self.sum("weft_request_errors_total", &labels) == 0.0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), counted).await.unwrap();
+        self.sum("weft_request_errors_total", &labels)
     }
 }
 
@@ -528,6 +563,9 @@ async fn the_access_log_tells_each_request() {
         took: Duration::from_millis(2),
         node: Some("vm-2".parse().unwrap()),
         cut: false,
+        revision: 12,
+        shadow: None,
+        id: None,
     };
     log.push(0, line);
     drop(log);

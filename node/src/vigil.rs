@@ -1,0 +1,152 @@
+//! Watches over what stays open: ends a connection whose peer is no longer believed, and a stream that the documents no longer
+//! allow. Asleep until trust or documents change, so that an open connection costs nothing.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, Request};
+use rustls::pki_types::CertificateDer;
+use weft_actors::world::WorldCell;
+use weft_gateway::policy::{Call, NormalPath, RequestView};
+use weft_gossip::catalog::Protocol;
+use weft_gossip::identity::SpiffeId;
+use weft_gossip::{Code, ServiceName};
+
+use crate::problem::Refusal;
+use crate::proxy::Arrival;
+
+/// The certificates that the other end of a connection proved itself with.
+pub(crate) type Chain = Arc<[CertificateDer<'static>]>;
+
+/// What a stream was let pass as; asked again when the documents change.
+pub(crate) struct Permit {
+    caller: SpiffeId,
+    called: ServiceName,
+    subject: Subject,
+}
+
+/// What passed.
+enum Subject {
+    /// A stream to a service of this protocol.
+    Stream(Protocol),
+    /// A request that became a tunnel.
+    Request(Box<Head>),
+}
+
+/// What rules look at of a request.
+struct Head {
+    method: Method,
+    path: String,
+    query: Option<String>,
+    headers: HeaderMap,
+}
+
+impl Permit {
+    /// Of a stream.
+    pub(crate) fn stream(arrival: &Arrival<'_>, protocol: Protocol) -> Box<Self> {
+        Self::new(arrival, Subject::Stream(protocol))
+    }
+
+    /// Of a request that asks to become a tunnel.
+    pub(crate) fn request<B>(arrival: &Arrival<'_>, request: &Request<B>) -> Box<Self> {
+        let head = Head {
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            query: request.uri().query().map(str::to_owned),
+            headers: request.headers().clone(),
+        };
+        Self::new(arrival, Subject::Request(Box::new(head)))
+    }
+
+    fn new(arrival: &Arrival<'_>, subject: Subject) -> Box<Self> {
+        Box::new(Self { caller: arrival.caller.clone(), called: arrival.called.clone(), subject })
+    }
+
+    /// Whether it would pass in this world.
+    fn holds(&self, cell: &WorldCell) -> Result<(), Refusal> {
+        let world = cell.load();
+        let arrival = Arrival::new(&world, &self.caller, &self.called);
+        let head = match &self.subject {
+            Subject::Stream(protocol) => return arrival.stream_goes_on(*protocol),
+            Subject::Request(head) => head,
+        };
+        if !world.policy.reads_requests(&self.called) {
+            return arrival.goes_on(Call::Tcp);
+        }
+        let path =
+            NormalPath::of(&head.path).map_err(|fault| Refusal::new(Code::RequestMalformed, fault.to_string()))?;
+        let (method, query) = (&head.method, head.query.as_deref());
+        arrival.goes_on(Call::Http(&RequestView { method, path: &path, query, headers: &head.headers }))
+    }
+}
+
+/// Waits until the peer of a connection is no longer believed.
+pub(crate) async fn disbelieved(cell: &WorldCell, chain: &Chain) -> Refusal {
+    let mut changes = cell.watch_trust();
+    loop {
+        // At once, too: trust may have changed since the handshake.
+        if let Err(refusal) = cell.load().trust.recheck(chain) {
+            return Refusal::new(Code::IdentityRefused, refusal.to_string());
+        }
+        if changes.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Waits until the documents no longer allow what they allowed.
+pub(crate) async fn disallowed(cell: &WorldCell, permit: &Permit) -> Refusal {
+    let mut changes = cell.watch_policy();
+    loop {
+        if let Err(refusal) = permit.holds(cell) {
+            return refusal;
+        }
+        if changes.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Waits until a stream must end; for ever where nothing can end it.
+pub(crate) async fn ended(cell: &WorldCell, permit: Option<&Permit>, chain: Option<&Chain>) -> Refusal {
+    let by_documents = async {
+        match permit {
+            Some(permit) => disallowed(cell, permit).await,
+            None => std::future::pending().await,
+        }
+    };
+    let by_trust = async {
+        match chain {
+            Some(chain) => disbelieved(cell, chain).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        refusal = by_documents => refusal,
+        refusal = by_trust => refusal,
+    }
+}
+
+/// Drives a connection to its end, or until its peer is no longer believed.
+pub(crate) async fn driven(
+    cell: Option<Arc<WorldCell>>,
+    peer: Option<Chain>,
+    connection: impl Future<Output = Result<(), hyper::Error>>,
+) {
+    let ended = match cell.as_deref().zip(peer.as_ref()) {
+        None => connection.await,
+        Some((cell, chain)) => tokio::select! {
+            ended = connection => ended,
+            refusal = disbelieved(cell, chain) => {
+                return tracing::info!(why = refusal.why, "connection to a revoked peer closed");
+            }
+        },
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "upstream connection ended");
+    }
+}
+
+/// What the other end of a TLS connection proved itself with.
+pub(crate) fn chain_of(tls: &rustls::CommonState) -> Option<Chain> {
+    tls.peer_certificates().map(|chain| chain.iter().map(|part| part.clone().into_owned()).collect())
+}
