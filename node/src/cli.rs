@@ -17,6 +17,7 @@ mod policies;
 mod receipt;
 mod remote;
 mod revoke;
+mod why;
 
 use std::process::ExitCode;
 
@@ -123,6 +124,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Revoke { command } => revoke::run(Place { env: &env, dir: &dir, output }, command).await,
         Command::Curl(options) => curl::run(&env, &dir, output, options).await,
         Command::Check => check::run(&env, &dir, output).await,
+        Command::Why { id } => why::run(&dir, output, &id).await,
         Command::Config { command: ConfigCommand::Schema } => pages::schema(output, &config::config_schema()),
         Command::Policy { command: PolicyCommand::Schema { kind } } => pages::schema(output, &policy::schema(kind)),
         Command::Explain { code } => pages::explain(output, code.as_deref()),

@@ -45,12 +45,17 @@ impl Operator {
         std::fs::remove_file(self.folder.join(name)).expect("the file is there");
     }
 
-    /// Runs a command that signs, on this node.
-    pub fn signs(&self, node: &Node, words: &[&str]) -> Outcome {
+    /// The words of a command that signs, on this node.
+    pub fn words(&self, node: &Node, words: &[&str]) -> Vec<String> {
         let (key, passphrase) = (self.key.display().to_string(), self.passphrase.display().to_string());
         let mut all = words.to_vec();
         all.extend(["--operator-key", &key, "--passphrase-file", &passphrase]);
-        node.weft(&all)
+        node.words(&all)
+    }
+
+    /// Runs a command that signs, on this node.
+    pub fn signs(&self, node: &Node, words: &[&str]) -> Outcome {
+        Outcome::of(&self.words(node, words))
     }
 
     /// `weft apply` of the folder.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use weft_tests::mesh::SPREAD_LIMIT;
 use weft_tests::operator::{Operator, documents, traffic};
+use weft_tests::programs::Server;
 use weft_tests::wait::until_true;
 use weft_tests::{Mesh, Node};
 
@@ -239,4 +240,27 @@ fn a_revocation_is_a_document_and_can_be_taken_back() {
     let late = mesh.blank("late");
     assert_ne!(late.join_by(&one, &token).exit, 0, "a revoked token admits nobody");
     until_true("the revocation in the list", Duration::from_secs(1), || documents(&one).len() == 1);
+}
+
+#[test]
+fn a_refusal_is_explained_by_its_id() {
+    let mut mesh = Mesh::new("why");
+    let app = Server::app("replica");
+    let one = mesh.init_running("one");
+    let two = mesh.join_running("two", &one, &["web"]);
+    one.weft(&["expose", "orders", &app.port.to_string(), "--protocol", "http"]).json();
+    two.reaches("orders", "/");
+    let operator = Operator::of(&mesh, &one, "policies");
+    operator.write("orders.toml", "\n[[authorisation]]\nname = \"orders\"\nservice = \"orders\"\ndefault = \"deny\"\n");
+    operator.applied(&one);
+    let refused = two.get("orders", "/secret");
+    assert_eq!(refused.status, 403, "{}", refused.text());
+    let id = refused.header("weft-refusal").expect("an id").to_owned();
+    assert!(id.starts_with("one."), "{id} names the node that refused");
+    let why = one.weft(&["why", &id]).json();
+    assert_eq!((&why["code"], &why["path"]), (&Value::from("not-allowed"), &Value::from("/secret")));
+    let steps = why["steps"].as_array().expect("steps");
+    let placed = steps.iter().find(|step| step["place"].is_object()).expect("a step that a document decided");
+    assert_eq!((&placed["place"]["line"], &placed["place"]["revision"]), (&Value::from(5), &Value::from(1)), "{why:#}");
+    assert_eq!(two.weft(&["why", &id]).code(), "refusal-unknown");
 }

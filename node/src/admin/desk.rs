@@ -64,6 +64,8 @@ pub enum Question {
     Apply(Box<ApplyRequest>),
     /// How a change set stands, and which nodes have it.
     Receipt(Hash),
+    /// Why this node refused something, by the id that the caller was told.
+    Why(String),
     /// Say goodbye to the mesh and stop.
     Leave,
     /// Make this actor panic.

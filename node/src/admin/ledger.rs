@@ -1,4 +1,5 @@
-//! The routes of the ledger: what is in force, what would change, take this in, who has it.
+//! The routes of the ledger: what is in force, what would change, take this in, who has it; and why something was
+//! refused.
 
 use axum::Router;
 use axum::body::Bytes;
@@ -25,6 +26,7 @@ pub(super) fn routes() -> Router<Desk> {
         .route("/v1/ledger", get(|State(desk): State<Desk>| ask(desk, Question::Ledger)))
         .route("/v1/documents", get(|State(desk): State<Desk>| ask(desk, Question::Documents)))
         .route("/v1/history", get(history))
+        .route("/v1/why/{id}", get(|State(desk): State<Desk>, Path(id): Path<String>| ask(desk, Question::Why(id))))
         .route("/v1/ledger/receipt/{hash}", get(receipt))
         .merge(taking)
 }

@@ -97,6 +97,11 @@ pub enum Command {
     Curl(CurlOptions),
     /// Looks at the state directory, the configuration and the ports, without changing anything.
     Check,
+    /// Tells why this node refused a request.
+    Why {
+        /// The id that the refusal carried: `weft-refusal` in its head, or the id of the problem in its body.
+        id: String,
+    },
     /// Tells what a node's configuration file may hold.
     Config {
         /// What to tell.

@@ -1,6 +1,7 @@
 //! The admin API's questions, answered from a node's control.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -14,18 +15,20 @@ use weft_gossip::{Code, Failure};
 
 use crate::admin::{self, AdminDesk, ExposeRequest, HealthRequest, Question};
 use crate::config::{HealthKind, ServiceConfig};
+use crate::worker::DataPath;
 
 /// Answers the admin API.
 pub(super) struct NodeDesk {
     control: NodeControl,
     telemetry: Telemetry,
+    path: Arc<DataPath>,
     leaving: Notify,
 }
 
 impl NodeDesk {
     /// A desk over a node's control.
-    pub(super) fn new(control: NodeControl, telemetry: Telemetry) -> Self {
-        Self { control, telemetry, leaving: Notify::new() }
+    pub(super) fn new(control: NodeControl, telemetry: Telemetry, path: Arc<DataPath>) -> Self {
+        Self { control, telemetry, path, leaving: Notify::new() }
     }
 
     /// Where a local port of the node listens.
@@ -76,6 +79,10 @@ impl NodeDesk {
                 let change_set = self.control.change_set(&hash)?;
                 Ok(json!({ "change_set": value(&change_set)?, "nodes": value(&self.control.receipt(&hash)?)? }))
             }
+            Question::Why(id) => match self.path.refusals(&id) {
+                Some(record) => value(&*record),
+                None => Err(Failure::new(Code::RefusalUnknown, format!("this node keeps no refusal {id:?}"))),
+            },
             Question::Leave => {
                 self.control.leave().await?;
                 self.leaving.notify_one();
