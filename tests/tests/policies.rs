@@ -263,4 +263,19 @@ fn a_refusal_is_explained_by_its_id() {
     let placed = steps.iter().find(|step| step["place"].is_object()).expect("a step that a document decided");
     assert_eq!((&placed["place"]["line"], &placed["place"]["revision"]), (&Value::from(5), &Value::from(1)), "{why:#}");
     assert_eq!(two.weft(&["why", &id]).code(), "refusal-unknown");
+
+    // A call that nobody made is decided the same, from any node.
+    let decided = two.weft(&["why", "web", "orders", "GET", "/secret"]).json();
+    assert_eq!((&decided["allowed"], &decided["revision"]), (&Value::from(false), &Value::from(1)), "{decided:#}");
+    let lines = |answer: &Value| answer["steps"].to_string();
+    assert!(lines(&decided).contains("orders.toml\",\"line\":5"), "{decided:#}");
+    let allow = "\n[[authorisation.rule]]\naction = \"allow\"\nfrom = { services = [\"web\"] }\nmethods = [\"GET\"]\n";
+    let deny = "[[authorisation]]\nname = \"orders\"\nservice = \"orders\"\ndefault = \"deny\"\n";
+    operator.write("orders.toml", &format!("{deny}{allow}"));
+    operator.applied(&one);
+    let route = |method: &str| two.weft(&["route", method, "orders/secret", "--as", "web"]).json();
+    assert_eq!((&route("GET")["allowed"], &route("POST")["allowed"]), (&Value::from(true), &Value::from(false)));
+    assert!(lines(&route("GET")).contains("one"), "the endpoints are named");
+    assert_eq!(two.get("orders", "/secret").status, 200);
+    assert_eq!(two.weft(&["why", "a/b", "orders"]).code(), "usage-invalid");
 }

@@ -15,6 +15,7 @@ use super::NodeControl;
 use crate::core::Core;
 use crate::ledger::{self, held};
 use crate::policy::{source, sources_of};
+use crate::world::World;
 
 /// Most change sets in one history.
 pub const HISTORY_MAX: usize = 1_000;
@@ -186,6 +187,11 @@ impl NodeControl {
     pub fn history(&self, count: usize) -> Result<Vec<HistoryView>, Failure> {
         let held = held(&self.0)?;
         Ok(held.ledger.history(&self.0.rules()).take(count.min(HISTORY_MAX)).map(view_of).collect())
+    }
+
+    /// What the data path decides by now.
+    pub fn world(&self) -> Arc<World> {
+        self.0.world.load()
     }
 
     /// One change set.

@@ -11,6 +11,8 @@ use weft_gossip::catalog::Protocol;
 use weft_gossip::ledger::{Hash, SignedDraft};
 use weft_gossip::{CellName, Failure, ServiceName};
 
+use crate::hypothesis::Hypothesis;
+
 /// Answers the admin API. The node implements it over its actors.
 pub trait AdminDesk: Send + Sync + 'static {
     /// Whether the node can serve: its certificates are current and its listeners are open.
@@ -66,6 +68,8 @@ pub enum Question {
     Receipt(Hash),
     /// Why this node refused something, by the id that the caller was told.
     Why(String),
+    /// How a call would be decided.
+    Decide(Box<Hypothesis>),
     /// Say goodbye to the mesh and stop.
     Leave,
     /// Make this actor panic.

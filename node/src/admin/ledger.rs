@@ -26,6 +26,7 @@ pub(super) fn routes() -> Router<Desk> {
         .route("/v1/ledger", get(|State(desk): State<Desk>| ask(desk, Question::Ledger)))
         .route("/v1/documents", get(|State(desk): State<Desk>| ask(desk, Question::Documents)))
         .route("/v1/history", get(history))
+        .route("/v1/why", post(decide))
         .route("/v1/why/{id}", get(|State(desk): State<Desk>, Path(id): Path<String>| ask(desk, Question::Why(id))))
         .route("/v1/ledger/receipt/{hash}", get(receipt))
         .merge(taking)
@@ -56,6 +57,10 @@ async fn draft(State(desk): State<Desk>, body: Bytes) -> Answer {
 
 async fn apply(State(desk): State<Desk>, body: Bytes) -> Answer {
     ask(desk, Question::Apply(Box::new(read(&body)?))).await
+}
+
+async fn decide(State(desk): State<Desk>, body: Bytes) -> Answer {
+    ask(desk, Question::Decide(Box::new(read(&body)?))).await
 }
 
 async fn receipt(State(desk): State<Desk>, Path(hash): Path<String>) -> Answer {

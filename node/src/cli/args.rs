@@ -2,6 +2,7 @@
 
 mod ca;
 mod ledger;
+mod why;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ pub(super) use ca::{CaCommand, KeyOptions, OperatorCommand, RootCommand, SignerC
 pub(super) use ledger::{
     ApplyOptions, HistoryOptions, PlanOptions, RevisionOptions, RevokeCommand, RevokeOptions, SigningOptions,
 };
+pub(super) use why::{RouteOptions, WhyOptions};
 
 /// Weft: a service mesh and API gateway in one program.
 #[derive(Debug, Parser)]
@@ -97,11 +99,10 @@ pub enum Command {
     Curl(CurlOptions),
     /// Looks at the state directory, the configuration and the ports, without changing anything.
     Check,
-    /// Tells why this node refused a request.
-    Why {
-        /// The id that the refusal carried: `weft-refusal` in its head, or the id of the problem in its body.
-        id: String,
-    },
+    /// Tells why this node refused a request, or how it would decide a call.
+    Why(WhyOptions),
+    /// Tells where this node would send a request.
+    Route(RouteOptions),
     /// Tells what a node's configuration file may hold.
     Config {
         /// What to tell.

@@ -4,17 +4,49 @@ use std::path::Path;
 
 use http::Method;
 use serde_json::Value;
-use weft_gossip::Failure;
+use weft_gossip::ids::SERVICE_DOMAIN;
+use weft_gossip::{Code, Failure, ServiceName};
 
-use super::client::ask;
+use super::args::{RouteOptions, WhyOptions};
+use super::client::{ask, body};
 use super::output::Output;
 use super::remote::instant;
+use crate::hypothesis::Hypothesis;
 
-/// `weft why ID`.
-pub(super) async fn run(dir: &Path, output: Output, id: &str) -> Result<(), Failure> {
-    let value = ask(dir, Method::GET, &format!("/v1/why/{}", in_path(id)), None).await?;
-    output.result(&shown(&value), value);
+/// `weft why`.
+pub(super) async fn run(dir: &Path, output: Output, options: WhyOptions) -> Result<(), Failure> {
+    let WhyOptions { subject, to, method, path, headers } = options;
+    let Some(to) = to else {
+        let value = ask(dir, Method::GET, &format!("/v1/why/{}", in_path(&subject)), None).await?;
+        output.result(&shown(&value), value);
+        return Ok(());
+    };
+    decide(dir, output, Hypothesis { from: Some(subject), to, method, path, headers }).await
+}
+
+/// `weft route`.
+pub(super) async fn route(dir: &Path, output: Output, options: RouteOptions) -> Result<(), Failure> {
+    let (to, path) = place_of(&options.url)?;
+    let RouteOptions { method, url: _, identity: from, headers } = options;
+    decide(dir, output, Hypothesis { from, to, method: Some(method), path: Some(path), headers }).await
+}
+
+async fn decide(dir: &Path, output: Output, call: Hypothesis) -> Result<(), Failure> {
+    let value = ask(dir, Method::POST, "/v1/why", Some(body(&call)?)).await?;
+    let verdict = if value["allowed"] == true { "allowed" } else { "refused" };
+    let mut lines = vec![format!("{} -> {}: {verdict}", value["caller"].as_str().unwrap_or_default(), call.to)];
+    lines.extend(value["steps"].as_array().into_iter().flatten().map(step));
+    output.result(&lines.join("\n"), value);
     Ok(())
+}
+
+/// The service and the path of a URL.
+fn place_of(url: &str) -> Result<(ServiceName, String), Failure> {
+    let rest = url.strip_prefix("http://").unwrap_or(url);
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let name = host.strip_suffix(SERVICE_DOMAIN).and_then(|name| name.strip_suffix('.')).unwrap_or(host);
+    let service = name.parse().map_err(|error| Failure::new(Code::UsageInvalid, format!("{url:?}: {error}")))?;
+    Ok((service, format!("/{path}")))
 }
 
 /// What is not a letter, digit, dot or hyphen is written in percent, as a path needs it (RFC 3986, section 2.1).
@@ -79,6 +111,15 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with("  service default: deny  policies/orders.toml:14 (revision 12)"), "{text}");
+    }
+
+    #[test]
+    fn a_url_names_service_and_path() {
+        for url in ["http://orders.weft.internal/a?b=c", "orders.weft.internal/a?b=c", "orders/a?b=c"] {
+            assert_eq!(place_of(url).unwrap(), ("orders".parse().unwrap(), "/a?b=c".to_owned()), "{url}");
+        }
+        assert_eq!(place_of("orders").unwrap().1, "/");
+        assert!(place_of("http://example.com/").is_err());
     }
 
     #[test]

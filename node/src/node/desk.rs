@@ -83,6 +83,7 @@ impl NodeDesk {
                 Some(record) => value(&*record),
                 None => Err(Failure::new(Code::RefusalUnknown, format!("this node keeps no refusal {id:?}"))),
             },
+            Question::Decide(call) => value(&call.decide(&self.control.world())?),
             Question::Leave => {
                 self.control.leave().await?;
                 self.leaving.notify_one();
