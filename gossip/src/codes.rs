@@ -108,6 +108,11 @@ codes! {
     ReachTooSmall, "reach-too-small", Operator, 0, "", "the change would reach fewer than half of the nodes", "find out why the others are silent, or say --anyway";
     LedgerFull, "ledger-full", Operator, 0, "", "the ledger holds as much as it may", "found a new mesh, or remove what fills it; see the page of this code";
     JournalRefused, "journal-refused", Operator, 0, "", "this node's journal does not take the entry", "read the detail; a frozen journal needs a new node name";
+    RevisionIncomplete, "revision-incomplete", Operator, 0, "", "the change stands, and not every node that answers has it in force", "run `weft history`, and look at the nodes named";
+    RevisionSetAside, "revision-set-aside", Operator, 0, "", "another change of the same document came first", "look at `weft plan`, then run `weft apply --again` with the revision";
+    OperatorKeyMissing, "operator-key-missing", Operator, 0, "", "there is no operator key to sign with", "give --operator-key FILE";
+    RefusalUnknown, "refusal-unknown", Operator, 0, "", "this node keeps no refusal of this id", "ask the node that the id names, soon: it keeps the last 1,024";
+    PolicyInvalid, "policy-invalid", Operator, 0, "", "the policy files have mistakes", "correct the lines named; `weft plan` reads them without changing anything";
     // The machine and its state.
     StateExists, "state-exists", Operator, 0, "", "the state directory already holds a node", "choose another --dir, or remove it on purpose";
     StateMissing, "state-missing", Operator, 0, "", "the state directory holds no node", "run `weft init` or `weft join` first";

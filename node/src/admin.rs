@@ -2,12 +2,15 @@
 //! alone on a loopback port. Started by `node.rs`; what it answers comes from an [`AdminDesk`].
 
 mod desk;
+mod ledger;
 mod routes;
 mod serve;
 
 pub use desk::{
-    AdminDesk, BindRequest, BundleRequest, ExposeRequest, HealthRequest, JoinRequest, Question, TokenRequest,
+    AdminDesk, ApplyRequest, BindRequest, BundleRequest, ExposeRequest, HealthRequest, JoinRequest, Question,
+    TokenRequest,
 };
+pub use ledger::DRAFT_LEN_MAX;
 pub use routes::{local_routes, public_routes};
 pub use serve::{AdminListeners, SOCKET_FILE};
 

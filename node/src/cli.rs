@@ -1,31 +1,41 @@
 //! The command line: reads it, does what it says, prints the outcome and returns the exit code. Called by `main`.
 
+mod apply;
 mod args;
 mod ca;
 mod check;
 mod client;
 mod curl;
+mod history;
 mod life;
 mod log;
 mod output;
 mod pages;
 mod passphrase;
+mod plan;
+mod policies;
+mod receipt;
 mod remote;
+mod revoke;
+mod why;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
 use weft_env::Env;
+use weft_gateway::policy;
 use weft_gossip::{Code, Failure};
 
 pub use args::{Cli, Command};
 pub use output::Output;
 
 use crate::admin::TokenRequest;
+use crate::config;
 use crate::demo::{self, DemoMode};
 use crate::node::{self, NodeOptions};
-use args::{CertCommand, TokenCommand};
+use apply::Place;
+use args::{CertCommand, ConfigCommand, PolicyCommand, TokenCommand};
 
 /// The command line was not valid.
 const EXIT_USAGE: u8 = 2;
@@ -103,11 +113,21 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Bind(options) => remote::bind(&dir, output, options).await,
         Command::Leave => remote::leave(&dir, output).await,
         Command::Status => remote::status(&dir, output).await,
-        Command::Ls { what } => remote::list(&dir, output, what).await,
+        Command::Ls { what, name } => remote::list(&dir, output, what, name).await,
         Command::Cert { command: CertCommand::Ls } => remote::list_certificates(&dir, output).await,
         Command::Ca { command } => ca::run(&env, &dir, output, command).await,
+        Command::Plan(options) => plan::run(&dir, output, options).await,
+        Command::Apply(options) => apply::run(Place { env: &env, dir: &dir, output }, options).await,
+        Command::Confirm(options) => apply::confirm(Place { env: &env, dir: &dir, output }, options).await,
+        Command::History(options) => history::run(&dir, output, options).await,
+        Command::Rollback(options) => apply::rollback(Place { env: &env, dir: &dir, output }, options).await,
+        Command::Revoke { command } => revoke::run(Place { env: &env, dir: &dir, output }, command).await,
         Command::Curl(options) => curl::run(&env, &dir, output, options).await,
         Command::Check => check::run(&env, &dir, output).await,
+        Command::Why(options) => why::run(&dir, output, options).await,
+        Command::Route(options) => why::route(&dir, output, options).await,
+        Command::Config { command: ConfigCommand::Schema } => pages::schema(output, &config::config_schema()),
+        Command::Policy { command: PolicyCommand::Schema { kind } } => pages::schema(output, &policy::schema(kind)),
         Command::Explain { code } => pages::explain(output, code.as_deref()),
         Command::Completion { shell } => pages::completion(shell),
         Command::Man { into } => pages::man(into.as_deref()),

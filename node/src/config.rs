@@ -4,6 +4,7 @@
 mod keys;
 mod read;
 mod reference;
+mod schema;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use weft_gossip::{Code, Failure, ServiceName, ZoneName};
 pub use keys::{KEYS, Key, socket_address};
 pub use read::{parse, protocol_of};
 pub use reference::reference_page;
+pub use schema::config_schema;
 pub use weft_gateway::strict::{Mistake, parse_span, span_text};
 
 /// The file's name in the state directory.

@@ -8,6 +8,7 @@
 //! - `proxy`: the life of a request
 //! - [`metrics`]: the data path's metrics
 //! - [`explain`]: decisions as they are shown; [`refusals`]: the last ones
+//! - [`hypothesis`]: how a call would be decided
 //! - `problem`: how a failure reaches the caller
 
 mod access_log;
@@ -20,6 +21,7 @@ mod dial;
 pub mod explain;
 mod http1;
 mod http2;
+pub mod hypothesis;
 mod inbound;
 pub mod metrics;
 pub mod node;

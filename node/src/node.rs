@@ -78,7 +78,7 @@ impl RunningNode {
             telemetry: telemetry.clone(),
         })
         .await?;
-        let desk = Arc::new(NodeDesk::new(tree.control.clone(), telemetry));
+        let desk = Arc::new(NodeDesk::new(tree.control.clone(), telemetry, path.clone()));
         let admin_at = desk.local(settings.ports.admin);
         let admin = AdminListeners::open(&options.dir, admin_at, desk.clone()).await?;
         let node = Self { tree, admin, desk, drain: settings.drain_timeout, _path: path };

@@ -2,6 +2,7 @@
 //!
 //! - [`mesh`]: a mesh of `weft` processes on loopback addresses of its own
 //! - [`weft`]: the command line of `weft`, and what it answered
+//! - [`operator`]: policy files and the key that signs them
 //! - [`process`]: a child process, its output, its end
 //! - [`http`]: a small HTTP/1.1 client that hides nothing
 //! - [`load`]: a steady load that counts every reply
@@ -17,6 +18,7 @@ pub mod http;
 pub mod load;
 pub mod loopback;
 pub mod mesh;
+pub mod operator;
 pub mod process;
 pub mod programs;
 pub mod rogue;

@@ -15,6 +15,7 @@ use super::NodeControl;
 use crate::core::Core;
 use crate::ledger::{self, held};
 use crate::policy::{source, sources_of};
+use crate::world::World;
 
 /// Most change sets in one history.
 pub const HISTORY_MAX: usize = 1_000;
@@ -78,10 +79,12 @@ pub struct HistoryView {
     pub standing: String,
     /// What the standing is due to; empty where it needs no words.
     pub because: String,
+    /// Until when an unconfirmed one counts, in milliseconds since the epoch.
+    pub until_ms: Option<u64>,
 }
 
 /// What a draft is to be made from.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DraftWish {
     /// These documents, and which others go.
@@ -186,6 +189,18 @@ impl NodeControl {
         Ok(held.ledger.history(&self.0.rules()).take(count.min(HISTORY_MAX)).map(view_of).collect())
     }
 
+    /// What the data path decides by now.
+    pub fn world(&self) -> Arc<World> {
+        self.0.world.load()
+    }
+
+    /// One change set.
+    pub fn change_set(&self, hash: &Hash) -> Result<HistoryView, Failure> {
+        let held = held(&self.0)?;
+        let found = held.ledger.history(&self.0.rules()).find(|row| row.hash == *hash);
+        found.map(view_of).ok_or_else(|| unknown(hash))
+    }
+
     /// What would change. Nothing is kept.
     pub fn draft(&self, wish: DraftWish) -> Result<DraftView, Failure> {
         let core = &self.0;
@@ -239,7 +254,7 @@ impl NodeControl {
         let core = &self.0;
         let held = held(core)?;
         if held.ledger.entry(hash).is_none() {
-            return Err(Failure::new(Code::RevisionUnknown, format!("this node has no change set {hash}")));
+            return Err(unknown(hash));
         }
         let row = |node: &NodeId, mark: &weft_gossip::ledger::LedgerMark, answers: bool| {
             let state = match (held.ledger.is_below(hash, &mark.tips), &mark.refused, answers) {
@@ -260,6 +275,10 @@ impl NodeControl {
         rows.sort_by(|one, two| one.node.cmp(&two.node));
         Ok(rows)
     }
+}
+
+fn unknown(hash: &Hash) -> Failure {
+    Failure::new(Code::RevisionUnknown, format!("this node has no change set {hash}"))
 }
 
 /// Members that answer, this node among them, and those that do not.
@@ -303,11 +322,18 @@ fn view_of(row: HistoryRow) -> HistoryView {
     let (standing, because) = match &row.standing {
         Standing::Applied => ("applied", String::new()),
         Standing::SetAside { document } => ("set aside", format!("{document} had changed meanwhile")),
-        Standing::Unconfirmed { until } => ("unconfirmed", format!("counts until {} unless confirmed", until.0)),
+        Standing::Unconfirmed { .. } => {
+            ("unconfirmed", "counts until its deadline unless somebody confirms it".to_owned())
+        }
         Standing::Expired => ("expired", "nobody confirmed it in time".to_owned()),
         Standing::Uncounted { refusal } => ("uncounted", refusal.to_string()),
     };
+    let until_ms = match &row.standing {
+        Standing::Unconfirmed { until } => Some(until.0),
+        _ => None,
+    };
     HistoryView {
+        until_ms,
         revision: row.revision,
         hash: row.hash,
         operator: row.operator.to_string(),

@@ -39,7 +39,8 @@ pub enum KeyRole {
 pub struct KeyFile;
 
 impl KeyRole {
-    fn as_str(self) -> &'static str {
+    /// Its name: `root`, `operator`.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Root => "root",
             Self::Operator => "operator",

@@ -28,6 +28,8 @@ pub enum Prune {
     Kind(String),
     /// Those that name this service and no other.
     Service(ServiceName),
+    /// This one.
+    Document(DocumentId),
     /// All.
     All,
 }
@@ -122,11 +124,13 @@ impl Difference {
 }
 
 impl Prune {
-    fn removes(&self, document: &Document) -> bool {
+    /// Whether it removes this document, unless that is wanted.
+    pub fn removes(&self, document: &Document) -> bool {
         match self {
             Self::Nothing => false,
             Self::All => true,
             Self::Kind(kind) => document.id().kind() == kind,
+            Self::Document(id) => document.id() == id,
             Self::Service(service) => {
                 document.services().is_some_and(|services| services.len() == 1 && services.contains(service))
             }

@@ -6,8 +6,12 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use weft_actors::control::ledger::{DraftWish, Reach};
 use weft_gossip::catalog::Protocol;
+use weft_gossip::ledger::{Hash, SignedDraft};
 use weft_gossip::{CellName, Failure, ServiceName};
+
+use crate::hypothesis::Hypothesis;
 
 /// Answers the admin API. The node implements it over its actors.
 pub trait AdminDesk: Send + Sync + 'static {
@@ -50,11 +54,37 @@ pub enum Question {
     TakeBundle(BundleRequest),
     /// Join the mesh again for more grants.
     Join(JoinRequest),
+    /// The ledger in one look.
+    Ledger,
+    /// The documents in force.
+    Documents,
+    /// The newest change sets, so many.
+    History(usize),
+    /// What would change.
+    Draft(Box<DraftWish>),
+    /// Take in a signed change set.
+    Apply(Box<ApplyRequest>),
+    /// How a change set stands, and which nodes have it.
+    Receipt(Hash),
+    /// Why this node refused something, by the id that the caller was told.
+    Why(String),
+    /// How a call would be decided.
+    Decide(Box<Hypothesis>),
     /// Say goodbye to the mesh and stop.
     Leave,
     /// Make this actor panic.
     #[cfg(feature = "crash-test")]
     Crash(String),
+}
+
+/// Body of `POST /v1/ledger/apply`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyRequest {
+    /// The draft as the operator signed it.
+    pub signed: SignedDraft,
+    /// How many nodes it must reach.
+    pub reach: Reach,
 }
 
 /// Body of `POST /v1/bundle`.

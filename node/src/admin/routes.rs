@@ -13,10 +13,12 @@ use serde_json::{Value, json};
 use weft_gossip::{Code, Failure, ServiceName};
 
 use super::desk::{AdminDesk, Question};
+use super::ledger;
 
 /// The state of every route.
 pub(super) type Desk = Arc<dyn AdminDesk>;
-type Answer = Result<axum::Json<Value>, Problem>;
+/// What every route answers.
+pub(super) type Answer = Result<axum::Json<Value>, Problem>;
 
 /// The routes of the Unix socket: everything.
 pub fn local_routes(desk: Desk) -> Router {
@@ -33,6 +35,7 @@ pub fn local_routes(desk: Desk) -> Router {
         .route("/v1/bundle", get(|State(desk): State<Desk>| ask(desk, Question::Bundle)).post(take_bundle))
         .route("/v1/join", post(join))
         .route("/v1/leave", post(|State(desk): State<Desk>| ask(desk, Question::Leave)))
+        .merge(ledger::routes())
         .merge(health_routes());
     #[cfg(feature = "crash-test")]
     let routes = routes.route("/v1/crash/{actor}", post(crash));
@@ -49,7 +52,7 @@ fn health_routes() -> Router<Desk> {
 }
 
 /// A failure on its way out: `application/problem+json` (RFC 9457).
-struct Problem(Failure);
+pub(super) struct Problem(Failure);
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
@@ -70,7 +73,7 @@ impl IntoResponse for Problem {
     }
 }
 
-async fn ask(desk: Desk, question: Question) -> Answer {
+pub(super) async fn ask(desk: Desk, question: Question) -> Answer {
     desk.ask(question).await.map(axum::Json).map_err(Problem)
 }
 
@@ -118,10 +121,10 @@ async fn join(State(desk): State<Desk>, body: Bytes) -> Answer {
     ask(desk, Question::Join(read(&body)?)).await
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|error| refuse(Code::UsageInvalid, &error))
 }
 
-fn refuse(code: Code, error: &dyn std::fmt::Display) -> Problem {
+pub(super) fn refuse(code: Code, error: &dyn std::fmt::Display) -> Problem {
     Problem(Failure::new(code, format!("read the request: {error}")))
 }

@@ -1,6 +1,8 @@
 //! The command line: every command and option, as clap reads them, help, completions and man pages show them.
 
 mod ca;
+mod ledger;
+mod why;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -8,12 +10,17 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use weft_gateway::policy::Kind;
 use weft_gossip::catalog::Protocol;
 use weft_gossip::{CellName, MeshName, NodeId, ServiceName};
 
 use super::output::Output;
 use crate::config::{parse_span, protocol_of};
 pub(super) use ca::{CaCommand, KeyOptions, OperatorCommand, RootCommand, SignerCommand};
+pub(super) use ledger::{
+    ApplyOptions, HistoryOptions, PlanOptions, RevisionOptions, RevokeCommand, RevokeOptions, SigningOptions,
+};
+pub(super) use why::{RouteOptions, WhyOptions};
 
 /// Weft: a service mesh and API gateway in one program.
 #[derive(Debug, Parser)]
@@ -57,6 +64,8 @@ pub enum Command {
     Ls {
         /// What to list.
         what: Listing,
+        /// Only what has this name; of documents, kind/name.
+        name: Option<String>,
     },
     /// Shows certificates.
     Cert {
@@ -70,10 +79,42 @@ pub enum Command {
         #[command(subcommand)]
         command: CaCommand,
     },
+    /// Shows what policy files would change, and every mistake in them. Changes nothing.
+    Plan(PlanOptions),
+    /// Signs policy files and brings them to every node.
+    Apply(ApplyOptions),
+    /// Keeps a change that `weft apply --confirm` made.
+    Confirm(RevisionOptions),
+    /// Shows who changed what, and how it stands.
+    History(HistoryOptions),
+    /// Brings the documents back as a revision left them.
+    Rollback(RevisionOptions),
+    /// Lets nobody trust a node, a key or a token any more.
+    Revoke {
+        /// What.
+        #[command(subcommand)]
+        command: RevokeCommand,
+    },
     /// Makes one HTTP request through the mesh, as curl would, and shows the answer.
     Curl(CurlOptions),
     /// Looks at the state directory, the configuration and the ports, without changing anything.
     Check,
+    /// Tells why this node refused a request, or how it would decide a call.
+    Why(WhyOptions),
+    /// Tells where this node would send a request.
+    Route(RouteOptions),
+    /// Tells what a node's configuration file may hold.
+    Config {
+        /// What to tell.
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Tells what policy files may hold.
+    Policy {
+        /// What to tell.
+        #[command(subcommand)]
+        command: PolicyCommand,
+    },
     /// Tells more about an error code; without one, lists all.
     Explain {
         /// The code, for example service-unknown.
@@ -217,6 +258,8 @@ pub enum Listing {
     Services,
     /// The certificates of this node.
     Certs,
+    /// The documents in force.
+    Documents,
 }
 
 /// `weft cert`.
@@ -224,6 +267,24 @@ pub enum Listing {
 pub enum CertCommand {
     /// Lists what ends when: this node's certificates, the signers and the roots.
     Ls,
+}
+
+/// `weft config`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Prints the JSON Schema of node.toml, for editors.
+    Schema,
+}
+
+/// `weft policy`.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Prints the JSON Schema of one kind of document, for editors.
+    Schema {
+        /// The kind: mesh, authorisation, route, traffic, rate-limit or revocation.
+        #[arg(value_parser = kind)]
+        kind: Kind,
+    },
 }
 
 /// `weft curl`.
@@ -255,6 +316,11 @@ fn app(text: &str) -> Result<SocketAddr, String> {
         Some(port) => Ok(SocketAddr::from(([127, 0, 0, 1], port))),
         None => text.parse().map_err(|_| format!("{text:?} is not a port, nor IP:PORT")),
     }
+}
+
+fn kind(text: &str) -> Result<Kind, String> {
+    let known: Vec<&str> = Kind::ALL.into_iter().map(Kind::word).collect();
+    Kind::named(text).ok_or_else(|| format!("the kinds are {}", known.join(", ")))
 }
 
 fn span(text: &str) -> Result<Duration, String> {

@@ -119,9 +119,15 @@ impl<'a> Place<'a> {
 
     fn operator(&self, command: OperatorCommand) -> Result<SignedBundle, Failure> {
         match command {
-            OperatorCommand::Add { new_operator_key, scope, keys } => {
+            OperatorCommand::Add { new_operator_key, public_key: held, scope, keys } => {
                 let (root, passphrase) = (self.root_key(&keys)?, self.passphrase(&keys)?);
-                let key = self.new_key(&new_operator_key, KeyRole::Operator, &passphrase)?.public();
+                let key = match (new_operator_key, held) {
+                    (Some(path), _) => self.new_key(&path, KeyRole::Operator, &passphrase)?.public(),
+                    (None, Some(text)) => public_key(&text)?,
+                    (None, None) => {
+                        return Err(Failure::new(Code::UsageInvalid, "give a new key's file or a public key"));
+                    }
+                };
                 let entry = OperatorEntry::active(key, granted(scope));
                 rotation::add_operator(&self.base(), entry, &root)
             }
@@ -188,7 +194,7 @@ impl<'a> Place<'a> {
     }
 
     fn passphrase(&self, keys: &KeyOptions) -> Result<String, Failure> {
-        passphrase::for_old_keys(self.env, keys.passphrase_file.as_deref())
+        passphrase::for_old_key(self.env, KeyRole::Root, keys.passphrase_file.as_deref())
     }
 
     fn root_key(&self, keys: &KeyOptions) -> Result<SigningKey, Failure> {

@@ -1,6 +1,8 @@
 //! The only place of the CLI that prints: results on standard output, failures on standard error, as text or JSON.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is where the CLI prints")]
 
+use std::io::IsTerminal;
+
 use clap::ValueEnum;
 use serde_json::{Value, json};
 use weft_gossip::Failure;
@@ -17,7 +19,42 @@ pub enum Output {
     Json,
 }
 
+/// Whether what is printed has colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Paint {
+    /// It has none.
+    Plain,
+    /// A terminal shows it.
+    Coloured,
+}
+
+impl Paint {
+    /// What comes.
+    pub(super) fn green(self, text: &str) -> String {
+        self.with("32", text)
+    }
+
+    /// What goes.
+    pub(super) fn red(self, text: &str) -> String {
+        self.with("31", text)
+    }
+
+    fn with(self, colour: &str, text: &str) -> String {
+        match self {
+            Self::Plain => text.to_owned(),
+            Self::Coloured => format!("\u{1b}[{colour}m{text}\u{1b}[0m"),
+        }
+    }
+}
+
 impl Output {
+    /// Colours for people on a terminal who did not refuse them (no-color.org).
+    pub(super) fn paint(self) -> Paint {
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let is_shown = self == Self::Text && std::io::stdout().is_terminal();
+        if is_shown && !refused { Paint::Coloured } else { Paint::Plain }
+    }
+
     /// Prints a result: `text` for people, or the object with its schema.
     pub(super) fn result(self, text: &str, value: Value) {
         match self {

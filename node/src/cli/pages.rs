@@ -41,6 +41,14 @@ pub(super) fn explain(output: Output, code: Option<&str>) -> Result<(), Failure>
     Ok(())
 }
 
+/// `weft config schema`, `weft policy schema`.
+pub(super) fn schema(output: Output, schema: &serde_json::Value) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(schema)
+        .map_err(|error| Failure::new(Code::Internal, format!("write the schema: {error}")))?;
+    output.result(&text, json!({ "json_schema": schema }));
+    Ok(())
+}
+
 /// `weft completion`.
 pub(super) fn completion(shell: Shell) -> Result<(), Failure> {
     let mut text = Vec::new();

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use weft_env::Env;
+use weft_gossip::identity::KeyRole;
 use weft_gossip::{Code, Failure};
 
 /// Bytes of a passphrase that is made: 128 bits cannot be guessed.
@@ -34,11 +35,11 @@ pub(super) fn for_new_keys(env: &Env, file: Option<&Path>) -> Result<Passphrase,
     Ok(Passphrase::Given(first))
 }
 
-/// For keys that exist: from the file, the environment or the terminal.
-pub(super) fn for_old_keys(env: &Env, file: Option<&Path>) -> Result<String, Failure> {
+/// For a key that exists: from the file, the environment or the terminal.
+pub(super) fn for_old_key(env: &Env, key: KeyRole, file: Option<&Path>) -> Result<String, Failure> {
     match stated(env, file)? {
         Some(text) => Ok(text),
-        None if std::io::stdin().is_terminal() => asked("Passphrase of the root key: "),
+        None if std::io::stdin().is_terminal() => asked(&format!("Passphrase of the {} key: ", key.as_str())),
         None => Err(missing("there is no terminal to ask on".to_owned())),
     }
 }

@@ -9,7 +9,8 @@ use time::format_description::well_known::Rfc3339;
 use weft_gossip::{Code, Failure};
 
 use super::args::{BindOptions, ExposeOptions, Listing};
-use super::client::ask;
+use super::client::{ask, body};
+use super::history;
 use super::output::{Output, fields, table};
 use crate::admin::{BindRequest, ExposeRequest, HealthRequest, JoinRequest, TokenRequest};
 
@@ -20,25 +21,31 @@ const CERT_COLUMNS: &[&str] = &["identity", "not_before", "not_after"];
 
 /// `weft status`.
 pub(super) async fn status(dir: &Path, output: Output) -> Result<(), Failure> {
-    let value = ask(dir, Method::GET, "/v1/status", None).await?;
-    output.result(&fields(&value), value.clone());
+    let mut value = ask(dir, Method::GET, "/v1/status", None).await?;
+    let ledger = ask(dir, Method::GET, "/v1/ledger", None).await?;
+    let shown = format!("{}\n{}", fields(&value), history::ledger_text(&ledger));
+    value["ledger"] = ledger;
+    output.result(&shown, value);
     Ok(())
 }
 
 /// `weft ls`.
-pub(super) async fn list(dir: &Path, output: Output, what: Listing) -> Result<(), Failure> {
+pub(super) async fn list(dir: &Path, output: Output, what: Listing, only: Option<String>) -> Result<(), Failure> {
     let (name, columns) = match what {
         Listing::Nodes => ("nodes", NODE_COLUMNS),
         Listing::Services => ("services", SERVICE_COLUMNS),
         Listing::Certs => ("certs", CERT_COLUMNS),
+        Listing::Documents => return history::documents(dir, output, only).await,
     };
     let value = ask(dir, Method::GET, &format!("/v1/{name}"), None).await?;
     let rows = value.as_array().cloned().unwrap_or_default();
     let rows: Vec<Value> = match what {
-        Listing::Nodes => rows,
         Listing::Services => rows.iter().flat_map(by_replica).collect(),
         Listing::Certs => rows.into_iter().map(with_times).collect(),
+        Listing::Nodes | Listing::Documents => rows,
     };
+    let is_wanted = |row: &Value| only.as_deref().is_none_or(|only| row[columns[0]] == only);
+    let rows: Vec<Value> = rows.into_iter().filter(is_wanted).collect();
     output.result(&table(&rows, columns), json!({ name: rows }));
     Ok(())
 }
@@ -163,16 +170,12 @@ pub(super) fn with_times(mut certificate: Value) -> Value {
     certificate
 }
 
-fn instant(unix_ms: u64) -> String {
+pub(super) fn instant(unix_ms: u64) -> String {
     i64::try_from(unix_ms / 1000)
         .ok()
         .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
         .and_then(|at| at.format(&Rfc3339).ok())
         .unwrap_or_else(|| unix_ms.to_string())
-}
-
-fn body<T: serde::Serialize>(request: &T) -> Result<Value, Failure> {
-    serde_json::to_value(request).map_err(|error| Failure::new(Code::Internal, format!("write the request: {error}")))
 }
 
 fn text<'v>(value: &'v Value, name: &str) -> &'v str {

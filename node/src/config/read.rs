@@ -13,13 +13,13 @@ use super::keys::{KEYS, Kind};
 use super::{BindingConfig, HealthConfig, HealthKind, NodeConfig, ServiceConfig};
 
 /// Keys of one `[[service]]`.
-const SERVICE_KEYS: &[&str] = &["name", "port", "address", "protocol", "version", "weight", "health"];
+pub(super) const SERVICE_KEYS: &[&str] = &["name", "port", "address", "protocol", "version", "weight", "health"];
 /// Keys of a service's `health`.
-const HEALTH_KEYS: &[&str] = &["kind", "path", "interval"];
+pub(super) const HEALTH_KEYS: &[&str] = &["kind", "path", "interval"];
 /// Keys of one `[[binding]]`.
-const BINDING_KEYS: &[&str] = &["service", "port", "as"];
+pub(super) const BINDING_KEYS: &[&str] = &["service", "port", "as"];
 /// Most of what one replica can weigh against another.
-const WEIGHT_MAX: u64 = 1000;
+pub(super) const WEIGHT_MAX: u64 = 1000;
 /// Longest version text: every record repeats it.
 const VERSION_LEN_MAX: usize = 64;
 

@@ -1,30 +1,34 @@
 //! The admin API's questions, answered from a node's control.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
+use weft_actors::control::ledger::DraftWish;
 use weft_actors::control::{BindSpec, HealthSpec, NodeControl, ProbeKind, ServiceSpec, TokenRequest};
 use weft_actors::telemetry::Telemetry;
 use weft_gossip::{Code, Failure};
 
 use crate::admin::{self, AdminDesk, ExposeRequest, HealthRequest, Question};
 use crate::config::{HealthKind, ServiceConfig};
+use crate::worker::DataPath;
 
 /// Answers the admin API.
 pub(super) struct NodeDesk {
     control: NodeControl,
     telemetry: Telemetry,
+    path: Arc<DataPath>,
     leaving: Notify,
 }
 
 impl NodeDesk {
     /// A desk over a node's control.
-    pub(super) fn new(control: NodeControl, telemetry: Telemetry) -> Self {
-        Self { control, telemetry, leaving: Notify::new() }
+    pub(super) fn new(control: NodeControl, telemetry: Telemetry, path: Arc<DataPath>) -> Self {
+        Self { control, telemetry, path, leaving: Notify::new() }
     }
 
     /// Where a local port of the node listens.
@@ -66,6 +70,20 @@ impl NodeDesk {
                 let done = self.control.join(&request.token.parse()?, request.at).await?;
                 Ok(json!({ "mesh": done.file.mesh, "node": done.file.node, "advertise": done.file.advertise }))
             }
+            Question::Ledger => value(&self.control.ledger()?),
+            Question::Documents => value(&self.control.documents()?),
+            Question::History(count) => value(&self.control.history(count)?),
+            Question::Draft(wish) => self.draft(*wish).await,
+            Question::Apply(request) => value(&self.control.apply(request.signed, request.reach).await?),
+            Question::Receipt(hash) => {
+                let change_set = self.control.change_set(&hash)?;
+                Ok(json!({ "change_set": value(&change_set)?, "nodes": value(&self.control.receipt(&hash)?)? }))
+            }
+            Question::Why(id) => match self.path.refusals(&id) {
+                Some(record) => value(&*record),
+                None => Err(Failure::new(Code::RefusalUnknown, format!("this node keeps no refusal {id:?}"))),
+            },
+            Question::Decide(call) => value(&call.decide(&self.control.world())?),
             Question::Leave => {
                 self.control.leave().await?;
                 self.leaving.notify_one();
@@ -74,6 +92,13 @@ impl NodeDesk {
             #[cfg(feature = "crash-test")]
             Question::Crash(actor) => self.done(self.control.crash(&actor)),
         }
+    }
+
+    /// Compiling thousands of documents takes longer than other answers may wait for it.
+    async fn draft(&self, wish: DraftWish) -> Result<Value, Failure> {
+        let control = self.control.clone();
+        let drafted = tokio::task::spawn_blocking(move || value(&control.draft(wish)?)).await;
+        drafted.map_err(|error| Failure::new(Code::Internal, format!("make the draft: {error}")))?
     }
 
     fn done(&self, result: Result<(), Failure>) -> Result<Value, Failure> {

@@ -121,11 +121,14 @@ pub enum RootCommand {
 /// `weft ca operator`.
 #[derive(Debug, Subcommand)]
 pub enum OperatorCommand {
-    /// Makes an operator key that may change policies.
+    /// Lets a key change policies: a new one, or one that an operator made on another machine.
     Add {
-        /// Where to write the key, encrypted with the same passphrase.
-        #[arg(long, value_name = "FILE")]
-        new_operator_key: PathBuf,
+        /// Where to write a new key, encrypted with the same passphrase.
+        #[arg(long, value_name = "FILE", required_unless_present = "public_key")]
+        new_operator_key: Option<PathBuf>,
+        /// In place of a new key: the public key, 64 hexadecimal digits, of one that exists.
+        #[arg(long, value_name = "HEX", conflicts_with = "new_operator_key")]
+        public_key: Option<String>,
         /// A service whose policies it may change; may be repeated; all if none.
         #[arg(long, value_name = "SERVICE", value_delimiter = ',')]
         scope: Vec<ServiceName>,

@@ -1,0 +1,154 @@
+//! The commands and options of what operators sign: `weft plan`, `apply`, `confirm`, `history`, `rollback`, `revoke`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use weft_gossip::NodeId;
+use weft_gossip::ledger::Prune;
+
+use super::span;
+
+/// `weft plan`.
+#[derive(Debug, Args)]
+pub struct PlanOptions {
+    /// Policy files, or directories whose *.toml files are read, those of folders in them, too.
+    #[arg(required = true, value_name = "DIR|FILE")]
+    pub paths: Vec<PathBuf>,
+    /// Removes documents of this scope that are in force and not in the files: all, kind/KIND, service/NAME or
+    /// document/KIND/NAME. Without it nothing is removed.
+    #[arg(long, value_parser = prune, value_name = "SCOPE")]
+    pub prune: Option<Prune>,
+}
+
+/// `weft apply`.
+#[derive(Debug, Args)]
+pub struct ApplyOptions {
+    /// Policy files, or directories whose *.toml files are read, those of folders in them, too.
+    #[arg(required_unless_present = "again", value_name = "DIR|FILE")]
+    pub paths: Vec<PathBuf>,
+    /// Removes documents of this scope that are in force and not in the files: all, kind/KIND, service/NAME or
+    /// document/KIND/NAME. Without it nothing is removed.
+    #[arg(long, value_parser = prune, value_name = "SCOPE")]
+    pub prune: Option<Prune>,
+    /// Takes the change back on every node unless `weft confirm` comes within this span.
+    #[arg(long, value_parser = span, value_name = "SPAN")]
+    pub confirm: Option<Duration>,
+    /// In place of files: a revision that was set aside or has expired, once more.
+    #[arg(long, value_name = "REVISION", conflicts_with_all = ["paths", "prune"])]
+    pub again: Option<String>,
+    /// How it is signed and awaited.
+    #[command(flatten)]
+    pub signing: SigningOptions,
+}
+
+/// How a change is signed and awaited.
+#[derive(Debug, Args)]
+pub struct SigningOptions {
+    /// What the history says of it.
+    #[arg(long, value_name = "TEXT")]
+    pub message: Option<String>,
+    /// Also if it reaches fewer than half of the nodes.
+    #[arg(long)]
+    pub anyway: bool,
+    /// The encrypted operator key; keys/operator.key of the state directory if none.
+    #[arg(long, value_name = "FILE")]
+    pub operator_key: Option<PathBuf>,
+    /// A file with its passphrase. WEFT_PASSPHRASE serves, too; with neither it is asked for.
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    /// How long to wait until every node that answers has it in force.
+    #[arg(long, default_value = "10s", value_parser = span, value_name = "SPAN")]
+    pub wait: Duration,
+}
+
+/// `weft confirm` and `weft rollback`.
+#[derive(Debug, Args)]
+pub struct RevisionOptions {
+    /// The revision: its number, or at least 8 digits of its hash.
+    pub revision: String,
+    /// How it is signed and awaited.
+    #[command(flatten)]
+    pub signing: SigningOptions,
+}
+
+/// `weft history`.
+#[derive(Debug, Args)]
+pub struct HistoryOptions {
+    /// How many change sets, at most 1000.
+    #[arg(short = 'n', long = "count", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub count: u16,
+}
+
+/// `weft revoke`.
+#[derive(Debug, Subcommand)]
+pub enum RevokeCommand {
+    /// Lets nobody trust a node any more; its open connections are closed.
+    Node {
+        /// The node.
+        node: NodeId,
+        /// Why, and how it is signed.
+        #[command(flatten)]
+        options: RevokeOptions,
+    },
+    /// Lets nobody trust a key any more: of a node, a replica or an operator.
+    Key {
+        /// The public key, 64 hexadecimal digits.
+        key: String,
+        /// Why, and how it is signed.
+        #[command(flatten)]
+        options: RevokeOptions,
+    },
+    /// Lets nobody join with a token any more.
+    Token {
+        /// The token, or the 16 hexadecimal digits of its id.
+        token: String,
+        /// Why, and how it is signed.
+        #[command(flatten)]
+        options: RevokeOptions,
+    },
+}
+
+/// Why something is revoked, and how that is signed.
+#[derive(Debug, Args)]
+pub struct RevokeOptions {
+    /// Why.
+    #[arg(long, value_name = "TEXT", required_unless_present = "undo")]
+    pub reason: Option<String>,
+    /// Takes the revocation back.
+    #[arg(long, conflicts_with = "reason")]
+    pub undo: bool,
+    /// How it is signed and awaited.
+    #[command(flatten)]
+    pub signing: SigningOptions,
+}
+
+/// The scope of `--prune`.
+fn prune(text: &str) -> Result<Prune, String> {
+    match text.split_once('/') {
+        None if text == "all" => Ok(Prune::All),
+        Some(("kind", kind)) => match weft_gateway::policy::Kind::named(kind) {
+            Some(kind) => Ok(Prune::Kind(kind.word().to_owned())),
+            None => Err(format!("there is no kind {kind:?}")),
+        },
+        Some(("service", name)) => Ok(Prune::Service(name.parse().map_err(|error| format!("{error}"))?)),
+        Some(("document", id)) => Ok(Prune::Document(id.parse().map_err(|error| format!("{error}"))?)),
+        _ => Err("a scope is all, kind/KIND, service/NAME or document/KIND/NAME".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_says_what_may_go() {
+        assert_eq!(prune("all"), Ok(Prune::All));
+        assert_eq!(prune("kind/rate-limit"), Ok(Prune::Kind("rate-limit".to_owned())));
+        assert_eq!(prune("service/orders"), Ok(Prune::Service("orders".parse().unwrap())));
+        assert_eq!(prune("document/route/orders"), Ok(Prune::Document("route/orders".parse().unwrap())));
+        for wrong in ["", "everything", "kind/routes", "service/", "document/orders", "all/of", "node/vm-a"] {
+            assert!(prune(wrong).is_err(), "{wrong}");
+        }
+    }
+}
