@@ -27,8 +27,10 @@ pub(crate) use desk::Desk;
 
 /// A member is asked at least this often, whatever gossip says: with gossip dead the ledger still arrives.
 const SLOW_PULL: Duration = Duration::from_secs(10);
-/// A peer whose pull failed or brought nothing rests this long.
+/// A peer whose pull brought nothing rests this long.
 const REST: Duration = Duration::from_secs(5);
+/// One whose pull failed rests this long: it may have been a lost packet, and a peer that is gone leaves the view.
+const FAILED_REST: Duration = Duration::from_millis(500);
 
 /// What a node holds of the ledger; a snapshot, replaced whole.
 #[derive(Debug, Clone)]
@@ -183,8 +185,13 @@ impl Ledger {
 
     fn pulled(&mut self, peer: NodeId, outcome: Outcome) {
         self.pulling = None;
-        if outcome != Outcome::News {
-            let until = self.core.env.clock.now() + self.core.env.random.jitter(REST, 0.25);
+        let rest = match outcome {
+            Outcome::News => None,
+            Outcome::Nothing => Some(REST),
+            Outcome::Failed => Some(FAILED_REST),
+        };
+        if let Some(rest) = rest {
+            let until = self.core.env.clock.now() + self.core.env.random.jitter(rest, 0.25);
             self.resting.insert(peer, until);
         }
         let again = std::mem::take(&mut self.looked_meanwhile);

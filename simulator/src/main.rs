@@ -26,7 +26,7 @@ enum Scenario {
     /// Starts the whole actor tree of each node, then lets one service appear; fails unless all agree on both
     Fleet(Run),
     /// Applies revisions: without loss, with loss, and on both sides of a split; fails unless all nodes end alike
-    Policies(Run),
+    Policies(PoliciesRun),
 }
 
 #[derive(Args, Clone, Copy)]
@@ -43,6 +43,15 @@ struct Run {
     /// Prints the summary only
     #[arg(long)]
     quiet: bool,
+}
+
+#[derive(Args, Clone, Copy)]
+struct PoliciesRun {
+    #[command(flatten)]
+    run: Run,
+    /// How long the split lasts, in seconds
+    #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(10..=86_400))]
+    split: u64,
 }
 
 impl Run {
@@ -80,15 +89,17 @@ fn main() -> anyhow::Result<ExitCode> {
             print(run, &report.events, &summary, report.traffic)?;
             Ok(held(report.agreed_after.is_some() && report.spread_within.is_some()))
         }
-        Scenario::Policies(run) => {
-            let scenario = async move |simulation: Simulation| Box::pin(policies::run(&simulation, run.nodes)).await;
+        Scenario::Policies(PoliciesRun { run, split }) => {
+            let span = Duration::from_secs(split);
+            let scenario =
+                async move |simulation: Simulation| Box::pin(policies::run(&simulation, run.nodes, span)).await;
             let report = Simulation::run(run.seed, run.link(), scenario)?.map_err(failed)?;
             let times = [report.applied_within, report.applied_with_loss_within, report.healed_within];
             let summary = [
                 format!("a revision was in force everywhere within {}", seconds(times[0])),
                 format!("with 10 % loss within {}", seconds(times[1])),
                 format!(
-                    "a split of ten minutes healed to one history within {}, {} set aside",
+                    "a split of {split} s healed to one history within {}, {} set aside",
                     seconds(times[2]),
                     report.set_aside
                 ),

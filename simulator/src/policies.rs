@@ -19,8 +19,6 @@ use crate::simulation::Simulation;
 
 /// The part of packets that get lost in the second part.
 const LOSS: f64 = 0.1;
-/// How long the split lasts.
-const SPLIT: Duration = Duration::from_secs(600);
 /// How long stopping may wait for requests; there are none.
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -47,8 +45,8 @@ struct Operator {
     env: Env,
 }
 
-/// Runs the scenario with that many nodes.
-pub async fn run(simulation: &Simulation, nodes: u16) -> Result<PoliciesReport, Failure> {
+/// Runs the scenario with that many nodes and a split of this length.
+pub async fn run(simulation: &Simulation, nodes: u16, split: Duration) -> Result<PoliciesReport, Failure> {
     let first = simulation.env(Simulation::ip(0));
     let mut fleet = vec![Box::pin(found_on(first.clone())).await?];
     for number in 1..nodes {
@@ -70,12 +68,12 @@ pub async fn run(simulation: &Simulation, nodes: u16) -> Result<PoliciesReport, 
 
     let (one_side, other_side) = sides(fleet.len());
     simulation.network().partition(&one_side, &other_side);
-    tokio::time::sleep(SPLIT / 2).await;
+    tokio::time::sleep(split / 2).await;
     // Both sides change one document, and each one of its own.
     operator.apply(&fleet[0], &[timeouts("orders", 7), timeouts("quotes", 7)].concat()).await?;
     operator.apply(&fleet[last], &[timeouts("orders", 8)].concat()).await?;
     operator.apply(&fleet[last], &timeouts("ledger", 8)).await?;
-    tokio::time::sleep(SPLIT / 2).await;
+    tokio::time::sleep(split / 2).await;
     simulation.network().heal();
     let healed_within =
         wait_until(|| fleet.iter().all(|tree| history(tree).len() == 5 && history(tree) == history(&fleet[0]))).await;
