@@ -1,12 +1,16 @@
 //! What attacks a node's port: a member with a valid certificate that lies in gossip, and datagrams as an outsider can make them.
 //! The encoder of gossip messages is written anew from the format, because an attacker would not use ours.
 
+mod ledger;
+
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 use weft_env::{Env, Random};
 use weft_gossip::catalog::{NodeRecord, Protocol, ReplicaRecord, encode_value, sign_record};
@@ -17,6 +21,8 @@ use weft_gossip::ledger::LedgerMark;
 use weft_gossip::metrics::GossipMetrics;
 use weft_gossip::quic::{PeerConnection, QuicCredentials, QuicEndpoint, QuicProtocol};
 use weft_gossip::wire::{self, Kind};
+
+use ledger::LyingLedger;
 
 /// The port between nodes.
 const MESH_PORT: u16 = 4510;
@@ -33,6 +39,8 @@ pub struct Rogue {
     victim: SocketAddr,
     endpoint: QuicEndpoint,
     peer: Option<PeerConnection>,
+    accepted: Option<mpsc::Receiver<PeerConnection>>,
+    mark: LedgerMark,
 }
 
 /// What a record of the rogue says.
@@ -58,9 +66,11 @@ impl Rogue {
         let address = SocketAddr::from((own, MESH_PORT));
         let credentials = QuicCredentials { trust: &trust, certificate: &joined.certificate, key: &key };
         let metrics = Arc::new(GossipMetrics::new(&metrics::NoopRecorder));
-        let (endpoint, _) = QuicEndpoint::open(&env, address, credentials, metrics).await.expect("the port is free");
-        let generation = now_ms(&env);
-        Self { key, joined, address, generation, victim: SocketAddr::from((victim, MESH_PORT)), endpoint, peer: None }
+        let (endpoint, accepted) =
+            QuicEndpoint::open(&env, address, credentials, metrics).await.expect("the port is free");
+        let (generation, victim) = (now_ms(&env), SocketAddr::from((victim, MESH_PORT)));
+        let (accepted, mark) = (Some(accepted), LedgerMark::default());
+        Self { key, joined, address, generation, victim, endpoint, peer: None, accepted, mark }
     }
 
     /// Sends a record of its own making, signed by its own enrolled key.
@@ -83,7 +93,7 @@ impl Rogue {
                 labels: std::collections::BTreeMap::new(),
                 healthy: true,
             }],
-            ledger: LedgerMark::default(),
+            ledger: self.mark.clone(),
             leaving: false,
             bundle_epoch: self.joined.bundle.epoch,
             outgoing: 0,
@@ -93,6 +103,18 @@ impl Rogue {
         let signed = sign_record(&record, &self.key).expect("a small record");
         let value = encode_value(&signed).expect("a small record");
         self.send(&self.news_of(lie, &value)).await;
+    }
+
+    /// Has a ledger of lies from now on, `count` of each kind, and says in its records that it is ahead of everybody. Returns for what
+    /// reasons how many of them must be refused.
+    pub fn keep_a_ledger_of_lies(&mut self, count: usize) -> BTreeMap<&'static str, usize> {
+        let bundle = &self.joined.bundle;
+        let lies = LyingLedger::new(&bundle.mesh, bundle.operators[0].key, &self.key, count);
+        self.mark = lies.mark();
+        let reasons = lies.reasons.clone();
+        let accepted = self.accepted.take().expect("one ledger a rogue");
+        tokio::spawn(lies.answer_all(accepted));
+        reasons
     }
 
     /// Sends a value that is no record at all.

@@ -119,7 +119,7 @@ impl<'a> Place<'a> {
 
     fn operator(&self, command: OperatorCommand) -> Result<SignedBundle, Failure> {
         match command {
-            OperatorCommand::Add { new_operator_key, public_key: held, scope, keys } => {
+            OperatorCommand::Add { new_operator_key, public_key: held, scope, ttl, keys } => {
                 let (root, passphrase) = (self.root_key(&keys)?, self.passphrase(&keys)?);
                 let key = match (new_operator_key, held) {
                     (Some(path), _) => self.new_key(&path, KeyRole::Operator, &passphrase)?.public(),
@@ -128,7 +128,8 @@ impl<'a> Place<'a> {
                         return Err(Failure::new(Code::UsageInvalid, "give a new key's file or a public key"));
                     }
                 };
-                let entry = OperatorEntry::active(key, granted(scope));
+                let not_after = ttl.map(|ttl| self.env.clock.wall().after(ttl));
+                let entry = OperatorEntry { not_after, ..OperatorEntry::active(key, granted(scope)) };
                 rotation::add_operator(&self.base(), entry, &root)
             }
             OperatorCommand::Retire { key, keys } => {

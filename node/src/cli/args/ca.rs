@@ -1,6 +1,7 @@
 //! The commands and options of `weft ca`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use weft_gossip::{NodeId, ServiceName};
@@ -132,6 +133,9 @@ pub enum OperatorCommand {
         /// A service whose policies it may change; may be repeated; all if none.
         #[arg(long, value_name = "SERVICE", value_delimiter = ',')]
         scope: Vec<ServiceName>,
+        /// After this time it signs nothing more; without it the key counts until it is retired.
+        #[arg(long, value_parser = super::span, value_name = "SPAN")]
+        ttl: Option<Duration>,
         /// The root's key.
         #[command(flatten)]
         keys: KeyOptions,
