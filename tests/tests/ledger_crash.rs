@@ -36,12 +36,8 @@ impl Applier {
             while !stopping.load(Ordering::Relaxed) {
                 seconds = seconds % 3_000 + 1;
                 operator.write("own.toml", &traffic("orders", seconds));
-                // A receipt that names a node without it acknowledges the change all the same.
-                let outcome = Outcome::of(&words);
-                let answer: Value = serde_json::from_str(&outcome.stdout).unwrap_or_default();
-                if let Some(hash) = answer["hash"].as_str() {
-                    taken.lock().expect("nobody panics with it").push(hash.to_owned());
-                }
+                let hash = hash_of(&Outcome::of(&words));
+                taken.lock().expect("nobody panics with it").extend(hash);
             }
         });
         Self { stop, acknowledged, thread }
@@ -57,6 +53,12 @@ impl Applier {
         self.thread.join().expect("the applier does not panic");
         self.acknowledged.lock().expect("nobody panics with it").len()
     }
+}
+
+/// What was acknowledged; a receipt that names a node without it acknowledges the change all the same.
+fn hash_of(outcome: &Outcome) -> Option<String> {
+    let answer: Value = serde_json::from_str(&outcome.stdout).ok()?;
+    Some(answer["hash"].as_str()?.to_owned())
 }
 
 fn revision(node: &Node) -> u64 {
