@@ -93,27 +93,7 @@ impl Policy {
             self.compiled.as_ref().is_some_and(|compiled| Arc::ptr_eq(compiled, &state) || *compiled == state);
         let mut mistakes = core.policy.load().mistakes.clone();
         if !is_same {
-            mistakes = match compile(&sources_of(state.values())) {
-                Ok(policy) => {
-                    self.put_in_force(policy).await?;
-                    self.keep_good(&state).await?;
-                    Vec::new()
-                }
-                Err(found) => {
-                    if when == When::Start {
-                        self.restore_good(&held).await?;
-                    }
-                    let found: Vec<String> = found.iter().map(Mistake::to_string).collect();
-                    let first = found.first().map(String::as_str).unwrap_or_default();
-                    tracing::error!(
-                        revision = head.revision,
-                        first,
-                        count = found.len(),
-                        "the documents in force were not compiled; the last good ones stay"
-                    );
-                    found
-                }
-            };
+            mistakes = self.compile(&state, &held, when).await?;
             self.compiled = Some(state);
         }
         telemetry::gauge(&core, POLICY_REFUSED, Vec::new()).set(if mistakes.is_empty() { 0.0 } else { 1.0 });
@@ -125,6 +105,25 @@ impl Policy {
             is_new
         });
         Ok(())
+    }
+
+    /// Compiles and puts into force; returns why it could not be compiled, with which the last good one stays.
+    async fn compile(&self, state: &State, held: &LedgerHeld, when: When) -> Result<Vec<String>, Failure> {
+        let found = match compile(&sources_of(state.values())) {
+            Ok(policy) => {
+                self.put_in_force(policy).await?;
+                self.keep_good(state).await?;
+                return Ok(Vec::new());
+            }
+            Err(found) => found,
+        };
+        if when == When::Start {
+            self.restore_good(held).await?;
+        }
+        let found: Vec<String> = found.iter().map(Mistake::to_string).collect();
+        let first = found.first().map(String::as_str).unwrap_or_default();
+        tracing::error!(first, count = found.len(), "the newest documents were not compiled; the last good ones stay");
+        Ok(found)
     }
 
     async fn put_in_force(&self, policy: Compiled) -> Result<(), Failure> {

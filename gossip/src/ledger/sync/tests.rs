@@ -84,6 +84,13 @@ impl Node {
         Self { ledger: bench.ledger(), journals: Journals::empty(), rules: bench.rules(), held, refused: Vec::new() }
     }
 
+    fn adopt(&mut self, bundles: &[SignedBundle]) {
+        if let Some((taken, newest)) = self.rules.bundle.successors(&self.held, bundles) {
+            self.held = taken.last().unwrap().clone();
+            self.rules.bundle = newest.into();
+        }
+    }
+
     /// Pulls until the peer has nothing more; returns the number of steps.
     async fn pull(&mut self, pull: &mut Pull, peer: &dyn Ask) -> Result<usize, PullError> {
         let mut steps = 0;
@@ -94,10 +101,7 @@ impl Node {
             steps += 1;
             match pulled {
                 Pulled::Bundles(bundles) => {
-                    if let Some((taken, newest)) = self.rules.bundle.successors(&self.held, &bundles) {
-                        self.held = taken.last().unwrap().clone();
-                        self.rules.bundle = newest.into();
-                    }
+                    self.adopt(&bundles);
                 }
                 Pulled::ChangeSets(batch) => {
                     let mut checked = self.ledger.check(batch, &self.rules);
