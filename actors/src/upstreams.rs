@@ -142,6 +142,8 @@ fn endpoint(offer: Offer, before: Option<&EndpointTable>) -> Endpoint {
         generation: offer.generation,
         addr: PeerAddr(offer.addr),
         zone: offer.zone,
+        version: offer.replica.version,
+        labels: offer.replica.labels,
         weight: u32::from(offer.replica.weight).max(1),
         // A share of 0 takes a replica out, without a change of its health.
         healthy: offer.replica.healthy && offer.replica.weight > 0,

@@ -3,6 +3,7 @@
 //! A table is immutable; what changes per request (latency, requests in flight, ejection) sits in atomics of [`EndpointLoad`],
 //! which survive a new table for as long as the endpoint itself does.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -11,6 +12,8 @@ use std::time::Duration;
 use weft_gossip::{NodeId, ServiceName, ZoneName};
 
 use weft_gossip::catalog::Protocol;
+
+use crate::policy::traffic::Outlier;
 
 /// The address of another node's mesh port, where its replicas answer over mutual TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,6 +45,10 @@ pub struct Endpoint {
     pub addr: PeerAddr,
     /// Its zone, for preference.
     pub zone: Option<ZoneName>,
+    /// The version that its operator gave it; may be empty.
+    pub version: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
     /// Relative share of the requests, at least 1.
     pub weight: u32,
     /// Whether the node itself says that a replica is healthy and the membership does not say that the node is gone.
@@ -63,6 +70,8 @@ pub struct EndpointLoad {
     ejected_until_ns: AtomicU64,
     /// Ejections in a row, for the backoff.
     strikes: AtomicU32,
+    /// Failures in a row.
+    failures: AtomicU32,
 }
 
 /// How fast an old latency is forgotten: after this time without a sample its weight is 1/e.
@@ -71,6 +80,16 @@ pub const EWMA_DECAY: Duration = Duration::from_secs(10);
 pub const EJECTION_BASE: Duration = Duration::from_secs(1);
 /// No ejection is longer.
 pub const EJECTION_MAX: Duration = Duration::from_secs(30);
+/// An ejection doubles at most so often: from a second to half a minute by default, from minutes to hours where operators say so.
+const STRIKES_MAX: u32 = 5;
+
+impl Endpoint {
+    /// Whether it is of a version, and has all of some labels.
+    pub fn is_of(&self, version: Option<&str>, labels: &BTreeMap<String, String>) -> bool {
+        version.is_none_or(|version| self.version == version)
+            && labels.iter().all(|(name, value)| self.labels.get(name) == Some(value))
+    }
+}
 
 impl EndpointLoad {
     /// Counts one request or stream in; the guard counts it out when dropped.
@@ -104,20 +123,27 @@ impl EndpointLoad {
         latency.saturating_mul(u64::from(self.in_flight()) + 1)
     }
 
-    /// Ejects the endpoint after a failure. Returns true if it was not ejected already.
-    pub fn eject(&self, now_ns: u64) -> bool {
+    /// Takes in a failure; ejects the endpoint after so many in a row as `outlier` says. Returns true if it was not ejected before.
+    pub fn fail(&self, now_ns: u64, outlier: &Outlier) -> bool {
         if self.is_ejected(now_ns) {
             return false;
         }
-        let strikes = self.strikes.fetch_add(1, Ordering::Relaxed).min(5);
-        let span = EJECTION_BASE.saturating_mul(1 << strikes).min(EJECTION_MAX);
+        if self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1) < outlier.consecutive_failures {
+            return false;
+        }
+        self.failures.store(0, Ordering::Relaxed);
+        let strikes = self.strikes.fetch_add(1, Ordering::Relaxed).min(STRIKES_MAX);
+        let span = outlier.ejection.saturating_mul(1 << strikes).min(outlier.ejection_max);
         let until = now_ns.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX));
         self.ejected_until_ns.store(until, Ordering::Relaxed);
         true
     }
 
-    /// Takes an ejection back: a request succeeded, or the node started anew.
+    /// Takes failures and an ejection back: a request succeeded, or the node started anew.
     pub fn restore(&self) {
+        if self.failures.load(Ordering::Relaxed) != 0 {
+            self.failures.store(0, Ordering::Relaxed);
+        }
         if self.strikes.load(Ordering::Relaxed) != 0 {
             self.strikes.store(0, Ordering::Relaxed);
             self.ejected_until_ns.store(0, Ordering::Relaxed);
@@ -177,14 +203,28 @@ mod tests {
     #[test]
     fn an_ejection_ends_by_itself_and_doubles_in_a_row() {
         let load = EndpointLoad::default();
-        assert!(load.eject(0));
-        assert!(!load.eject(1), "already ejected");
+        let outlier = Outlier::default();
+        assert!(load.fail(0, &outlier));
+        assert!(!load.fail(1, &outlier), "already ejected");
         assert!(load.is_ejected(SECOND - 1));
         assert!(!load.is_ejected(SECOND));
-        assert!(load.eject(SECOND));
+        assert!(load.fail(SECOND, &outlier));
         assert!(load.is_ejected(3 * SECOND - 1));
         load.restore();
         assert!(!load.is_ejected(2 * SECOND));
+    }
+
+    #[test]
+    fn an_endpoint_is_ejected_after_so_many_failures_in_a_row() {
+        let load = EndpointLoad::default();
+        let outlier = Outlier { consecutive_failures: 3, ejection: Duration::from_secs(5), ..Outlier::default() };
+        for _ in 0..4 {
+            assert!(!load.fail(0, &outlier));
+            assert!(!load.fail(0, &outlier));
+            load.restore();
+        }
+        assert!(!load.fail(0, &outlier) && !load.fail(0, &outlier) && load.fail(0, &outlier));
+        assert!(load.is_ejected(5 * SECOND - 1) && !load.is_ejected(5 * SECOND));
     }
 
     #[test]

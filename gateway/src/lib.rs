@@ -16,5 +16,5 @@ pub mod policy;
 pub mod retry;
 pub mod strict;
 
-pub use choose::{Choice, choose};
-pub use retry::{RetryBudget, Stage};
+pub use choose::{Choice, Subset, Way, choose};
+pub use retry::{RetryBudget, RetryRates, Stage};

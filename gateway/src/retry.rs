@@ -2,16 +2,68 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-/// Most tries after the first. Two more replicas are enough to get past one that died; more only feeds an overload.
+use crate::policy::raw::route::RetryOn;
+use crate::policy::traffic::ServiceRetries;
+
+/// Most tries after the first, where a document says nothing. Two more replicas are enough to get past one that died; more only feeds an overload.
 pub const RETRIES_MAX: usize = 2;
-/// Every request adds this much of a retry, in thousandths: 20 % of the requests may be retried.
-const EARNED_PER_REQUEST: i64 = 200;
-/// Time adds retries, too, so that a quiet service has some: 3 a second.
-const EARNED_PER_SECOND: i64 = 3_000;
 /// The price of one retry, in thousandths.
 const PRICE: i64 = 1_000;
-/// What can be saved up: ten seconds of the time's share.
-const SAVED_MAX: i64 = 10 * EARNED_PER_SECOND;
+/// Seconds of the time's share that can be saved up.
+const SAVED_SECONDS_MAX: i64 = 10;
+
+/// What the retries of a service may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryRates {
+    /// What each request adds, in thousandths of a retry.
+    per_request: i64,
+    /// What each second adds, so that a quiet service has some, in thousandths of a retry.
+    per_second: i64,
+}
+
+impl RetryRates {
+    /// As a service's documents say it.
+    pub fn of(retries: &ServiceRetries) -> Self {
+        let per_request = i64::from(retries.budget.millionths()) / 1_000;
+        Self { per_request, per_second: i64::from(retries.budget_per_second) * PRICE }
+    }
+
+    /// What can be saved up; a whole retry even where time adds nothing.
+    fn saved_max(self) -> i64 {
+        (SAVED_SECONDS_MAX * self.per_second).max(PRICE)
+    }
+}
+
+/// Why a try failed, in the words of the documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// No connection came to be.
+    Connect,
+    /// The connection broke before an answer began.
+    Reset,
+    /// The other side refused the stream before it looked at it.
+    RefusedStream,
+    /// This status.
+    Status(u16),
+    /// The try took too long.
+    Timeout,
+}
+
+/// Whether the documents want another try after a failure. Where they name none, after each that brought no answer.
+pub fn is_wanted(on: &[RetryOn], cause: Cause) -> bool {
+    if on.is_empty() {
+        return !matches!(cause, Cause::Status(_));
+    }
+    on.iter().any(|on| match (on, cause) {
+        (RetryOn::ConnectFailure, Cause::Connect)
+        | (RetryOn::Reset, Cause::Reset | Cause::RefusedStream)
+        | (RetryOn::RefusedStream, Cause::RefusedStream)
+        | (RetryOn::Timeout, Cause::Timeout) => true,
+        (RetryOn::GatewayError, Cause::Status(status)) => matches!(status, 502..=504),
+        (RetryOn::ServerError, Cause::Status(status)) => status >= 500,
+        _ => false,
+    })
+}
 
 /// How far a failed try came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,33 +108,34 @@ pub struct RetryBudget {
 impl RetryBudget {
     /// A full budget.
     pub fn new(now_ns: u64) -> Self {
-        Self { saved: AtomicI64::new(SAVED_MAX), filled_at_ns: AtomicU64::new(now_ns) }
+        let saved = RetryRates::of(&ServiceRetries::default()).saved_max();
+        Self { saved: AtomicI64::new(saved), filled_at_ns: AtomicU64::new(now_ns) }
     }
 
     /// Counts a first try.
-    pub fn earn(&self) {
-        if self.saved.load(Ordering::Relaxed) < SAVED_MAX {
-            self.saved.fetch_add(EARNED_PER_REQUEST, Ordering::Relaxed);
+    pub fn earn(&self, rates: RetryRates) {
+        if self.saved.load(Ordering::Relaxed) < rates.saved_max() {
+            self.saved.fetch_add(rates.per_request, Ordering::Relaxed);
         }
     }
 
     /// Takes one retry if there is one.
-    pub fn spend(&self, now_ns: u64) -> bool {
-        self.fill(now_ns);
+    pub fn spend(&self, now_ns: u64, rates: RetryRates) -> bool {
+        self.fill(now_ns, rates);
         self.saved
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |saved| (saved >= PRICE).then(|| saved - PRICE))
             .is_ok()
     }
 
     /// Adds what the time since the last call earned.
-    fn fill(&self, now_ns: u64) {
+    fn fill(&self, now_ns: u64, rates: RetryRates) {
         let since_ms = now_ns.saturating_sub(self.filled_at_ns.load(Ordering::Relaxed)) / 1_000_000;
         if since_ms == 0 {
             return;
         }
         self.filled_at_ns.store(now_ns, Ordering::Relaxed);
-        let earned = i64::try_from(since_ms).unwrap_or(i64::MAX).saturating_mul(EARNED_PER_SECOND) / 1_000;
-        let saved = self.saved.load(Ordering::Relaxed).saturating_add(earned).min(SAVED_MAX);
+        let earned = i64::try_from(since_ms).unwrap_or(i64::MAX).saturating_mul(rates.per_second) / 1_000;
+        let saved = self.saved.load(Ordering::Relaxed).saturating_add(earned).min(rates.saved_max());
         self.saved.store(saved, Ordering::Relaxed);
     }
 }
@@ -109,17 +162,33 @@ mod tests {
     }
 
     #[test]
+    fn the_documents_say_after_what_a_request_is_tried_again() {
+        use Cause::{Connect, RefusedStream, Reset, Status, Timeout};
+        for cause in [Connect, Reset, RefusedStream, Timeout] {
+            assert!(is_wanted(&[], cause), "{cause:?}");
+        }
+        assert!(!is_wanted(&[], Status(503)));
+        let on = [RetryOn::GatewayError, RetryOn::Timeout];
+        let wanted =
+            [Connect, Reset, Status(500), Status(502), Status(504), Timeout].map(|cause| is_wanted(&on, cause));
+        assert_eq!(wanted, [false, false, false, true, true, true]);
+        assert!(is_wanted(&[RetryOn::ServerError], Status(500)) && !is_wanted(&[RetryOn::ServerError], Status(404)));
+        assert!(is_wanted(&[RetryOn::RefusedStream], RefusedStream) && !is_wanted(&[RetryOn::RefusedStream], Reset));
+    }
+
+    #[test]
     fn a_storm_is_cut_to_a_fifth_and_time_gives_three_a_second() {
+        let rates = RetryRates::of(&ServiceRetries::default());
         let budget = RetryBudget::new(0);
-        while budget.spend(0) {}
+        while budget.spend(0, rates) {}
         let retries = (0..1_000)
             .filter(|_| {
-                budget.earn();
-                budget.spend(0)
+                budget.earn(rates);
+                budget.spend(0, rates)
             })
             .count();
         assert_eq!(retries, 200);
-        let later = (0..10).filter(|_| budget.spend(1_000_000_000)).count();
+        let later = (0..10).filter(|_| budget.spend(1_000_000_000, rates)).count();
         assert_eq!(later, 3);
     }
 }

@@ -15,6 +15,7 @@ use http::{HeaderValue, Method};
 use metrics::Counter;
 use serde::Serialize;
 use weft_env::Timestamp;
+use weft_gateway::policy::Place;
 use weft_gossip::{Code, NodeId};
 
 use crate::metrics::{Direction, Meter};
@@ -43,6 +44,8 @@ pub(crate) struct Line {
     pub(crate) cut: bool,
     /// The revision of the policy that decided; 0 where none did.
     pub(crate) revision: u64,
+    /// The rule that routed it.
+    pub(crate) route: Option<Place>,
     /// Where documents in shadow mode would have refused it.
     pub(crate) shadow: Option<String>,
     /// The id of its refusal.
@@ -73,6 +76,8 @@ struct Written<'a> {
     cut: bool,
     #[serde(skip_serializing_if = "is_zero")]
     revision: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     shadow: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -190,6 +195,7 @@ fn written(line: &Line) -> Written<'_> {
         trace: line.trace.as_ref().and_then(|trace| trace.to_str().ok()),
         cut: line.cut,
         revision: line.revision,
+        route: line.route.as_ref().map(ToString::to_string),
         shadow: line.shadow.as_deref(),
         id: line.id.as_deref(),
     }

@@ -8,7 +8,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::body::Body;
-use crate::vigil::{self, Chain};
+use crate::vigil::{Chain, Driven};
 use crate::worker::Worker;
 
 /// Bytes that one connection buffers of what it reads: heads up to the limit fit several times.
@@ -37,14 +37,15 @@ impl From<TrySendError<Request<Body>>> for SendError {
 impl Http1 {
     /// Speaks HTTP/1.1 on an open stream; the connection is driven by a task of the worker until either side ends it, or until
     /// its peer is no longer believed.
-    pub(crate) async fn start<S>(worker: &Worker, stream: S, peer: Option<Chain>) -> Result<Self, hyper::Error>
+    pub(crate) async fn start<S>(worker: &Worker, stream: S, driven: Driven) -> Result<Self, hyper::Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let mut builder = http1::Builder::new();
         builder.max_buf_size(BUFFER_BYTES_MAX);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
-        worker.spawn(vigil::driven(worker.world(), peer.clone(), connection.with_upgrades()));
+        let peer = driven.peer.clone();
+        worker.spawn(driven.to_end(worker.world(), connection.with_upgrades()));
         Ok(Self { sender, peer })
     }
 

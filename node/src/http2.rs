@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::body::Body;
 use crate::http1::SendError;
-use crate::vigil::{self, Chain};
+use crate::vigil::Driven;
 use crate::worker::Worker;
 
 /// Flow-control window of one stream: a good 20 ms of a gigabit.
@@ -32,7 +32,7 @@ pub(crate) struct Http2(http2::SendRequest<Body>);
 
 impl Http2 {
     /// Speaks HTTP/2 on an open stream; the connection is driven by a task of the worker, until its peer is no longer believed.
-    pub(crate) async fn start<S>(worker: &Worker, stream: S, peer: Option<Chain>) -> Result<Self, hyper::Error>
+    pub(crate) async fn start<S>(worker: &Worker, stream: S, driven: Driven) -> Result<Self, hyper::Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -45,7 +45,7 @@ impl Http2 {
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
-        worker.spawn(vigil::driven(worker.world(), peer, connection));
+        worker.spawn(driven.to_end(worker.world(), connection));
         Ok(Self(sender))
     }
 

@@ -1,6 +1,7 @@
 //! The data path's metrics: names, help texts, and the handles that workers keep so that a request makes none.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
@@ -170,12 +171,51 @@ impl Meter {
 pub(crate) struct ServiceState {
     /// Retries that are left.
     pub(crate) budget: RetryBudget,
+    /// The next turn, where endpoints take turns.
+    pub(crate) turn: AtomicU64,
+    /// Requests and streams under way from this node, as far as they are limited.
+    pub(crate) in_flight: Arc<AtomicU32>,
+    /// Connections open from this node, as far as they are limited.
+    pub(crate) connections: Arc<AtomicU32>,
     meters: Mutex<Vec<(Direction, SpiffeId, Arc<Meter>)>>,
+}
+
+/// What the workers of a node count together of each called service.
+#[derive(Default)]
+pub(crate) struct ServiceCounts(Mutex<BTreeMap<ServiceName, CountPair>>);
+
+/// Calls under way, and connections open.
+type CountPair = (Arc<AtomicU32>, Arc<AtomicU32>);
+
+impl ServiceCounts {
+    fn of(&self, service: &ServiceName) -> CountPair {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(service.clone()).or_default().clone()
+    }
+}
+
+/// One of a limited number of places; dropping it gives it back.
+pub(crate) struct Slot(Arc<AtomicU32>);
+
+impl Slot {
+    /// Takes a place, if there is one.
+    pub(crate) fn take(taken: &Arc<AtomicU32>, max: u32) -> Option<Self> {
+        let before = taken.fetch_add(1, Ordering::Relaxed);
+        // At the limit dropping it at once counts it out.
+        let slot = Self(Arc::clone(taken));
+        (before < max).then_some(slot)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The service states of one worker. Holds only services of the world, so it is as bounded as the mesh.
 pub(crate) struct ServiceStates {
     recorder: SharedRecorder,
+    counts: Arc<ServiceCounts>,
     by_service: Mutex<HashMap<ServiceName, Arc<ServiceState>>>,
     /// For requests that named no service of the mesh.
     nowhere: Mutex<Vec<(Direction, SpiffeId, Arc<Meter>)>>,
@@ -191,8 +231,8 @@ const NOWHERE: &str = "unknown";
 const SHADOWS_MAX: usize = 1_024;
 
 impl ServiceStates {
-    pub(crate) fn new(recorder: SharedRecorder) -> Self {
-        Self { recorder, by_service: Mutex::default(), nowhere: Mutex::default(), shadows: Mutex::default() }
+    pub(crate) fn new(recorder: SharedRecorder, counts: Arc<ServiceCounts>) -> Self {
+        Self { recorder, counts, by_service: Mutex::default(), nowhere: Mutex::default(), shadows: Mutex::default() }
     }
 
     /// The state of a service.
@@ -201,7 +241,14 @@ impl ServiceStates {
         if let Some(state) = states.get(service) {
             return Arc::clone(state);
         }
-        let state = Arc::new(ServiceState { budget: RetryBudget::new(now_ns), meters: Mutex::default() });
+        let (in_flight, connections) = self.counts.of(service);
+        let state = Arc::new(ServiceState {
+            budget: RetryBudget::new(now_ns),
+            turn: AtomicU64::new(0),
+            in_flight,
+            connections,
+            meters: Mutex::default(),
+        });
         states.insert(service.clone(), Arc::clone(&state));
         state
     }

@@ -5,9 +5,12 @@
 
 mod arrival;
 mod attempt;
+mod carriage;
 mod deadline;
 mod exchange;
 mod message;
+mod mirror;
+mod route;
 mod tries;
 
 use std::sync::Arc;
@@ -29,10 +32,12 @@ use crate::worker::{Gate, Worker};
 use crate::{inbound::Caller, tcp, trace};
 pub(crate) use arrival::Arrival;
 use attempt::Wire;
+pub(crate) use carriage::Carriage;
 pub(crate) use deadline::Deadline;
 pub(crate) use exchange::Exchange;
 use message::Framing;
-pub(crate) use tries::{delivered_here, nowhere_to_go, pick};
+use route::Outcome;
+pub(crate) use tries::{delivered_here, strike};
 
 /// Serves one request of an application of this machine.
 pub(crate) async fn outbound(entry: &Outbound, request: Request<Incoming>) -> Response<Body> {
@@ -72,6 +77,8 @@ pub(crate) async fn inbound(caller: &Caller, request: Request<Incoming>) -> Resp
 pub(crate) enum Served {
     /// The service's answer; with the caller's side of an upgrade, if one was asked for.
     Answer(Response<Incoming>, Option<hyper::upgrade::OnUpgrade>),
+    /// An answer of our own: a redirect, or a failure made on purpose.
+    Own(Response<Body>),
     /// A tunnel to a stream that is open, and the caller's side of it.
     Tunnel(tcp::ServiceStream, hyper::upgrade::OnUpgrade),
 }
@@ -97,6 +104,15 @@ pub(crate) struct Matched<'w> {
     pub(crate) meter: Arc<Meter>,
 }
 
+impl<'w> Matched<'w> {
+    /// A call of a service with this credential.
+    fn of(world: &'w World, worker: &Worker, credential: &'w Arc<Credential>, table: &'w Arc<EndpointTable>) -> Self {
+        let state = worker.states.of(&table.service, worker.now_ns());
+        let meter = worker.states.meter(&state, Direction::Outbound, &credential.identity, &table.service);
+        Self { credential, table, identity: SpiffeId::service(&world.facts.mesh, &table.service), state, meter }
+    }
+}
+
 /// Identifies the caller and matches the service.
 pub(crate) fn identify<'w>(
     worker: &Worker,
@@ -119,10 +135,9 @@ pub(crate) fn identify<'w>(
         exchange.counted_by(worker.states.meter_nowhere(Direction::Outbound, &credential.identity));
         return Err(Refusal::new(Code::ServiceUnknown, format!("no node of mesh {} offers {key:?}", world.facts.mesh)));
     };
-    let state = worker.states.of(&table.service, worker.now_ns());
-    let meter = worker.states.meter(&state, Direction::Outbound, &credential.identity, &table.service);
-    exchange.counted_by(Arc::clone(&meter));
-    Ok(Matched { credential, table, identity: SpiffeId::service(&world.facts.mesh, &table.service), state, meter })
+    let matched = Matched::of(world, worker, credential, table);
+    exchange.counted_by(Arc::clone(&matched.meter));
+    Ok(matched)
 }
 
 /// The identity that a call carries: the one asked for, else the node's usual one.
@@ -159,7 +174,7 @@ async fn connect(
 /// An HTTP request into the mesh.
 async fn call(
     entry: &Outbound,
-    world: &World,
+    world: &Arc<World>,
     exchange: &mut Exchange,
     mut request: Request<Incoming>,
 ) -> Result<Served, Refusal> {
@@ -169,12 +184,34 @@ async fn call(
     exchange.asked(&request, trace);
     let named = head::authority_of(request.uri(), request.headers()).and_then(authority::service_of);
     let service = named.map_err(|code| Refusal::new(code, "the Host header or the URI must name a service"))?;
-    let matched = identify(worker, world, exchange, (entry.identity.as_ref(), service))?;
+    let mut matched = identify(worker, world, exchange, (entry.identity.as_ref(), service))?;
     exchange.ends_by(worker.total_deadline(exchange.started()));
+    let departure = match route::route(world, exchange, &matched.table.service, &mut request).await? {
+        Outcome::Unrouted => None,
+        Outcome::Answered(own) => return Ok(Served::Own(own)),
+        Outcome::Routed(departure) => Some(departure),
+    };
+    let dialled = &matched.table.service;
+    let elsewhere = departure.and_then(|departure| Some((departure.rule, departure.target?.service.as_ref()?)));
+    if let Some((rule, service)) = elsewhere.filter(|(_, service)| *service != dialled) {
+        matched = route::matched_for(world, worker, &matched, service, rule)?;
+        exchange.counted_by(Arc::clone(&matched.meter));
+    }
     let spoken = Wire::of(matched.table.protocol).ok_or_else(|| not_http(&matched.table.service))?;
     let wire = if request.version() == Version::HTTP_2 { Wire::Http2 } else { spoken };
+    let mut carriage = Carriage::new(world, exchange, &matched, Some(request.headers()));
+    if let Some(departure) = departure {
+        carriage = carriage.routed(departure.rule, departure.target, exchange);
+    }
+    carriage.enter(exchange, &matched.state)?;
     let (request, caller) = message::prepared(request, Framing::of(wire), exchange)?;
-    let response = tries::endpoints(world, exchange, &matched, wire, request).await?;
+    if let Some(departure) = departure.filter(|departure| departure.mirror.is_some()) {
+        mirror::send(worker, world, &matched, departure, &request);
+    }
+    let mut response = tries::endpoints(world, exchange, (&matched, &carriage), wire, request).await?;
+    if let Some(departure) = departure {
+        departure.rule.response_headers.apply(response.headers_mut());
+    }
     Ok(Served::Answer(response, caller))
 }
 

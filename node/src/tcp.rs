@@ -13,16 +13,15 @@ use tokio::time::{Instant, timeout};
 use weft_actors::world::{World, WorldCell};
 use weft_env::Stream;
 use weft_gateway::endpoint::Endpoint;
-use weft_gateway::retry::RETRIES_MAX;
 use weft_gossip::catalog::Protocol;
 use weft_gossip::wire::{self, Kind};
 use weft_gossip::{Code, ServiceName};
 
 use crate::dial::{self, DialError, PeerDial};
 use crate::inbound::Caller;
-use crate::metrics::Direction;
+use crate::metrics::{Direction, Slot};
 use crate::problem::{self, Refusal};
-use crate::proxy::{self, Arrival, Exchange, Matched};
+use crate::proxy::{self, Arrival, Carriage, Exchange, Matched};
 use crate::worker::{Gate, Phase, Worker};
 use crate::{trace, vigil};
 
@@ -102,16 +101,18 @@ pub(crate) async fn open(
     matched: &Matched<'_>,
     trace: &str,
 ) -> Result<ServiceStream, Refusal> {
-    let deadline = exchange.started() + worker.settings().request_timeout;
+    let carriage = Carriage::new(world, exchange, matched, None);
+    carriage.enter(exchange, &matched.state)?;
+    occupy(exchange, matched, &carriage)?;
     let mut tried: Vec<Arc<Endpoint>> = Vec::new();
-    matched.state.budget.earn();
-    let mut last = proxy::nowhere_to_go(matched.table);
-    while tried.len() <= RETRIES_MAX {
-        let Some(endpoint) = proxy::pick(worker, world, matched.table, &tried) else {
+    matched.state.budget.earn(carriage.rates);
+    let mut last = carriage.nowhere_to_go(matched.table);
+    while tried.len() <= carriage.attempts {
+        let Some(endpoint) = carriage.pick(worker, world, matched.table, &tried) else {
             return Err(last);
         };
         if !tried.is_empty() {
-            if !matched.state.budget.spend(worker.now_ns()) {
+            if !matched.state.budget.spend(worker.now_ns(), carriage.rates) {
                 return Err(last);
             }
             matched.meter.retries.increment(1);
@@ -128,7 +129,7 @@ pub(crate) async fn open(
             origin: world.facts.node.as_str().to_owned(),
         };
         let began = Instant::now();
-        match open_at((worker, world), endpoint, matched, &header, deadline).await {
+        match open_at((worker, world), endpoint, (matched, &carriage), &header).await {
             Ok(stream) => {
                 endpoint.load.observe(began.elapsed(), worker.now_ns());
                 endpoint.load.restore();
@@ -139,13 +140,7 @@ pub(crate) async fn open(
                 return Err(Refusal::new(error.code, format!("node {}: {}", endpoint.node, error.why)));
             }
             Err(error) => {
-                if endpoint.load.eject(worker.now_ns()) {
-                    matched.meter.ejections.increment(1);
-                    tracing::info!(
-                        service = %matched.table.service, node = %endpoint.node, code = %error.code, why = error.why,
-                        "endpoint ejected"
-                    );
-                }
+                proxy::strike(worker, (matched, &carriage), endpoint, (error.code, &error.why));
                 last = Refusal::new(error.code, format!("node {}: {}", endpoint.node, error.why));
                 tried.push(Arc::clone(endpoint));
             }
@@ -154,15 +149,22 @@ pub(crate) async fn open(
     Err(last)
 }
 
+/// Takes the stream's place among the connections of its service, where these are limited.
+fn occupy(exchange: &mut Exchange, matched: &Matched<'_>, carriage: &Carriage<'_>) -> Result<(), Refusal> {
+    let Some(max) = carriage.traffic.connections_max else { return Ok(()) };
+    let slot = Slot::take(&matched.state.connections, max).ok_or_else(|| carriage.at_limit(max, "connections"))?;
+    exchange.occupies(slot);
+    Ok(())
+}
+
 async fn open_at(
     place: (&Arc<Worker>, &World),
     endpoint: &Endpoint,
-    matched: &Matched<'_>,
+    call: (&Matched<'_>, &Carriage<'_>),
     header: &StreamHeader,
-    deadline: Instant,
 ) -> Result<ServiceStream, DialError> {
-    let (worker, world) = place;
-    let within = worker.connect_timeout(deadline);
+    let ((worker, world), (matched, carriage)) = (place, call);
+    let within = carriage.connect.min(carriage.deadline.saturating_duration_since(Instant::now()));
     let here = proxy::delivered_here(world, &matched.table.service, endpoint);
     if let Some(replica) = here.and_then(|local| local.next_replica()) {
         return dial::app(&worker.env.network, replica.app, within).await.map(ServiceStream::App);
@@ -179,7 +181,7 @@ async fn open_at(
         wire::read::<StreamReply, _>(&mut stream, Kind::StreamReply, HEADER_LEN_MAX).await
     };
     // The other node has its own connect to make, in the same time.
-    let reply = match timeout(worker.connect_timeout(deadline) * 2, asked).await {
+    let reply = match timeout(within * 2, asked).await {
         Ok(reply) => reply.map_err(broken)?,
         Err(_) => {
             return Err(DialError { code: Code::ConnectTimeout, why: "no answer to the stream's header".to_owned() });

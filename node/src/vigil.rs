@@ -11,6 +11,7 @@ use weft_gossip::catalog::Protocol;
 use weft_gossip::identity::SpiffeId;
 use weft_gossip::{Code, ServiceName};
 
+use crate::metrics::Slot;
 use crate::problem::Refusal;
 use crate::proxy::Arrival;
 
@@ -126,23 +127,34 @@ pub(crate) async fn ended(cell: &WorldCell, permit: Option<&Permit>, chain: Opti
     }
 }
 
-/// Drives a connection to its end, or until its peer is no longer believed.
-pub(crate) async fn driven(
-    cell: Option<Arc<WorldCell>>,
-    peer: Option<Chain>,
-    connection: impl Future<Output = Result<(), hyper::Error>>,
-) {
-    let ended = match cell.as_deref().zip(peer.as_ref()) {
-        None => connection.await,
-        Some((cell, chain)) => tokio::select! {
-            ended = connection => ended,
-            refusal = disbelieved(cell, chain) => {
-                return tracing::info!(why = refusal.why, "connection to a revoked peer closed");
-            }
-        },
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "upstream connection ended");
+/// What an upstream connection holds while it is open.
+pub(crate) struct Driven {
+    /// What the other node proved itself with; none for an application of this machine.
+    pub(crate) peer: Option<Chain>,
+    /// Its place among the connections of its service, where these are limited.
+    pub(crate) slot: Option<Slot>,
+}
+
+impl Driven {
+    /// Drives a connection to its end, or until its peer is no longer believed.
+    pub(crate) async fn to_end(
+        self,
+        cell: Option<Arc<WorldCell>>,
+        connection: impl Future<Output = Result<(), hyper::Error>>,
+    ) {
+        let _slot = self.slot;
+        let ended = match cell.as_deref().zip(self.peer.as_ref()) {
+            None => connection.await,
+            Some((cell, chain)) => tokio::select! {
+                ended = connection => ended,
+                refusal = disbelieved(cell, chain) => {
+                    return tracing::info!(why = refusal.why, "connection to a revoked peer closed");
+                }
+            },
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "upstream connection ended");
+        }
     }
 }
 

@@ -5,7 +5,7 @@ mod gate;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use weft_gossip::{Code, Failure, NodeId};
 
 use crate::access_log::AccessLog;
 use crate::inbound::{self, Inbound};
-use crate::metrics::{self, ACCESS_LOG_DROPPED_TOTAL, ServiceStates, SharedRecorder};
+use crate::metrics::{self, ACCESS_LOG_DROPPED_TOTAL, ServiceCounts, ServiceStates, SharedRecorder};
 use crate::outbound::{self, Outbound};
 use crate::pool::Pool;
 use crate::refusals::{RefusalRecord, Refusals};
@@ -69,6 +69,7 @@ struct Shared {
     world: OnceLock<Arc<WorldCell>>,
     refusals: Refusals,
     limiter: Limiter,
+    counts: Arc<ServiceCounts>,
     /// Zero of the data path's clock.
     zero: Instant,
 }
@@ -88,6 +89,8 @@ pub(crate) struct Worker {
     pub(crate) pool: Pool,
     /// Budgets and meters of the services in use.
     pub(crate) states: ServiceStates,
+    /// Copies of requests under way.
+    pub(crate) mirrors: Arc<AtomicU32>,
     shared: Arc<Shared>,
     handle: Handle,
     number: usize,
@@ -139,11 +142,6 @@ impl Worker {
     /// Nanoseconds of the data path's clock; the same for all workers.
     pub(crate) fn now_ns(&self) -> u64 {
         u64::try_from(self.shared.zero.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-
-    /// What is left for connecting before a deadline, at most the setting.
-    pub(crate) fn connect_timeout(&self, deadline: Instant) -> Duration {
-        self.settings().connect_timeout.min(deadline.saturating_duration_since(Instant::now()))
     }
 
     /// When an exchange that began at this moment must be over, by the node's settings.
@@ -210,6 +208,7 @@ impl DataPath {
             world: OnceLock::new(),
             refusals,
             limiter,
+            counts: Arc::default(),
             zero: Instant::now(),
         });
         let mut path = Self { workers: Vec::new(), shared, threads: Vec::new() };
@@ -245,7 +244,8 @@ impl DataPath {
         let worker = Arc::new(Worker {
             env: env.clone(),
             pool: Pool::default(),
-            states: ServiceStates::new(Arc::clone(&self.shared.recorder)),
+            states: ServiceStates::new(Arc::clone(&self.shared.recorder), Arc::clone(&self.shared.counts)),
+            mirrors: Arc::default(),
             shared: Arc::clone(&self.shared),
             handle,
             number,

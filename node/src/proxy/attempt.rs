@@ -1,6 +1,8 @@
 //! One try of one request at one endpoint or replica: take a pooled connection or open one, send, wait for the head.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -16,6 +18,7 @@ use crate::body::Body;
 use crate::dial::{self, DialError, PeerDial};
 use crate::http1::{Http1, SendError};
 use crate::http2::Http2;
+use crate::metrics::Slot;
 use crate::pool::Host;
 use crate::vigil;
 use crate::worker::Worker;
@@ -59,8 +62,29 @@ pub(crate) struct Route<'a> {
     pub(crate) to: Target<'a>,
     /// Counts the connections that are opened.
     pub(crate) connects: &'a Counter,
+    /// How long opening a connection may take.
+    pub(crate) connect: Duration,
+    /// How many connections may be open, and how many are.
+    pub(crate) limit: Option<(u32, &'a Arc<AtomicU32>)>,
     /// The head of the answer must be here by then.
     pub(crate) deadline: Instant,
+}
+
+impl Route<'_> {
+    /// What is left for connecting.
+    fn connect_within(&self) -> Duration {
+        self.connect.min(self.deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// A place for one more connection, where there is a limit.
+    fn slot(&self) -> Result<Option<Slot>, DialError> {
+        let Some((max, open)) = self.limit else { return Ok(None) };
+        let slot = Slot::take(open, max).ok_or_else(|| DialError {
+            code: Code::Overloaded,
+            why: format!("{max} connections are open already, as many as the traffic document of the service allows"),
+        })?;
+        Ok(Some(slot))
+    }
 }
 
 /// The address of a try.
@@ -155,17 +179,18 @@ async fn send_http2(
 
 async fn open_http1(worker: &Arc<Worker>, route: &Route<'_>) -> Result<Http1, DialError> {
     route.connects.increment(1);
-    let within = worker.connect_timeout(route.deadline);
+    let (within, slot) = (route.connect_within(), route.slot()?);
     let started = match (&route.to, &route.host) {
         (Target::Peer(addr, identity), Host::Peer(_, credential)) => {
             let config = &credential.dial_http1;
             let dial = PeerDial { addr: *addr, identity, config, within };
             let stream = dial::peer(&worker.env.network, dial).await?;
             let peer = vigil::chain_of(stream.get_ref().1);
-            Http1::start(worker, stream, peer).await
+            Http1::start(worker, stream, vigil::Driven { peer, slot }).await
         }
         (Target::App(addr), _) => {
-            Http1::start(worker, dial::app(&worker.env.network, *addr, within).await?, None).await
+            let stream = dial::app(&worker.env.network, *addr, within).await?;
+            Http1::start(worker, stream, vigil::Driven { peer: None, slot }).await
         }
         (Target::Peer(..), Host::App(_)) => return Err(mixed()),
     };
@@ -180,17 +205,18 @@ async fn shared_http2(worker: &Arc<Worker>, route: &Route<'_>) -> Result<Http2, 
         return Ok(connection);
     }
     route.connects.increment(1);
-    let within = worker.connect_timeout(route.deadline);
+    let (within, slot) = (route.connect_within(), route.slot()?);
     let started = match (&route.to, &route.host) {
         (Target::Peer(addr, identity), Host::Peer(_, credential)) => {
             let config = &credential.dial_http2;
             let dial = PeerDial { addr: *addr, identity, config, within };
             let stream = dial::peer(&worker.env.network, dial).await?;
             let peer = vigil::chain_of(stream.get_ref().1);
-            Http2::start(worker, stream, peer).await
+            Http2::start(worker, stream, vigil::Driven { peer, slot }).await
         }
         (Target::App(addr), _) => {
-            Http2::start(worker, dial::app(&worker.env.network, *addr, within).await?, None).await
+            let stream = dial::app(&worker.env.network, *addr, within).await?;
+            Http2::start(worker, stream, vigil::Driven { peer: None, slot }).await
         }
         (Target::Peer(..), Host::App(_)) => return Err(mixed()),
     };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Context;
+use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request};
@@ -17,7 +18,7 @@ use super::Deadline;
 use crate::access_log::Line;
 use crate::explain;
 use crate::http1::Http1;
-use crate::metrics::{Direction, Meter};
+use crate::metrics::{Direction, Meter, Slot};
 use crate::pool::Host;
 use crate::problem::Refusal;
 use crate::refusals::RefusalRecord;
@@ -60,6 +61,7 @@ pub(crate) struct Exchange {
     held: Held,
     asked: Option<Asked>,
     judged: Judged,
+    slots: Vec<Slot>,
     permit: Option<Box<Permit>>,
     peer: Option<Chain>,
 }
@@ -86,6 +88,8 @@ impl Drop for ReplicaFlight {
 struct Judged {
     /// The revision that decided.
     revision: u64,
+    /// The rule that routed it.
+    route: Option<Place>,
     /// The places of documents in shadow mode that would have refused it.
     shadow: Option<String>,
     /// The id of its refusal.
@@ -118,6 +122,7 @@ impl Exchange {
                 held: Held::Nothing,
                 asked: None,
                 judged: Judged::default(),
+                slots: Vec::new(),
                 permit: None,
                 peer: None,
             })
@@ -139,9 +144,10 @@ impl Exchange {
         self.deadline.moment()
     }
 
-    /// When the head of the answer must be here: within the timeout of requests, and before the end.
-    pub(crate) fn head_by(&self) -> Instant {
-        let by = self.started + self.worker.settings().request_timeout;
+    /// When the head of the answer must be here: within the timeout of requests, which is the node's own where none is stated, and
+    /// before the end.
+    pub(crate) fn head_by(&self, stated: Option<Duration>) -> Instant {
+        let by = self.started + stated.unwrap_or(self.worker.settings().request_timeout);
         self.deadline().map_or(by, |end| end.min(by))
     }
 
@@ -181,6 +187,16 @@ impl Exchange {
     /// Notes the revision of the policy that decides.
     pub(crate) fn decided_by(&mut self, revision: u64) {
         self.judged.revision = revision;
+    }
+
+    /// Holds a place in something limited until the end.
+    pub(crate) fn occupies(&mut self, slot: Slot) {
+        self.slots.push(slot);
+    }
+
+    /// Notes the rule that routes it.
+    pub(crate) fn routed_by(&mut self, place: &Place) {
+        self.judged.route = Some(place.clone());
     }
 
     /// Notes as what it was let pass, for as long as it stays open.
@@ -351,6 +367,7 @@ impl Exchange {
                 node,
                 cut: self.end == End::Open && self.code.is_none(),
                 revision: self.judged.revision,
+                route: self.judged.route.take(),
                 shadow: self.judged.shadow.take(),
                 id: self.judged.refusal.take(),
             },

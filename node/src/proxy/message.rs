@@ -67,6 +67,17 @@ pub(super) fn prepared(
     Ok((Request::from_parts(parts, body), caller))
 }
 
+/// A request that was made ready for one version of HTTP, made ready for another.
+pub(super) fn reframed(request: Request<Body>, wire: Wire) -> Result<Request<Body>, Refusal> {
+    let (mut parts, body) = request.into_parts();
+    let framed = match Framing::of(wire) {
+        Framing::Http1 => frame_http1(&mut parts),
+        Framing::Http2 => frame_http2(&mut parts),
+    };
+    framed.map_err(|why| Refusal::new(Code::RequestMalformed, why))?;
+    Ok(Request::from_parts(parts, body))
+}
+
 fn frame_http1(parts: &mut http::request::Parts) -> Result<(), &'static str> {
     parts.version = Version::HTTP_11;
     let Some(authority) = parts.uri.authority() else {
@@ -155,6 +166,12 @@ pub(super) fn forwarded(
     closing: Closing,
 ) -> Response<Body> {
     match served {
+        Served::Own(response) => {
+            let mut exchange = exchange;
+            exchange.status(response.status().as_u16());
+            exchange.complete();
+            response
+        }
         Served::Answer(response, caller) => answer(response, caller, exchange, gate, closing),
         Served::Tunnel(stream, caller) => {
             let mut exchange = exchange;

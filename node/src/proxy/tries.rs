@@ -3,123 +3,185 @@
 
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
-use tokio::time::Instant;
 use weft_actors::world::{LocalService, World};
-use weft_gateway::endpoint::{Endpoint, EndpointTable};
-use weft_gateway::retry::{RETRIES_MAX, Repeat, is_safe};
-use weft_gateway::{Choice, Stage, choose};
+use weft_gateway::Stage;
+use weft_gateway::endpoint::Endpoint;
+use weft_gateway::retry::{Cause, RETRIES_MAX, Repeat, is_safe};
 use weft_gossip::{Code, ServiceName};
 
 use super::attempt::{self, Answer, Failed, Route, Source, Target, Wire};
 use super::message::{self, Copied};
-use super::{Arrival, Exchange, Matched};
+use super::{Arrival, Carriage, Exchange, Matched};
 use crate::body::Body;
 use crate::metrics::Meter;
 use crate::pool::Host;
 use crate::problem::{Delivery, Refusal};
 use crate::worker::Worker;
 
-/// Chooses, connects, sends; again elsewhere while that is safe and within the budget.
+/// Chooses, connects, sends; again elsewhere while that is wanted, safe and within the budget.
 pub(super) async fn endpoints(
     world: &World,
     exchange: &mut Exchange,
-    matched: &Matched<'_>,
+    call: (&Matched<'_>, &Carriage<'_>),
     wire: Wire,
-    request: Request<Body>,
+    mut request: Request<Body>,
 ) -> Result<Response<Incoming>, Refusal> {
-    let worker = Arc::clone(exchange.worker());
-    let deadline = exchange.head_by();
-    let repeat = message::repeat_of(&request);
-    let mut tried = Vec::new();
+    let (matched, carriage) = call;
+    let (worker, repeat) = (Arc::clone(exchange.worker()), message::repeat_of(&request));
+    let mut tries = Tries { worker, world, matched, carriage, repeat, tried: Vec::new() };
     let mut source = Source::Pooled;
-    let mut request = request;
-    let mut endpoint = pick(&worker, world, matched.table, &tried).ok_or_else(|| nowhere_to_go(matched.table))?;
-    matched.state.budget.earn();
+    let mut endpoint = tries.pick().ok_or_else(|| carriage.nowhere_to_go(matched.table))?;
+    matched.state.budget.earn(carriage.rates);
     let mut arrived = false;
     loop {
         exchange.at_endpoint(endpoint.load.enter(), endpoint.node.clone());
-        let route = way_to(endpoint, world, matched, (wire, deadline));
+        let route = tries.way_to(endpoint, wire);
         if matches!(route.to, Target::App(_)) && !arrived {
             Arrival::new(world, &matched.credential.identity, &matched.table.service)
                 .request(exchange, &mut request)?;
             arrived = true;
         }
         let copy = Copied::of(&request, repeat);
-        let failed = match attempt::send(&worker, &route, source, request).await {
-            Ok(answer) => match undelivered(answer, &worker, endpoint, &route.to) {
-                Ok(Answer { response, connection, .. }) => {
-                    exchange.answered_by(&route.host, connection);
-                    return Ok(response);
-                }
-                Err(failed) => failed,
-            },
+        let failed = match tries.send(endpoint, &route, source, request).await {
+            Ok(Answer { response, connection, .. }) => {
+                exchange.answered_by(&route.host, connection);
+                let Some(copy) = copy else { return Ok(response) };
+                let Some(next) = tries.after_answer(endpoint, response.status()) else { return Ok(response) };
+                (endpoint, source, request) = (next, Source::Pooled, copy.into_request());
+                continue;
+            }
             Err(failed) => failed,
         };
-        note(&worker, matched, endpoint, &failed);
-        let again = failed.request.map(|request| *request).or_else(|| copy.map(Copied::into_request));
-        let may = tried.len() < RETRIES_MAX && is_safe(failed.stage, repeat) && Instant::now() < deadline;
-        let (Some(next), true) = (again, may && matched.state.budget.spend(worker.now_ns())) else {
-            return Err(refusal(failed.code, failed.why, failed.stage, endpoint));
-        };
-        tried.push(Arc::clone(endpoint));
-        source = Source::Pooled;
-        endpoint = match pick(&worker, world, matched.table, &tried) {
-            Some(other) => other,
-            // The only endpoint closed a pooled connection; a new one may do.
-            None if failed.reused => {
-                source = Source::Fresh;
-                endpoint
-            }
-            None => return Err(refusal(failed.code, failed.why, failed.stage, endpoint)),
-        };
-        matched.meter.retries.increment(1);
-        request = next;
+        tries.note(endpoint, &failed);
+        let refusal = |failed: Failed| refusal(failed.code, failed.why, failed.stage, endpoint);
+        let mut failed = failed;
+        let again = failed.request.take().map(|request| *request).or_else(|| copy.map(Copied::into_request));
+        let Some(again) = again else { return Err(refusal(failed)) };
+        let Some(next) = tries.after_failure(endpoint, &failed) else { return Err(refusal(failed)) };
+        ((endpoint, source), request) = (next, again);
     }
 }
 
-pub(crate) fn pick<'t>(
-    worker: &Worker,
-    world: &World,
-    table: &'t EndpointTable,
-    tried: &[Arc<Endpoint>],
-) -> Option<&'t Arc<Endpoint>> {
-    let choice = Choice { now_ns: worker.now_ns(), zone: world.facts.zone.as_ref(), tried };
-    choose(table, &choice, &mut |bound| worker.random_below(bound))
+/// The tries of one request.
+struct Tries<'a, 'w> {
+    worker: Arc<Worker>,
+    world: &'a World,
+    matched: &'a Matched<'w>,
+    carriage: &'a Carriage<'a>,
+    repeat: Repeat,
+    tried: Vec<Arc<Endpoint>>,
 }
 
-pub(crate) fn nowhere_to_go(table: &EndpointTable) -> Refusal {
-    let why = match table.endpoints.len() {
-        0 => format!("no node offers {} any more", table.service),
-        count => format!("none of the {count} nodes that offer {} has a healthy replica", table.service),
-    };
-    Refusal::new(Code::NoHealthyReplica, why)
+impl<'a> Tries<'a, '_> {
+    fn pick(&self) -> Option<&'a Arc<Endpoint>> {
+        self.carriage.pick(&self.worker, self.world, self.matched.table, &self.tried)
+    }
+
+    /// The way to an endpoint: to the application when it is on this machine, else to the endpoint's node.
+    fn way_to(&self, endpoint: &Endpoint, wire: Wire) -> Route<'a> {
+        let Matched { credential, table, identity, state, meter } = self.matched;
+        // An HTTP/2 caller of an HTTP/1.1 application takes the way through the mesh port, which translates.
+        let here =
+            delivered_here(self.world, &table.service, endpoint).filter(|local| Wire::of(local.protocol) == Some(wire));
+        let (host, to) = match here.and_then(|local| local.next_replica()) {
+            Some(replica) => (Host::App(Arc::clone(replica)), Target::App(replica.app)),
+            None => {
+                (Host::Peer(Arc::clone(&endpoint.load), Arc::clone(credential)), Target::Peer(endpoint.addr, identity))
+            }
+        };
+        let limit = self.carriage.traffic.connections_max.map(|max| (max, &state.connections));
+        let (connect, deadline) = (self.carriage.connect, self.carriage.try_deadline());
+        Route { host, wire, to, connects: &meter.connects, connect, limit, deadline }
+    }
+
+    /// Makes one try. Another node's word that the request never reached its application counts as a failure.
+    async fn send(
+        &self,
+        endpoint: &Endpoint,
+        route: &Route<'_>,
+        source: Source,
+        request: Request<Body>,
+    ) -> Result<Answer, Failed> {
+        let answer = attempt::send(&self.worker, route, source, request).await?;
+        undelivered(answer, &self.worker, endpoint, &route.to)
+    }
+
+    /// Where to try again after an answer that the documents do not want; none: the answer stands.
+    fn after_answer(&mut self, endpoint: &'a Arc<Endpoint>, status: StatusCode) -> Option<&'a Arc<Endpoint>> {
+        let is_safe = self.repeat.idempotent && self.repeat.replayable;
+        let cause = Cause::Status(status.as_u16());
+        if !is_safe || !self.carriage.wants(cause, self.tried.len()) {
+            return None;
+        }
+        self.tried.push(Arc::clone(endpoint));
+        // Where there is no other, the same once more.
+        let next = self.pick().unwrap_or(endpoint);
+        self.spend().then_some(next)
+    }
+
+    /// Where to try again after a failure, and whether on a new connection.
+    fn after_failure(&mut self, endpoint: &'a Arc<Endpoint>, failed: &Failed) -> Option<(&'a Arc<Endpoint>, Source)> {
+        // A pooled connection that was closed meanwhile is nobody's failure.
+        let is_stale = failed.stage == Stage::Unsent && self.tried.len() < RETRIES_MAX;
+        let wanted = is_stale || self.carriage.wants(cause_of(failed), self.tried.len());
+        if !wanted || !is_safe(failed.stage, self.repeat) || failed.code == Code::Overloaded {
+            return None;
+        }
+        self.tried.push(Arc::clone(endpoint));
+        let next = match self.pick() {
+            Some(other) => (other, Source::Pooled),
+            // The only endpoint closed a pooled connection; a new one may do.
+            None if failed.reused => (endpoint, Source::Fresh),
+            None => return None,
+        };
+        self.spend().then_some(next)
+    }
+
+    fn spend(&self) -> bool {
+        let may = self.matched.state.budget.spend(self.worker.now_ns(), self.carriage.rates);
+        if may {
+            self.matched.meter.retries.increment(1);
+        }
+        may
+    }
+
+    /// Takes the failure into account when it speaks against the endpoint.
+    fn note(&self, endpoint: &Endpoint, failed: &Failed) {
+        let speaks_against = match failed.stage {
+            // The time that was left may have been too short to connect to any, and a limit of connections is our own.
+            Stage::Connect => !matches!(failed.code, Code::RequestTimeout | Code::Overloaded),
+            _ => !failed.reused && failed.code == Code::UpstreamReset,
+        };
+        if speaks_against {
+            strike(&self.worker, (self.matched, self.carriage), endpoint, (failed.code, &failed.why));
+        }
+    }
+}
+
+/// Counts a failure at an endpoint, which may be ejected for it.
+pub(crate) fn strike(worker: &Worker, call: (&Matched<'_>, &Carriage<'_>), endpoint: &Endpoint, failure: (Code, &str)) {
+    let ((matched, carriage), (code, why)) = (call, failure);
+    if endpoint.load.fail(worker.now_ns(), &carriage.traffic.outlier) {
+        matched.meter.ejections.increment(1);
+        tracing::info!(service = %matched.table.service, node = %endpoint.node, %code, why, "endpoint ejected");
+    }
+}
+
+/// A failure in the words of the documents.
+fn cause_of(failed: &Failed) -> Cause {
+    match failed.stage {
+        Stage::Connect => Cause::Connect,
+        _ if failed.code == Code::RequestTimeout => Cause::Timeout,
+        // h2's own words for REFUSED_STREAM (RFC 9113, section 8.7); hyper shows no reason of its errors.
+        _ if failed.why.contains("refused stream") => Cause::RefusedStream,
+        _ => Cause::Reset,
+    }
 }
 
 fn refusal(code: Code, why: String, stage: Stage, endpoint: &Endpoint) -> Refusal {
     Refusal::new(code, format!("node {}: {why}", endpoint.node)).delivered(Delivery::after(stage))
-}
-
-/// The way to an endpoint: to the application when it is on this machine, else to the endpoint's node.
-fn way_to<'a>(
-    endpoint: &Arc<Endpoint>,
-    world: &'a World,
-    matched: &'a Matched<'_>,
-    head: (Wire, Instant),
-) -> Route<'a> {
-    let (wire, deadline) = head;
-    // An HTTP/2 caller of an HTTP/1.1 application takes the way through the mesh port, which translates.
-    let here =
-        delivered_here(world, &matched.table.service, endpoint).filter(|local| Wire::of(local.protocol) == Some(wire));
-    let (host, to) = match here.and_then(|local| local.next_replica()) {
-        Some(replica) => (Host::App(Arc::clone(replica)), Target::App(replica.app)),
-        None => (
-            Host::Peer(Arc::clone(&endpoint.load), Arc::clone(matched.credential)),
-            Target::Peer(endpoint.addr, &matched.identity),
-        ),
-    };
-    Route { host, wire, to, connects: &matched.meter.connects, deadline }
 }
 
 /// The service on this machine, if the endpoint is this node: both ends of such a call are one process, which has nothing to prove to
@@ -151,21 +213,6 @@ fn undelivered(answer: Answer, worker: &Worker, endpoint: &Endpoint, by: &Target
     Err(Failed { code, why, stage: Stage::Connect, reused: false, request: None })
 }
 
-/// Ejects the endpoint when the failure speaks against it.
-fn note(worker: &Worker, matched: &Matched<'_>, endpoint: &Endpoint, failed: &Failed) {
-    let speaks_against = match failed.stage {
-        // The time that was left may have been too short to connect to any.
-        Stage::Connect => failed.code != Code::RequestTimeout,
-        _ => !failed.reused && failed.code == Code::UpstreamReset,
-    };
-    if speaks_against && endpoint.load.eject(worker.now_ns()) {
-        matched.meter.ejections.increment(1);
-        tracing::info!(
-            service = %matched.table.service, node = %endpoint.node, code = %failed.code, why = failed.why, "endpoint ejected"
-        );
-    }
-}
-
 /// Sends to the local replica; once more on a new connection when a pooled one turned out to be dead.
 pub(super) async fn replica(
     exchange: &mut Exchange,
@@ -179,7 +226,7 @@ pub(super) async fn replica(
         Refusal::new(Code::NoHealthyReplica, format!("no application is exposed as {}", local.service))
     })?;
     exchange.at_replica(replica);
-    let deadline = exchange.head_by();
+    let deadline = exchange.head_by(None);
     let repeat: Repeat = message::repeat_of(&request);
     let copy = Copied::of(&request, repeat);
     let route = Route {
@@ -187,6 +234,8 @@ pub(super) async fn replica(
         wire,
         to: Target::App(replica.app),
         connects: &meter.connects,
+        connect: worker.settings().connect_timeout,
+        limit: None,
         deadline,
     };
     let mut failed = match attempt::send(&worker, &route, Source::Pooled, request).await {

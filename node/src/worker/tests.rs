@@ -176,6 +176,8 @@ impl Mesh {
                 generation: 1,
                 addr: PeerAddr(self.at(*node, 4510)),
                 zone: None,
+                version: format!("v{node}"),
+                labels: BTreeMap::new(),
                 weight: 1,
                 healthy: true,
                 load: Arc::new(EndpointLoad::default()),
@@ -564,6 +566,7 @@ async fn the_access_log_tells_each_request() {
         node: Some("vm-2".parse().unwrap()),
         cut: false,
         revision: 12,
+        route: None,
         shadow: None,
         id: None,
     };
