@@ -45,7 +45,7 @@ impl Http1 {
         builder.max_buf_size(BUFFER_BYTES_MAX);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
         let peer = driven.peer.clone();
-        worker.spawn(driven.to_end(worker.world(), connection.with_upgrades()));
+        worker.spawn(driven.drive(worker.world(), connection.with_upgrades()));
         Ok(Self { sender, peer })
     }
 

@@ -45,7 +45,7 @@ impl Http2 {
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
-        worker.spawn(driven.to_end(worker.world(), connection));
+        worker.spawn(driven.drive(worker.world(), connection));
         Ok(Self(sender))
     }
 

@@ -21,6 +21,11 @@ pub(crate) const UNDELIVERED: HeaderName = HeaderName::from_static("weft-undeliv
 /// The id of a refusal, which `weft why` takes.
 pub(crate) const REFUSAL: HeaderName = HeaderName::from_static("weft-refusal");
 
+/// `1` from an application of this machine asks for [`REVISION`] in the answer; never reaches the called application.
+pub(crate) const TRACE_REVISION: HeaderName = HeaderName::from_static("weft-trace-revision");
+/// Which revisions decided: of the calling node, a comma, of the called one; a single one where the other had no say.
+pub(crate) const REVISION: HeaderName = HeaderName::from_static("weft-revision");
+
 /// Why a request is not served.
 #[derive(Debug)]
 pub(crate) struct Refusal {

@@ -137,7 +137,7 @@ pub(crate) struct Driven {
 
 impl Driven {
     /// Drives a connection to its end, or until its peer is no longer believed.
-    pub(crate) async fn to_end(
+    pub(crate) async fn drive(
         self,
         cell: Option<Arc<WorldCell>>,
         connection: impl Future<Output = Result<(), hyper::Error>>,

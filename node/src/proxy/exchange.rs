@@ -6,7 +6,7 @@ use std::task::Context;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderValue, Method, Request};
 use tokio::time::Instant;
 use weft_actors::world::{LocalReplica, World, WorldCell};
 use weft_gateway::endpoint::InFlight;
@@ -20,7 +20,7 @@ use crate::explain;
 use crate::http1::Http1;
 use crate::metrics::{Direction, Meter, Slot};
 use crate::pool::Host;
-use crate::problem::Refusal;
+use crate::problem::{REVISION, Refusal, TRACE_REVISION};
 use crate::refusals::RefusalRecord;
 use crate::vigil::{Chain, Permit};
 use crate::worker::Worker;
@@ -88,6 +88,8 @@ impl Drop for ReplicaFlight {
 struct Judged {
     /// The revision that decided.
     revision: u64,
+    /// Whether the caller wants to be told.
+    is_traced: bool,
     /// The rule that routed it.
     route: Option<Place>,
     /// The places of documents in shadow mode that would have refused it.
@@ -212,6 +214,33 @@ impl Exchange {
     /// What watches over it while it stays open.
     pub(crate) fn watched(&mut self) -> (Option<Box<Permit>>, Option<Chain>) {
         (self.permit.take(), self.peer.take())
+    }
+
+    /// Notes whether the caller wants to be told which revisions decide; the field that says so travels to another node only.
+    pub(crate) fn traced_if_asked(&mut self, headers: &mut HeaderMap) {
+        if headers.get(TRACE_REVISION).is_some_and(|value| value == "1") {
+            self.judged.is_traced = true;
+        } else {
+            headers.remove(TRACE_REVISION);
+        }
+    }
+
+    /// Tells in an answer which revisions decided, where that was asked; else nothing of the kind leaves this node.
+    pub(crate) fn tell_revision(&self, headers: &mut HeaderMap) {
+        let other = headers.remove(REVISION);
+        if !self.judged.is_traced {
+            return;
+        }
+        let own = self.judged.revision;
+        let other = match (self.direction, self.answered_by, other) {
+            (Direction::Outbound, Some(Answerer::Application), _) => Some(own.to_string()),
+            (Direction::Outbound, _, Some(other)) => other.to_str().ok().map(str::to_owned),
+            _ => None,
+        };
+        let text = other.map_or_else(|| own.to_string(), |other| format!("{own},{other}"));
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            headers.insert(REVISION, value);
+        }
     }
 
     /// Counts and notes that a document in shadow mode would have refused it.

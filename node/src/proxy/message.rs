@@ -168,8 +168,10 @@ pub(super) fn forwarded(
     match served {
         Served::Own(response) => {
             let mut exchange = exchange;
+            let mut response = response;
             exchange.status(response.status().as_u16());
             exchange.complete();
+            exchange.tell_revision(response.headers_mut());
             response
         }
         Served::Answer(response, caller) => answer(response, caller, exchange, gate, closing),
@@ -207,6 +209,7 @@ fn answer(
         // Weft's own word, which an application does not give.
         response.headers_mut().remove(REFUSAL);
     }
+    exchange.tell_revision(response.headers_mut());
     if closing == Closing::Yes {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -253,7 +256,9 @@ pub(super) fn refused(
 ) -> Response<Body> {
     let id = exchange.refused(refusal, world, caller);
     exchange.complete();
-    reply(refusal, world, exchange.direction(), &id)
+    let mut reply = reply(refusal, world, exchange.direction(), &id);
+    exchange.tell_revision(reply.headers_mut());
+    reply
 }
 
 /// The reply when the worker is at its limit; no exchange was begun.

@@ -49,6 +49,7 @@ pub(super) async fn route<'w>(
     request: &mut Request<Incoming>,
 ) -> Result<Outcome<'w>, Refusal> {
     exchange.decided_by(world.policy.revision());
+    exchange.traced_if_asked(request.headers_mut());
     if !world.policy.routes_service(service) {
         return Ok(Outcome::Unrouted);
     }

@@ -25,7 +25,9 @@ use weft_gossip::signer::{Founding, NewMesh, make_mesh};
 mod authorisation;
 mod impostor;
 mod live;
+mod routes;
 mod total_timeout;
+mod traffic;
 
 use super::*;
 
