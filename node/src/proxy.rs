@@ -32,7 +32,7 @@ use crate::worker::{Gate, Worker};
 use crate::{inbound::Caller, tcp, trace};
 pub(crate) use arrival::Arrival;
 use attempt::Wire;
-pub(crate) use carriage::Carriage;
+pub(crate) use carriage::{Carriage, hash_way};
 pub(crate) use deadline::Deadline;
 pub(crate) use exchange::Exchange;
 use message::Framing;

@@ -22,6 +22,7 @@ use weft_gateway::policy::Limiter;
 use weft_gossip::{Code, Failure, NodeId};
 
 use crate::access_log::AccessLog;
+use crate::explain::{Explanation, Question, explain};
 use crate::inbound::{self, Inbound};
 use crate::metrics::{self, ACCESS_LOG_DROPPED_TOTAL, ServiceCounts, ServiceStates, SharedRecorder};
 use crate::outbound::{self, Outbound};
@@ -261,6 +262,15 @@ impl DataPath {
     /// The refusal with this id, if it is among the last 1,024 of this node.
     pub fn refusals(&self, id: &str) -> Option<Arc<RefusalRecord>> {
         self.shared.refusals.find(id)
+    }
+
+    /// What would become of a call; none before the first listener is open.
+    pub fn explain(&self, question: &Question) -> Option<Explanation> {
+        let world = self.shared.world.get()?.load();
+        let worker = self.workers.first()?;
+        // A generator of its own: the worker's belongs to its tasks.
+        let random = worker.env.random.clone();
+        Some(explain(&world, question, worker.now_ns(), &mut |below| random.next_u64() % below.max(1)))
     }
 
     /// Requests and streams in flight.

@@ -139,14 +139,22 @@ impl<'w> Carriage<'w> {
 }
 
 fn way_of(traffic: &Traffic, state: &ServiceState, headers: Option<&HeaderMap>) -> Way {
+    match traffic.balancing {
+        Balancing::PowerOfTwo => Way::PowerOfTwo,
+        Balancing::RoundRobin => Way::Turn(state.turn.fetch_add(1, Ordering::Relaxed)),
+        _ => hash_way(traffic, headers).unwrap_or(Way::PowerOfTwo),
+    }
+}
+
+/// The choice by hash, where the documents want it and the request has what is hashed.
+pub(crate) fn hash_way(traffic: &Traffic, headers: Option<&HeaderMap>) -> Option<Way> {
     let hash = match (&traffic.balancing, headers) {
-        (Balancing::PowerOfTwo, _) => return Way::PowerOfTwo,
-        (Balancing::RoundRobin, _) => return Way::Turn(state.turn.fetch_add(1, Ordering::Relaxed)),
+        (Balancing::PowerOfTwo | Balancing::RoundRobin, _) => None,
         (Balancing::HashOfHeader(name), Some(headers)) => headers.get(name).map(|value| hash_of(value.as_bytes())),
         (Balancing::HashOfCookie(name), Some(headers)) => cookie(headers, name).map(|value| hash_of(value.as_bytes())),
         (Balancing::HashOfHeader(_) | Balancing::HashOfCookie(_), None) => None,
     };
-    hash.map_or(Way::PowerOfTwo, Way::Hash)
+    hash.map(Way::Hash)
 }
 
 fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
