@@ -204,6 +204,7 @@ async fn call(
         carriage = carriage.routed(departure.rule, departure.target, exchange);
     }
     carriage.enter(exchange, &matched.state)?;
+    carriage.tell_patience(request.headers_mut());
     let (request, caller) = message::prepared(request, Framing::of(wire), exchange)?;
     if let Some(departure) = departure.filter(|departure| departure.mirror.is_some()) {
         mirror::send(worker, world, &matched, departure, &request);

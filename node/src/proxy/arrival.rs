@@ -13,7 +13,7 @@ use weft_gossip::identity::SpiffeId;
 use weft_gossip::{Code, ServiceName};
 
 use super::Exchange;
-use crate::problem::{Refusal, TRACE_REVISION};
+use crate::problem::{PATIENCE, Refusal, TRACE_REVISION};
 use crate::vigil::Permit;
 
 /// A call at its service.
@@ -38,8 +38,11 @@ impl<'a> Arrival<'a> {
     pub(crate) fn request<B>(&self, exchange: &mut Exchange, request: &mut Request<B>) -> Result<(), Refusal> {
         exchange.decided_by(self.policy.revision());
         exchange.traced_if_asked(request.headers_mut());
-        // The application is not asked.
+        // What nodes tell each other is not for the application.
         request.headers_mut().remove(TRACE_REVISION);
+        if let Some(patience) = request.headers_mut().remove(PATIENCE) {
+            exchange.waited_for(&patience);
+        }
         if head::upgrade_of(request.headers()) == Upgrade::Asked {
             exchange.permitted(Permit::request(self, request));
         }

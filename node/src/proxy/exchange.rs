@@ -25,6 +25,9 @@ use crate::refusals::RefusalRecord;
 use crate::vigil::{Chain, Permit};
 use crate::worker::Worker;
 
+/// Longest that a called node waits for its application because the caller does.
+const PATIENCE_MAX: Duration = Duration::from_secs(24 * 3_600);
+
 /// How an exchange ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -61,6 +64,7 @@ pub(crate) struct Exchange {
     held: Held,
     asked: Option<Asked>,
     judged: Judged,
+    patience: Option<Duration>,
     slots: Vec<Slot>,
     permit: Option<Box<Permit>>,
     peer: Option<Chain>,
@@ -124,6 +128,7 @@ impl Exchange {
                 held: Held::Nothing,
                 asked: None,
                 judged: Judged::default(),
+                patience: None,
                 slots: Vec::new(),
                 permit: None,
                 peer: None,
@@ -149,8 +154,14 @@ impl Exchange {
     /// When the head of the answer must be here: within the timeout of requests, which is the node's own where none is stated, and
     /// before the end.
     pub(crate) fn head_by(&self, stated: Option<Duration>) -> Instant {
-        let by = self.started + stated.unwrap_or(self.worker.settings().request_timeout);
+        let by = self.started + stated.or(self.patience).unwrap_or(self.worker.settings().request_timeout);
         self.deadline().map_or(by, |end| end.min(by))
+    }
+
+    /// Notes how many milliseconds the caller waits, as its node says; no longer than any document may.
+    pub(crate) fn waited_for(&mut self, ms: &HeaderValue) {
+        let ms = ms.to_str().ok().and_then(|text| text.parse().ok());
+        self.patience = ms.map(|ms| Duration::from_millis(ms).min(PATIENCE_MAX));
     }
 
     /// Whether it should be over; from then on its answer counts as broken off. Wakes the task at that moment.
