@@ -8,6 +8,7 @@ mod attempt;
 mod carriage;
 mod deadline;
 mod exchange;
+mod judged;
 mod message;
 mod mirror;
 mod route;
