@@ -1,8 +1,13 @@
 //! Decisions as they are shown: one step after the other, each with the document, file and line that it was made by. Kept with
-//! refusals by [`crate::refusals`], and made for questions by the admin API.
+//! refusals by [`crate::refusals`], and made for questions of the admin API: what would become of this call?
+
+mod question;
 
 use serde::Serialize;
 use weft_gateway::policy;
+
+pub(crate) use question::explain;
+pub use question::{EndpointState, Explanation, Question, Share};
 
 /// One step of a decision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -26,6 +26,10 @@ pub(crate) const TRACE_REVISION: HeaderName = HeaderName::from_static("weft-trac
 /// Which revisions decided: of the calling node, a comma, of the called one; a single one where the other had no say.
 pub(crate) const REVISION: HeaderName = HeaderName::from_static("weft-revision");
 
+/// Between two nodes: how many milliseconds the caller waits for an answer, where its documents say so. Else the called node would give
+/// up by its own setting before the caller does. Never leaves the mesh.
+pub(crate) const PATIENCE: HeaderName = HeaderName::from_static("weft-patience-ms");
+
 /// Why a request is not served.
 #[derive(Debug)]
 pub(crate) struct Refusal {

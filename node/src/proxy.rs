@@ -8,6 +8,7 @@ mod attempt;
 mod carriage;
 mod deadline;
 mod exchange;
+mod judged;
 mod message;
 mod mirror;
 mod route;
@@ -32,7 +33,7 @@ use crate::worker::{Gate, Worker};
 use crate::{inbound::Caller, tcp, trace};
 pub(crate) use arrival::Arrival;
 use attempt::Wire;
-pub(crate) use carriage::Carriage;
+pub(crate) use carriage::{Carriage, hash_way};
 pub(crate) use deadline::Deadline;
 pub(crate) use exchange::Exchange;
 use message::Framing;
@@ -204,6 +205,7 @@ async fn call(
         carriage = carriage.routed(departure.rule, departure.target, exchange);
     }
     carriage.enter(exchange, &matched.state)?;
+    carriage.tell_patience(request.headers_mut());
     let (request, caller) = message::prepared(request, Framing::of(wire), exchange)?;
     if let Some(departure) = departure.filter(|departure| departure.mirror.is_some()) {
         mirror::send(worker, world, &matched, departure, &request);

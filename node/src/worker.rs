@@ -1,9 +1,9 @@
 //! Workers: each one thread with its own current-thread runtime, its own listeners (SO_REUSEPORT), pools and meters. The
 //! [`DataPath`] owns them and opens listeners on all of them; the Listeners actor asks it to.
 
+mod accept;
 mod gate;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -17,25 +17,22 @@ use tokio::time::Instant;
 use weft_actors::opener::{ListenerSpec, OpenHandle, OpenListener};
 use weft_actors::settings::Settings;
 use weft_actors::world::WorldCell;
-use weft_env::{Env, Listener, Reuse, Stream};
+use weft_env::Env;
 use weft_gateway::policy::Limiter;
 use weft_gossip::{Code, Failure, NodeId};
 
 use crate::access_log::AccessLog;
-use crate::inbound::{self, Inbound};
+use crate::explain::{Explanation, Question, explain};
 use crate::metrics::{self, ACCESS_LOG_DROPPED_TOTAL, ServiceCounts, ServiceStates, SharedRecorder};
-use crate::outbound::{self, Outbound};
 use crate::pool::Pool;
 use crate::refusals::{RefusalRecord, Refusals};
-use crate::tcp::{self, Bound};
+use accept::{Server, accept, claim, label_of, listen};
 pub(crate) use gate::{Gate, Phase};
 
 /// How often a worker closes idle upstream connections.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// Callers and header values that rate limits are counted for at once; some 5 MB when all are in use.
 const LIMIT_KEYS_MAX: usize = 100_000;
-/// The wait after a failed accept: most often there are no file descriptors left, and trying on at once would spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Where the workers run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -263,6 +260,15 @@ impl DataPath {
         self.shared.refusals.find(id)
     }
 
+    /// What would become of a call; none before the first listener is open.
+    pub fn explain(&self, question: &Question) -> Option<Explanation> {
+        let world = self.shared.world.get()?.load();
+        let worker = self.workers.first()?;
+        // A generator of its own: the worker's belongs to its tasks.
+        let random = worker.env.random.clone();
+        Some(explain(&world, question, worker.now_ns(), &mut |below| random.next_u64() % below.max(1)))
+    }
+
     /// Requests and streams in flight.
     pub fn in_flight(&self) -> usize {
         self.workers.iter().map(|worker| worker.in_flight.load(Ordering::Relaxed)).sum()
@@ -310,111 +316,6 @@ async fn sweep(worker: Weak<Worker>, idle_timeout: Duration) {
         match worker.upgrade() {
             Some(worker) => worker.pool.sweep(Instant::now(), idle_timeout),
             None => return,
-        }
-    }
-}
-
-/// The metric label of a listener: its kind, and not its address, so that it is bounded.
-fn label_of(spec: &ListenerSpec) -> &'static str {
-    match spec {
-        ListenerSpec::Inbound { .. } => "inbound",
-        ListenerSpec::OutboundHttp { .. } => "outbound",
-        ListenerSpec::Bound { .. } => "bound",
-    }
-}
-
-/// Finds out whether the address is free, because sharing it would hide that another process has it; settles port 0.
-async fn claim(workers: &[Arc<Worker>], at: SocketAddr) -> Result<SocketAddr, Failure> {
-    let Some(first) = workers.first() else {
-        return Err(Failure::new(Code::Internal, "the data path has no worker"));
-    };
-    let network = first.env.network.clone();
-    let probe = first.handle.spawn(async move { network.listen(at, Reuse::Exclusive).await?.local_addr() });
-    match probe.await {
-        Ok(Ok(at)) => Ok(at),
-        Ok(Err(error)) => Err(unopened(at, &error)),
-        Err(error) => Err(Failure::new(Code::Internal, format!("listen at {at}: {error}"))),
-    }
-}
-
-async fn listen(worker: &Worker, at: SocketAddr) -> Result<Listener, Failure> {
-    let network = worker.env.network.clone();
-    // On the worker's own runtime, whose reactor the socket belongs to.
-    match worker.handle.spawn(async move { network.listen(at, Reuse::Shared).await }).await {
-        Ok(Ok(listener)) => Ok(listener),
-        Ok(Err(error)) => Err(unopened(at, &error)),
-        Err(error) => Err(Failure::new(Code::Internal, format!("listen at {at}: {error}"))),
-    }
-}
-
-fn unopened(at: SocketAddr, error: &std::io::Error) -> Failure {
-    let code = match error.kind() {
-        std::io::ErrorKind::AddrInUse => Code::PortInUse,
-        _ => Code::AddressInvalid,
-    };
-    Failure::new(code, format!("listen at {at}: {error}"))
-}
-
-/// What an accepted connection goes to.
-#[derive(Clone)]
-enum Server {
-    Inbound(Arc<Inbound>),
-    Outbound(Arc<Outbound>),
-    Bound(Arc<Bound>),
-}
-
-impl Server {
-    fn new(spec: &ListenerSpec, worker: &Arc<Worker>, world: &Arc<WorldCell>, gate: &Arc<Gate>) -> Self {
-        let (worker, world, gate) = (Arc::clone(worker), Arc::clone(world), Arc::clone(gate));
-        match spec {
-            ListenerSpec::Inbound { desk, .. } => {
-                Self::Inbound(Arc::new(Inbound { worker, world, desk: desk.clone(), gate }))
-            }
-            ListenerSpec::OutboundHttp { identity, .. } => {
-                Self::Outbound(Arc::new(Outbound { worker, world, identity: identity.clone(), gate }))
-            }
-            ListenerSpec::Bound { service, identity, .. } => {
-                let (service, identity) = (service.clone(), identity.clone());
-                Self::Bound(Arc::new(Bound { worker, world, service, identity, gate }))
-            }
-        }
-    }
-
-    async fn serve(self, stream: Stream) {
-        match self {
-            Self::Inbound(entry) => inbound::serve(entry, stream).await,
-            Self::Outbound(entry) => outbound::serve(entry, stream).await,
-            Self::Bound(entry) => tcp::outbound(&entry, stream).await,
-        }
-    }
-}
-
-/// Takes connections in until the gate is no longer open.
-async fn accept(worker: Arc<Worker>, listener: Listener, server: Server, gate: Arc<Gate>) {
-    let mut phase = gate.watch();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            _ = phase.wait_for(|phase| *phase != Phase::Open) => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, _from)) => {
-                let Some(pass) = gate.pass() else { continue };
-                let mut closed = gate.watch();
-                let server = server.clone();
-                worker.spawn(async move {
-                    let _pass = pass;
-                    tokio::select! {
-                        () = server.serve(stream) => {}
-                        _ = closed.wait_for(|phase| *phase == Phase::Closed) => {}
-                    }
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "accept failed; are there file descriptors left?");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
         }
     }
 }

@@ -59,7 +59,7 @@ pub async fn run(simulation: &Simulation, nodes: u16, split: Duration) -> Result
 
     operator.apply(&fleet[middle], &timeouts("orders", 5)).await?;
     let applied_within = wait_until(|| fleet.iter().all(|tree| revision(tree) == 1)).await;
-    simulation.log().record(&first_name(&fleet), format_args!("revision 1 in force everywhere: {applied_within:?}"));
+    simulation.log().record(first_name(&fleet), format_args!("revision 1 in force everywhere: {applied_within:?}"));
 
     simulation.network().relink(Link { loss: LOSS, ..Link::default() });
     operator.apply(&fleet[0], &timeouts("orders", 6)).await?;

@@ -13,7 +13,7 @@ use weft_gossip::identity::SpiffeId;
 use weft_gossip::{Code, ServiceName};
 
 use super::Exchange;
-use crate::problem::{Refusal, TRACE_REVISION};
+use crate::problem::{PATIENCE, Refusal, TRACE_REVISION};
 use crate::vigil::Permit;
 
 /// A call at its service.
@@ -36,10 +36,13 @@ impl<'a> Arrival<'a> {
     /// Lets a request pass or refuses it. Where rules look at the path, it goes on in normal form: the application sees what was
     /// decided about.
     pub(crate) fn request<B>(&self, exchange: &mut Exchange, request: &mut Request<B>) -> Result<(), Refusal> {
-        exchange.decided_by(self.policy.revision());
-        exchange.traced_if_asked(request.headers_mut());
-        // The application is not asked.
+        exchange.judged.decided_by(self.policy.revision());
+        exchange.judged.traced_if_asked(request.headers_mut());
+        // What nodes tell each other is not for the application.
         request.headers_mut().remove(TRACE_REVISION);
+        if let Some(patience) = request.headers_mut().remove(PATIENCE) {
+            exchange.waited_for(&patience);
+        }
         if head::upgrade_of(request.headers()) == Upgrade::Asked {
             exchange.permitted(Permit::request(self, request));
         }
@@ -64,7 +67,7 @@ impl<'a> Arrival<'a> {
 
     /// Lets a stream pass or refuses it.
     pub(crate) fn stream(&self, exchange: &mut Exchange, protocol: Protocol) -> Result<(), Refusal> {
-        exchange.decided_by(self.policy.revision());
+        exchange.judged.decided_by(self.policy.revision());
         exchange.permitted(Permit::stream(self, protocol));
         if self.policy.is_empty() {
             return Ok(());
@@ -100,7 +103,8 @@ impl<'a> Arrival<'a> {
     fn judged(&self, exchange: &mut Exchange, call: Call<'_>) -> Result<(), Refusal> {
         let verdict = self.policy.authorise(self.caller, self.called, call);
         for refusal in &verdict.shadow {
-            exchange.shadowed(self.called, refusal.place);
+            let worker = std::sync::Arc::clone(exchange.worker());
+            exchange.judged.shadowed(&worker.states, self.called, refusal.place);
         }
         if !verdict.is_allowed() {
             return Err(self.refusal(&verdict, call));

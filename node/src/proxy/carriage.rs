@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use http::HeaderMap;
 use http::header::COOKIE;
+use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 use weft_actors::world::World;
 use weft_gateway::choose::hash_of;
@@ -21,7 +21,7 @@ use weft_gossip::Code;
 
 use super::{Exchange, Matched};
 use crate::metrics::{ServiceState, Slot};
-use crate::problem::Refusal;
+use crate::problem::{PATIENCE, Refusal};
 use crate::worker::Worker;
 
 /// How the tries of one call are made.
@@ -44,6 +44,8 @@ pub(crate) struct Carriage<'w> {
     pub(crate) try_timeout: Option<Duration>,
     /// When an answer must have begun, over all tries.
     pub(crate) deadline: Instant,
+    /// How long that is, where documents say so.
+    pub(crate) patience: Option<Duration>,
 }
 
 impl<'w> Carriage<'w> {
@@ -66,6 +68,7 @@ impl<'w> Carriage<'w> {
             connect: traffic.connect_timeout.unwrap_or(settings.connect_timeout),
             try_timeout: None,
             deadline: exchange.head_by(traffic.request_timeout),
+            patience: traffic.request_timeout,
         }
     }
 
@@ -80,9 +83,21 @@ impl<'w> Carriage<'w> {
         }
         if rule.timeout.is_some() {
             self.deadline = exchange.head_by(rule.timeout);
+            self.patience = rule.timeout;
         }
         self.try_timeout = rule.try_timeout;
         self
+    }
+
+    /// Tells the called node how long the answer is waited for; whatever an application says of that is taken out.
+    pub(crate) fn tell_patience(&self, headers: &mut HeaderMap) {
+        match self.patience {
+            Some(span) => {
+                let ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+                headers.insert(PATIENCE, HeaderValue::from(ms));
+            }
+            None => drop(headers.remove(PATIENCE)),
+        }
     }
 
     /// When a try that begins now must have brought an answer.
@@ -139,14 +154,22 @@ impl<'w> Carriage<'w> {
 }
 
 fn way_of(traffic: &Traffic, state: &ServiceState, headers: Option<&HeaderMap>) -> Way {
+    match traffic.balancing {
+        Balancing::PowerOfTwo => Way::PowerOfTwo,
+        Balancing::RoundRobin => Way::Turn(state.turn.fetch_add(1, Ordering::Relaxed)),
+        _ => hash_way(traffic, headers).unwrap_or(Way::PowerOfTwo),
+    }
+}
+
+/// The choice by hash, where the documents want it and the request has what is hashed.
+pub(crate) fn hash_way(traffic: &Traffic, headers: Option<&HeaderMap>) -> Option<Way> {
     let hash = match (&traffic.balancing, headers) {
-        (Balancing::PowerOfTwo, _) => return Way::PowerOfTwo,
-        (Balancing::RoundRobin, _) => return Way::Turn(state.turn.fetch_add(1, Ordering::Relaxed)),
+        (Balancing::PowerOfTwo | Balancing::RoundRobin, _) => None,
         (Balancing::HashOfHeader(name), Some(headers)) => headers.get(name).map(|value| hash_of(value.as_bytes())),
         (Balancing::HashOfCookie(name), Some(headers)) => cookie(headers, name).map(|value| hash_of(value.as_bytes())),
         (Balancing::HashOfHeader(_) | Balancing::HashOfCookie(_), None) => None,
     };
-    hash.map_or(Way::PowerOfTwo, Way::Hash)
+    hash.map(Way::Hash)
 }
 
 fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
@@ -157,8 +180,6 @@ fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]

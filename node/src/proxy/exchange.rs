@@ -10,20 +10,23 @@ use http::{HeaderMap, HeaderValue, Method, Request};
 use tokio::time::Instant;
 use weft_actors::world::{LocalReplica, World, WorldCell};
 use weft_gateway::endpoint::InFlight;
-use weft_gateway::policy::Place;
 use weft_gossip::identity::SpiffeId;
-use weft_gossip::{Code, NodeId, ServiceName};
+use weft_gossip::{Code, NodeId};
 
 use super::Deadline;
+use super::judged::{Judged, Other};
 use crate::access_log::Line;
 use crate::explain;
 use crate::http1::Http1;
 use crate::metrics::{Direction, Meter, Slot};
 use crate::pool::Host;
-use crate::problem::{REVISION, Refusal, TRACE_REVISION};
+use crate::problem::Refusal;
 use crate::refusals::RefusalRecord;
 use crate::vigil::{Chain, Permit};
 use crate::worker::Worker;
+
+/// Longest that a called node waits for its application because the caller does.
+const PATIENCE_MAX: Duration = Duration::from_secs(24 * 3_600);
 
 /// How an exchange ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +63,9 @@ pub(crate) struct Exchange {
     lease: Option<(Host, Http1)>,
     held: Held,
     asked: Option<Asked>,
-    judged: Judged,
+    /// What the documents say of it.
+    pub(super) judged: Judged,
+    patience: Option<Duration>,
     slots: Vec<Slot>,
     permit: Option<Box<Permit>>,
     peer: Option<Chain>,
@@ -81,21 +86,6 @@ impl Drop for ReplicaFlight {
         let count: &AtomicU32 = &self.0.in_flight;
         count.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// What policies said of it, for the access log.
-#[derive(Default)]
-struct Judged {
-    /// The revision that decided.
-    revision: u64,
-    /// Whether the caller wants to be told.
-    is_traced: bool,
-    /// The rule that routed it.
-    route: Option<Place>,
-    /// The places of documents in shadow mode that would have refused it.
-    shadow: Option<String>,
-    /// The id of its refusal.
-    refusal: Option<String>,
 }
 
 /// What the access log and a refusal say of the request.
@@ -124,6 +114,7 @@ impl Exchange {
                 held: Held::Nothing,
                 asked: None,
                 judged: Judged::default(),
+                patience: None,
                 slots: Vec::new(),
                 permit: None,
                 peer: None,
@@ -149,8 +140,14 @@ impl Exchange {
     /// When the head of the answer must be here: within the timeout of requests, which is the node's own where none is stated, and
     /// before the end.
     pub(crate) fn head_by(&self, stated: Option<Duration>) -> Instant {
-        let by = self.started + stated.unwrap_or(self.worker.settings().request_timeout);
+        let by = self.started + stated.or(self.patience).unwrap_or(self.worker.settings().request_timeout);
         self.deadline().map_or(by, |end| end.min(by))
+    }
+
+    /// Notes how many milliseconds the caller waits, as its node says; no longer than any document may.
+    pub(crate) fn waited_for(&mut self, ms: &HeaderValue) {
+        let ms = ms.to_str().ok().and_then(|text| text.parse().ok());
+        self.patience = ms.map(|ms| Duration::from_millis(ms).min(PATIENCE_MAX));
     }
 
     /// Whether it should be over; from then on its answer counts as broken off. Wakes the task at that moment.
@@ -186,19 +183,9 @@ impl Exchange {
         self.asked = Some(Asked { method: None, path: None, trace });
     }
 
-    /// Notes the revision of the policy that decides.
-    pub(crate) fn decided_by(&mut self, revision: u64) {
-        self.judged.revision = revision;
-    }
-
     /// Holds a place in something limited until the end.
     pub(crate) fn occupies(&mut self, slot: Slot) {
         self.slots.push(slot);
-    }
-
-    /// Notes the rule that routes it.
-    pub(crate) fn routed_by(&mut self, place: &Place) {
-        self.judged.route = Some(place.clone());
     }
 
     /// Notes as what it was let pass, for as long as it stays open.
@@ -214,43 +201,6 @@ impl Exchange {
     /// What watches over it while it stays open.
     pub(crate) fn watched(&mut self) -> (Option<Box<Permit>>, Option<Chain>) {
         (self.permit.take(), self.peer.take())
-    }
-
-    /// Notes whether the caller wants to be told which revisions decide; the field that says so travels to another node only.
-    pub(crate) fn traced_if_asked(&mut self, headers: &mut HeaderMap) {
-        if headers.get(TRACE_REVISION).is_some_and(|value| value == "1") {
-            self.judged.is_traced = true;
-        } else {
-            headers.remove(TRACE_REVISION);
-        }
-    }
-
-    /// Tells in an answer which revisions decided, where that was asked; else nothing of the kind leaves this node.
-    pub(crate) fn tell_revision(&self, headers: &mut HeaderMap) {
-        let other = headers.remove(REVISION);
-        if !self.judged.is_traced {
-            return;
-        }
-        let own = self.judged.revision;
-        let other = match (self.direction, self.answered_by, other) {
-            (Direction::Outbound, Some(Answerer::Application), _) => Some(own.to_string()),
-            (Direction::Outbound, _, Some(other)) => other.to_str().ok().map(str::to_owned),
-            _ => None,
-        };
-        let text = other.map_or_else(|| own.to_string(), |other| format!("{own},{other}"));
-        if let Ok(value) = HeaderValue::from_str(&text) {
-            headers.insert(REVISION, value);
-        }
-    }
-
-    /// Counts and notes that a document in shadow mode would have refused it.
-    pub(crate) fn shadowed(&mut self, called: &ServiceName, place: &Place) {
-        self.worker.states.count_shadow(called, &place.document.id.name);
-        let places = self.judged.shadow.get_or_insert_default();
-        if !places.is_empty() {
-            places.push_str(", ");
-        }
-        places.push_str(&place.to_string());
     }
 
     /// An open stream ends because it is no longer allowed, or its peer no longer believed.
@@ -280,7 +230,7 @@ impl Exchange {
             revision: world.policy.revision(),
             steps: refusal.steps.iter().map(explain::Step::from).collect(),
         });
-        self.judged.refusal = Some(id.clone());
+        self.judged.refused_as(id.clone());
         id
     }
 
@@ -292,6 +242,16 @@ impl Exchange {
     /// The meter, once known.
     pub(crate) fn meter(&self) -> Option<&Arc<Meter>> {
         self.meter.as_ref()
+    }
+
+    /// Tells in an answer which revisions decided, where that was asked.
+    pub(super) fn tell_revision(&self, headers: &mut HeaderMap) {
+        let other = match (self.direction, self.answered_by) {
+            (Direction::Inbound, _) => Other::None,
+            (Direction::Outbound, Some(Answerer::Application)) => Other::Same,
+            (Direction::Outbound, _) => Other::Answered,
+        };
+        self.judged.tell(headers, other);
     }
 
     /// Whether an application of this machine answers, and not another node.

@@ -48,8 +48,8 @@ pub(super) async fn route<'w>(
     service: &'w ServiceName,
     request: &mut Request<Incoming>,
 ) -> Result<Outcome<'w>, Refusal> {
-    exchange.decided_by(world.policy.revision());
-    exchange.traced_if_asked(request.headers_mut());
+    exchange.judged.decided_by(world.policy.revision());
+    exchange.judged.traced_if_asked(request.headers_mut());
     if !world.policy.routes_service(service) {
         return Ok(Outcome::Unrouted);
     }
@@ -70,7 +70,7 @@ pub(super) async fn route<'w>(
         let changed = (*path != *uri.path()).then(|| path.into_owned());
         (departure(routed.rule, service, &worker), changed, own)
     };
-    exchange.routed_by(&departure.rule.place);
+    exchange.judged.routed_by(&departure.rule.place);
     if let Some(delay) = departure.rule.fault.delay(worker.random()) {
         tokio::time::sleep(delay).await;
     }

@@ -55,16 +55,16 @@ impl LyingLedger {
     /// Answers everyone who asks, until the endpoint is dropped.
     pub(super) async fn answer_all(self, mut accepted: mpsc::Receiver<PeerConnection>) {
         while let Some(peer) = accepted.recv().await {
-            if peer.protocol != QuicProtocol::Ledger {
-                continue;
+            if peer.protocol == QuicProtocol::Ledger {
+                tokio::spawn(self.clone().answer_one(peer));
             }
-            let ledger = self.clone();
-            tokio::spawn(async move {
-                while let Ok((mut send, mut receive)) = peer.connection.accept_bi().await {
-                    // An asker that hangs up has had enough.
-                    let _ = serve(&mut send, &mut receive, |question| ledger.answer(question)).await;
-                }
-            });
+        }
+    }
+
+    async fn answer_one(self, peer: PeerConnection) {
+        while let Ok((mut send, mut receive)) = peer.connection.accept_bi().await {
+            // An asker that hangs up has had enough.
+            let _ = serve(&mut send, &mut receive, |question| self.answer(question)).await;
         }
     }
 

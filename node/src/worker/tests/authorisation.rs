@@ -89,14 +89,16 @@ async fn a_refused_call_is_tried_nowhere_else_and_ejects_nobody() {
     let two = mesh.node(2, &[("orders", HTTP)], &[]).await;
     let _three = mesh.node(3, &[("orders", HTTP)], &[]).await;
     let near = mesh.node(1, &[], &[("orders", HTTP, &[2, 3])]).await;
+    let turns = "[[traffic]]\nname = \"t\"\nservice = \"orders\"\nbalancing = \"round-robin\"\n";
+    near.apply(&policy(1, turns));
     // One of the two nodes has the documents already.
     two.apply(&policy(12, RULES));
     let mut refused = 0;
-    for _ in 0..40 {
+    for _ in 0..10 {
         let answer = get(near.outbound, "orders").await;
         refused += usize::from(answer.starts_with("HTTP/1.1 403"));
     }
-    assert!(refused > 0, "a retry would have hidden it");
+    assert_eq!(refused, 5, "a retry would have hidden it, and an ejection the second");
     assert_eq!(mesh.sum("weft_ejections_total", &[]), 0.0);
     assert_eq!(mesh.sum("weft_retries_total", &[]), 0.0);
 }

@@ -92,3 +92,22 @@ async fn a_caller_over_its_rate_is_told_when_to_come_back() {
     assert!(get(near.outbound, "orders").await.starts_with("HTTP/1.1 429"));
     assert_eq!(mesh.sum("weft_retries_total", &[]), 0.0);
 }
+
+#[tokio::test]
+async fn the_called_node_waits_as_long_as_the_callers_documents_say() {
+    let mut mesh = Mesh::new(53);
+    mute(mesh.at(2, 8080)).await;
+    mesh.settings.request_timeout = Duration::from_millis(300);
+    let _far = mesh.node(2, &[("orders", HTTP)], &[]).await;
+    let near = mesh.node(1, &[], &[("orders", HTTP, &[2])]).await;
+    let text = "[[traffic]]\nname = \"t\"\nservice = \"orders\"\nrequest_timeout = \"1s\"\n";
+    near.apply(&policy(3, text));
+    let began = tokio::time::Instant::now();
+    // What an application says of it counts for nothing.
+    assert!(body_of(near.outbound, "weft-patience-ms: 90000\r\n").await.contains("request-timeout"));
+    assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
+    near.apply(&Arc::default());
+    let began = tokio::time::Instant::now();
+    assert!(body_of(near.outbound, "weft-patience-ms: 90000\r\n").await.contains("request-timeout"));
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+}

@@ -1,0 +1,87 @@
+//! What the documents say of one exchange, for the access log and for callers who ask which revisions decided.
+
+use http::{HeaderMap, HeaderValue};
+use weft_gateway::policy::Place;
+use weft_gossip::ServiceName;
+
+use crate::metrics::ServiceStates;
+use crate::problem::{REVISION, TRACE_REVISION};
+
+/// What the documents say of one exchange.
+#[derive(Default)]
+pub(crate) struct Judged {
+    /// The revision that decided.
+    pub(super) revision: u64,
+    /// The rule that routed it.
+    pub(super) route: Option<Place>,
+    /// The places of documents in shadow mode that would have refused it.
+    pub(super) shadow: Option<String>,
+    /// The id of its refusal.
+    pub(super) refusal: Option<String>,
+    is_traced: bool,
+}
+
+/// Where the called side's revision is known from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Other {
+    /// There is no other side, or this is it.
+    None,
+    /// Both sides are this node.
+    Same,
+    /// The other node's answer says it.
+    Answered,
+}
+
+impl Judged {
+    /// Notes the revision of the policy that decides.
+    pub(super) fn decided_by(&mut self, revision: u64) {
+        self.revision = revision;
+    }
+
+    /// Notes the rule that routes it.
+    pub(super) fn routed_by(&mut self, place: &Place) {
+        self.route = Some(place.clone());
+    }
+
+    /// Notes the id under which its refusal is kept.
+    pub(super) fn refused_as(&mut self, id: String) {
+        self.refusal = Some(id);
+    }
+
+    /// Counts and notes that a document in shadow mode would have refused it.
+    pub(super) fn shadowed(&mut self, states: &ServiceStates, called: &ServiceName, place: &Place) {
+        states.count_shadow(called, &place.document.id.name);
+        let places = self.shadow.get_or_insert_default();
+        if !places.is_empty() {
+            places.push_str(", ");
+        }
+        places.push_str(&place.to_string());
+    }
+
+    /// Notes whether the caller wants to be told which revisions decide; the field that says so travels to another node only.
+    pub(super) fn traced_if_asked(&mut self, headers: &mut HeaderMap) {
+        if headers.get(TRACE_REVISION).is_some_and(|value| value == "1") {
+            self.is_traced = true;
+        } else {
+            headers.remove(TRACE_REVISION);
+        }
+    }
+
+    /// Tells in an answer which revisions decided, where that was asked; else nothing of the kind leaves this node.
+    pub(super) fn tell(&self, headers: &mut HeaderMap, other: Other) {
+        let answered = headers.remove(REVISION);
+        if !self.is_traced {
+            return;
+        }
+        let own = self.revision;
+        let other = match other {
+            Other::None => None,
+            Other::Same => Some(own.to_string()),
+            Other::Answered => answered.and_then(|value| value.to_str().ok().map(str::to_owned)),
+        };
+        let text = other.map_or_else(|| own.to_string(), |other| format!("{own},{other}"));
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            headers.insert(REVISION, value);
+        }
+    }
+}
