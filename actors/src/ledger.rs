@@ -12,10 +12,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use weft_gossip::ledger::journal::{CheckedJournal, Journals, Posting, Writing};
 use weft_gossip::ledger::{Batch, Checked, Hash, Ledger as Revisions, Quarantined, Row, Rules, SignedDraft};
+use weft_gossip::membership::MembersView;
 use weft_gossip::{Code, Failure, NodeId};
 
 use crate::address::Reply;
@@ -97,7 +99,10 @@ impl Role for Ledger {
             let held = load(&core).await?;
             core.ledger.send_replace(Some(Arc::new(held)));
         }
-        let watchers = vec![tokio::spawn(watch_members(Arc::clone(&core))), tokio::spawn(tick(Arc::clone(&core)))];
+        let watchers = vec![
+            tokio::spawn(watch_members(Arc::clone(&core), core.members.subscribe())),
+            tokio::spawn(tick(Arc::clone(&core))),
+        ];
         Ok(Self { core, pulling: None, looked_meanwhile: false, resting: BTreeMap::new(), watchers })
     }
 
@@ -243,8 +248,7 @@ fn record_revision(core: &Core) {
     }
 }
 
-async fn watch_members(core: Arc<Core>) {
-    let mut members = core.members.subscribe();
+async fn watch_members(core: Arc<Core>, mut members: watch::Receiver<Arc<MembersView>>) {
     while members.changed().await.is_ok() {
         // Full: a look is waiting already.
         let _ = core.ledger_actor.try_send(Message::Look(Reason::Hint));

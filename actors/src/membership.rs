@@ -67,12 +67,14 @@ impl Role for Gossip {
         let generation = next_generation(core.kept(key::GENERATION).await?, core.env.clock.wall());
         core.keep(key::GENERATION, &generation).await?;
         core.generation.store(generation, Ordering::Relaxed);
+        // Before the first record is made: what changes after it is seen.
+        let (offered, mark) = (core.offered.subscribe(), core.mark.subscribe());
         let membership = Arc::new(enter(&core, generation).await?);
         let tasks = vec![
             tokio::spawn(pass_on(Arc::clone(&core), membership.view())),
             tokio::spawn(keep_later(Arc::clone(&core), membership.view())),
-            tokio::spawn(watch_offered(Arc::clone(&core))),
-            tokio::spawn(watch_mark(Arc::clone(&core))),
+            tokio::spawn(watch(Arc::clone(&core), offered, || Message::Publish)),
+            tokio::spawn(watch(Arc::clone(&core), mark, || Message::Mark)),
             tokio::spawn(watch_end(Arc::clone(&core), Arc::clone(&membership))),
         ];
         Ok(Self { core, membership, tasks })
@@ -268,19 +270,10 @@ async fn keep_later(core: Arc<Core>, mut view: ViewReceiver) {
     }
 }
 
-async fn watch_offered(core: Arc<Core>) {
-    let mut offered = core.offered.subscribe();
-    while offered.changed().await.is_ok() {
-        while core.membership.try_send(Message::Publish).is_err() {
-            tokio::time::sleep(PORT_POLL).await;
-        }
-    }
-}
-
-async fn watch_mark(core: Arc<Core>) {
-    let mut mark = core.mark.subscribe();
-    while mark.changed().await.is_ok() {
-        while core.membership.try_send(Message::Mark).is_err() {
+/// Sends itself a message at each change.
+async fn watch<T>(core: Arc<Core>, mut of: tokio::sync::watch::Receiver<T>, message: impl Fn() -> Message) {
+    while of.changed().await.is_ok() {
+        while core.membership.try_send(message()).is_err() {
             tokio::time::sleep(PORT_POLL).await;
         }
     }

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch::Receiver;
 use tokio::task::JoinHandle;
 use weft_gateway::policy::{Policy as Compiled, Source, compile};
 use weft_gateway::strict::Mistake;
@@ -61,7 +62,9 @@ impl Role for Policy {
     async fn start(core: Arc<Core>) -> Result<Self, Failure> {
         let recorder = core.telemetry.recorder();
         metrics::Recorder::describe_gauge(&*recorder, POLICY_REFUSED.into(), None, POLICY_REFUSED_HELP.into());
-        let watchers = vec![tokio::spawn(watch(Arc::clone(&core)))];
+        // Before the first look: what changes after it is seen.
+        let watched = (core.ledger.subscribe(), core.standings.subscribe());
+        let watchers = vec![tokio::spawn(watch(Arc::clone(&core), watched))];
         let mut policy = Self { core, compiled: None, watchers, deadline: None };
         // Before the listeners open: a node that starts decides by what it knew.
         policy.changed(When::Start).await?;
@@ -180,10 +183,11 @@ impl Drop for Policy {
     }
 }
 
+type LedgerReceiver = Receiver<Option<Arc<LedgerHeld>>>;
+
 /// Wakes the actor at each change of the ledger or of the operators.
-async fn watch(core: Arc<Core>) {
-    let mut ledger = core.ledger.subscribe();
-    let mut standings = core.standings.subscribe();
+async fn watch(core: Arc<Core>, watched: (LedgerReceiver, Receiver<u64>)) {
+    let (mut ledger, mut standings) = watched;
     loop {
         tokio::select! {
             changed = ledger.changed() => if changed.is_err() { return },

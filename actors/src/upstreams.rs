@@ -36,8 +36,9 @@ impl Role for Upstreams {
     type Seed = Arc<Core>;
 
     async fn start(core: Arc<Core>) -> Result<Self, Failure> {
-        publish(&core);
+        // Before the first table: what changes after it is seen.
         let (mut members, mut offered) = (core.members.subscribe(), core.offered.subscribe());
+        publish(&core);
         let address = core.upstreams.clone();
         let watcher = tokio::spawn(async move {
             loop {

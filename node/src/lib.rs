@@ -8,7 +8,7 @@
 //! - `proxy`: the life of a request
 //! - [`metrics`]: the data path's metrics
 //! - [`explain`]: decisions as they are shown; [`refusals`]: the last ones
-//! - [`hypothesis`]: how a call would be decided
+//! - [`hypothesis`]: a call as an operator describes it
 //! - `problem`: how a failure reaches the caller
 
 mod access_log;

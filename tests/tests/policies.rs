@@ -266,7 +266,7 @@ fn a_refusal_is_explained_by_its_id() {
 
     // A call that nobody made is decided the same, from any node.
     let decided = two.weft(&["why", "web", "orders", "GET", "/secret"]).json();
-    assert_eq!((&decided["allowed"], &decided["revision"]), (&Value::from(false), &Value::from(1)), "{decided:#}");
+    assert_eq!((&decided["is_allowed"], &decided["revision"]), (&Value::from(false), &Value::from(1)), "{decided:#}");
     let lines = |answer: &Value| answer["steps"].to_string();
     assert!(lines(&decided).contains("orders.toml\",\"line\":5"), "{decided:#}");
     let allow = "\n[[authorisation.rule]]\naction = \"allow\"\nfrom = { services = [\"web\"] }\nmethods = [\"GET\"]\n";
@@ -274,7 +274,7 @@ fn a_refusal_is_explained_by_its_id() {
     operator.write("orders.toml", &format!("{deny}{allow}"));
     operator.applied(&one);
     let route = |method: &str| two.weft(&["route", method, "orders/secret", "--as", "web"]).json();
-    assert_eq!((&route("GET")["allowed"], &route("POST")["allowed"]), (&Value::from(true), &Value::from(false)));
+    assert_eq!((&route("GET")["is_allowed"], &route("POST")["is_allowed"]), (&Value::from(true), &Value::from(false)));
     assert!(lines(&route("GET")).contains("one"), "the endpoints are named");
     assert_eq!(two.get("orders", "/secret").status, 200);
     assert_eq!(two.weft(&["why", "a/b", "orders"]).code(), "usage-invalid");

@@ -59,6 +59,7 @@ pub(super) async fn pull(core: &Core, peer: &Peer) -> Outcome {
             return Outcome::Failed;
         }
     };
+    tracing::debug!(node = %asked.node, "a pull of the ledger begins");
     let mut pull = Pull::new();
     let mut outcome = Outcome::Nothing;
     loop {
@@ -74,7 +75,10 @@ pub(super) async fn pull(core: &Core, peer: &Peer) -> Outcome {
                     return Outcome::Failed;
                 }
             },
-            Ok(None) => return outcome,
+            Ok(None) => {
+                tracing::debug!(node = %asked.node, ?outcome, "a pull of the ledger has ended");
+                return outcome;
+            }
             Err(error) => {
                 tracing::debug!(node = %asked.node, %error, "a pull of the ledger ended early");
                 return Outcome::Failed;

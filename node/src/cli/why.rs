@@ -33,11 +33,37 @@ pub(super) async fn route(dir: &Path, output: Output, options: RouteOptions) -> 
 
 async fn decide(dir: &Path, output: Output, call: Hypothesis) -> Result<(), Failure> {
     let value = ask(dir, Method::POST, "/v1/why", Some(body(&call)?)).await?;
-    let verdict = if value["allowed"] == true { "allowed" } else { "refused" };
-    let mut lines = vec![format!("{} -> {}: {verdict}", value["caller"].as_str().unwrap_or_default(), call.to)];
-    lines.extend(value["steps"].as_array().into_iter().flatten().map(step));
+    let verdict = if value["is_allowed"] == true { "allowed" } else { "refused" };
+    let revision = &value["revision"];
+    let caller = value["caller"].as_str().unwrap_or_default();
+    let mut lines = vec![format!("{caller} -> {}: {verdict} (revision {revision})", call.to)];
+    let rows = |name: &str| value[name].as_array().cloned().unwrap_or_default();
+    lines.extend(rows("steps").iter().map(step));
+    lines.extend(rows("shares").iter().map(share));
+    lines.extend(rows("endpoints").iter().map(endpoint));
     output.result(&lines.join("\n"), value);
     Ok(())
+}
+
+/// `split: orders version 2, 5 of 100`.
+fn share(share: &Value) -> String {
+    let version = share["version"].as_str().map(|version| format!(" version {version}")).unwrap_or_default();
+    format!(
+        "  split: {}{version}, {} of {}",
+        share["service"].as_str().unwrap_or_default(),
+        share["weight"],
+        share["of"]
+    )
+}
+
+/// `endpoint: vm-b, would be chosen`, or why it would not.
+fn endpoint(state: &Value) -> String {
+    let standing = match (state["is_chosen"].as_bool(), state["why_not"].as_str()) {
+        (Some(true), _) => "would be chosen".to_owned(),
+        (_, Some(why)) => format!("not chosen: {why}"),
+        _ => "might be chosen".to_owned(),
+    };
+    format!("  endpoint: {}, {standing}", state["node"].as_str().unwrap_or_default())
 }
 
 /// The service and the path of a URL.

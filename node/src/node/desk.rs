@@ -83,7 +83,11 @@ impl NodeDesk {
                 Some(record) => value(&*record),
                 None => Err(Failure::new(Code::RefusalUnknown, format!("this node keeps no refusal {id:?}"))),
             },
-            Question::Decide(call) => value(&call.decide(&self.control.world())?),
+            Question::Decide(call) => {
+                let question = call.question(&self.control.world())?;
+                let starting = || Failure::new(Code::NodeNotRunning, "no listener of the node is open yet");
+                value(&self.path.explain(&question).ok_or_else(starting)?)
+            }
             Question::Leave => {
                 self.control.leave().await?;
                 self.leaving.notify_one();
