@@ -67,15 +67,16 @@ fn a_second_signer_and_another_root_cost_no_request() {
     two.join_by(&one, &signer_token(&one)).json();
     two.start();
     let three = mesh.join_running("three", &one, &["web"]);
+    let four = mesh.join_running("four", &one, &["web"]);
     let mut away = mesh.join_running("away", &one, &["web"]);
     one.weft(&["expose", "orders", &first.port.to_string(), "--protocol", "http"]).json();
     two.weft(&["expose", "orders", &second.port.to_string(), "--protocol", "http"]).json();
-    for node in [&one, &two, &three, &away] {
-        node.sees(4);
+    for node in [&one, &two, &three, &four, &away] {
+        node.sees(5);
         node.reaches("orders", "/");
     }
     away.stop();
-    one.sees(3);
+    one.sees(4);
     let load = Load::start(&Plan {
         to: three.outbound(),
         host: "orders.weft.internal".to_owned(),
@@ -131,7 +132,7 @@ fn a_second_signer_and_another_root_cost_no_request() {
         weft_tests::http::get(away.outbound(), "/", host).is_ok_and(|reply| reply.status == 200)
     });
     println!("back after {back:?}");
-    retire_the_first(&operator, &[&one, &two, &three]);
+    retire_the_first(&operator, &[&one, &two, &three, &four]);
 }
 
 /// The first signer goes; the second takes over what it said of the others.

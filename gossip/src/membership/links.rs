@@ -150,12 +150,17 @@ impl Links {
     /// Takes a connection that a peer made.
     fn adopt(self: &Arc<Self>, peer: PeerConnection) {
         self.remember(&peer);
+        self.link(&peer);
+        tokio::spawn(Arc::clone(self).receive(peer));
+    }
+
+    /// Leads what goes to the peer's address over this connection.
+    fn link(self: &Arc<Self>, peer: &PeerConnection) {
         let address = peer.connection.remote_address();
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
         lock(&self.by_address).insert(address, Link { serial, queue });
-        tokio::spawn(Arc::clone(self).receive(peer.clone()));
-        let links = Arc::clone(self);
+        let (links, peer) = (Arc::clone(self), peer.clone());
         tokio::spawn(async move {
             links.deliver(&peer.connection, waiting).await;
             links.unlink(address, serial);
@@ -248,7 +253,7 @@ impl Links {
         self.desk.metrics.connections_open.decrement(1.0);
     }
 
-    async fn receive_message(&self, peer: &PeerConnection, mut stream: RecvStream) {
+    async fn receive_message(self: &Arc<Self>, peer: &PeerConnection, mut stream: RecvStream) {
         let bytes = match timeout(RECEIVE_TIMEOUT, stream.read_to_end(MESSAGE_LEN_MAX)).await {
             Ok(Ok(bytes)) => bytes,
             Ok(Err(quinn::ReadToEndError::TooLong)) => {
@@ -260,6 +265,10 @@ impl Links {
         let Ok(message) = ChitchatMessage::deserialize(&mut encoded.as_slice()) else {
             return self.desk.metrics.refused_from(&peer.node, "malformed", "chitchat does not read the message");
         };
+        // A second connection of the peer may have taken the address over and ended since: the answer goes where the question came from.
+        if !lock(&self.by_address).contains_key(&peer.connection.remote_address()) {
+            self.link(peer);
+        }
         if self.inbox.try_send((peer.connection.remote_address(), message)).is_err() {
             self.desk.metrics.refused("inbox-full");
         }

@@ -118,6 +118,29 @@ async fn five_members_find_each_other_and_see_a_change() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_second_connection_that_ends_does_not_cut_the_first_off_from_answers() {
+    let cell = Cell::new();
+    let one = cell.start(1, &[]).await;
+    let MembershipCredentials { trust, certificate, key, .. } = cell.credentials(2);
+    let credentials = QuicCredentials { trust: &trust, certificate: &certificate, key: &key };
+    let metrics = Arc::new(GossipMetrics::new(&metrics::NoopRecorder));
+    let (endpoint, _accepted) = QuicEndpoint::open(&cell.env(2), cell.addr(2), credentials, metrics).await.unwrap();
+    let first = endpoint.dial(cell.addr(1), QuicProtocol::Gossip).await.unwrap();
+    let second = endpoint.dial(cell.addr(1), QuicProtocol::Gossip).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    second.connection.close(0_u32.into(), b"a probe was answered elsewhere");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let syn = message::Message::Syn { cluster: "bank/default".to_owned(), digest: Vec::new() }.encode();
+    let mut stream = first.connection.open_uni().await.unwrap();
+    stream.write_all(&syn).await.unwrap();
+    stream.finish().unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(2), first.connection.accept_uni()).await;
+    let answer = answer.expect("an answer in time").unwrap().read_to_end(65_536).await.unwrap();
+    assert!(matches!(message::Message::parse(&answer), Ok(message::Message::SynAck { .. })));
+    drop(one);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_member_that_dies_is_gone_within_fifteen_seconds() {
     let cell = Cell::new();
     let one = cell.start(1, &[]).await;
