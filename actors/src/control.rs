@@ -39,6 +39,8 @@ pub struct ServiceSpec {
     pub version: String,
     /// Its share of the calls, 100 by default.
     pub weight: u16,
+    /// What routes choose its replicas by, beside the version.
+    pub labels: BTreeMap<String, String>,
     /// How it is probed.
     pub health: HealthSpec,
 }
@@ -212,7 +214,8 @@ impl ServiceSpec {
     /// A service with the usual weight, probed by a TCP connect.
     pub fn new(service: ServiceName, app: SocketAddr, protocol: Protocol) -> Self {
         let health = HealthSpec::default();
-        Self { service, app, protocol, version: String::new(), weight: WEIGHT_DEFAULT, health }
+        let (version, labels) = (String::new(), BTreeMap::new());
+        Self { service, app, protocol, version, weight: WEIGHT_DEFAULT, labels, health }
     }
 }
 

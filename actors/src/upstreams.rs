@@ -109,7 +109,7 @@ pub(crate) fn replicas_of(exposed: &Exposed, local: &LocalTable) -> Vec<ReplicaR
         protocol: spec.protocol,
         port: spec.app.port(),
         weight: spec.weight,
-        labels: BTreeMap::new(),
+        labels: spec.labels.clone(),
         healthy: local
             .get(&spec.service)
             .is_some_and(|local| local.replicas.iter().any(|replica| replica.healthy.load(Ordering::Relaxed))),

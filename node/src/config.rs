@@ -56,6 +56,8 @@ pub struct ServiceConfig {
     pub version: String,
     /// Its share of the load, relative to the other replicas.
     pub weight: u32,
+    /// What routes choose its replicas by, beside the version.
+    pub labels: BTreeMap<String, String>,
     /// How it is probed.
     pub health: HealthConfig,
 }

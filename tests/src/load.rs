@@ -33,11 +33,20 @@ pub struct Tally {
     pub bad: BTreeMap<String, u64>,
     /// The slowest good reply.
     pub slowest: Duration,
+    /// How long each good reply took; a load of an hour at 1,000 a second has 30 MB of them.
+    pub took: Vec<Duration>,
     /// When good replies came, by the first eight bytes of their body: the replica that answered, where it says so.
     pub by_replica: BTreeMap<String, u64>,
 }
 
 impl Tally {
+    /// The time within which 99 of 100 good replies came.
+    pub fn p99(&self) -> Duration {
+        let mut took = self.took.clone();
+        took.sort_unstable();
+        took.get(took.len().saturating_sub(1) * 99 / 100).copied().unwrap_or_default()
+    }
+
     /// The number of errors.
     pub fn errors(&self) -> u64 {
         self.bad.values().sum()
@@ -46,6 +55,7 @@ impl Tally {
     fn add(&mut self, other: Tally) {
         self.good += other.good;
         self.slowest = self.slowest.max(other.slowest);
+        self.took.extend(other.took);
         other.bad.into_iter().for_each(|(what, count)| *self.bad.entry(what).or_default() += count);
         other.by_replica.into_iter().for_each(|(who, count)| *self.by_replica.entry(who).or_default() += count);
     }
@@ -94,7 +104,9 @@ fn one_connection(plan: &Plan, number: u32, stop: &AtomicBool) -> Tally {
         match one_get(plan, &mut connection) {
             Ok((200, body)) => {
                 tally.good += 1;
-                tally.slowest = tally.slowest.max(asked.elapsed());
+                let took = asked.elapsed();
+                tally.slowest = tally.slowest.max(took);
+                tally.took.push(took);
                 let who = String::from_utf8_lossy(&body[..body.len().min(8)]).into_owned();
                 *tally.by_replica.entry(who).or_default() += 1;
             }

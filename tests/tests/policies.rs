@@ -279,3 +279,27 @@ fn a_refusal_is_explained_by_its_id() {
     assert_eq!(two.get("orders", "/secret").status, 200);
     assert_eq!(two.weft(&["why", "a/b", "orders"]).code(), "usage-invalid");
 }
+
+#[test]
+fn a_route_chooses_replicas_by_version_and_label() {
+    let mut mesh = Mesh::new("labels");
+    let (plain, gold) = (Server::nginx(mesh.scratch.path(), "plain"), Server::app("gold"));
+    let one = mesh.init_running("one");
+    let two = mesh.join_running("two", &one, &["orders"]);
+    one.weft(&["expose", "orders", &plain.port.to_string(), "--version", "1"]).json();
+    two.weft(&["expose", "orders", &gold.port.to_string(), "--version", "2", "--label", "tier=gold"]).json();
+    until_true("both replicas", SPREAD_LIMIT, || {
+        let rows = one.listing("services");
+        rows.iter().filter(|row| row["service"] == "orders").count() == 2
+    });
+    let operator = Operator::of(&mesh, &one, "policies");
+    for (to, gold_answers) in [("{ labels = { tier = \"gold\" } }", true), ("{ version = \"1\" }", false)] {
+        let route = format!("[[route]]\nname = \"orders\"\nservice = \"orders\"\n\n[[route.rule]]\nto = [{to}]\n");
+        operator.write("orders.toml", &route);
+        operator.applied(&one);
+        for _ in 0..10 {
+            let reply = one.get("orders", "/");
+            assert_eq!((reply.status, reply.text().contains("gold")), (200, gold_answers), "{to}: {}", reply.text());
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! What the admin API asks of the node, and the bodies of its requests.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -120,6 +121,9 @@ pub struct ExposeRequest {
     pub version: String,
     /// Its share of the load, 1 to 1000.
     pub weight: u32,
+    /// What routes choose its replicas by, beside the version.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// How it is probed.
     pub health: HealthRequest,
 }

@@ -224,6 +224,9 @@ pub struct ExposeOptions {
     /// Its share of the load against the other replicas.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub weight: u32,
+    /// A label by which routes choose replicas, beside the version; may be repeated.
+    #[arg(long = "label", value_parser = label, value_name = "NAME=VALUE")]
+    pub labels: Vec<(String, String)>,
     /// How it is probed: none, tcp, or the path of a GET that must answer below 400.
     #[arg(long, default_value = "tcp", value_name = "none|tcp|/PATH")]
     pub health: String,
@@ -321,6 +324,11 @@ fn app(text: &str) -> Result<SocketAddr, String> {
 fn kind(text: &str) -> Result<Kind, String> {
     let known: Vec<&str> = Kind::ALL.into_iter().map(Kind::word).collect();
     Kind::named(text).ok_or_else(|| format!("the kinds are {}", known.join(", ")))
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    pair.map(|(name, value)| (name.to_owned(), value.to_owned())).ok_or_else(|| "must be NAME=VALUE".to_owned())
 }
 
 fn span(text: &str) -> Result<Duration, String> {

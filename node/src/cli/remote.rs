@@ -117,7 +117,8 @@ pub(super) async fn expose(dir: &Path, output: Output, options: ExposeOptions) -
         }
     };
     let (protocol, version, weight) = (options.protocol, options.version, options.weight);
-    let request = ExposeRequest { service: service.clone(), app, protocol, version, weight, health };
+    let labels = options.labels.into_iter().collect();
+    let request = ExposeRequest { service: service.clone(), app, protocol, version, weight, labels, health };
     ask(dir, Method::POST, "/v1/services", Some(body(&request)?)).await?;
     let said = format!("{service} is offered from {app}; it answers at {service}.{}", weft_gossip::ids::SERVICE_DOMAIN);
     output.result(&said, json!({ "service": service, "exposed": true, "app": app }));

@@ -1,5 +1,6 @@
 //! Walks a parsed TOML document along the table of keys and collects every mistake. Called by [`super::load_file`].
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::time::Duration;
@@ -13,7 +14,8 @@ use super::keys::{KEYS, Kind};
 use super::{BindingConfig, HealthConfig, HealthKind, NodeConfig, ServiceConfig};
 
 /// Keys of one `[[service]]`.
-pub(super) const SERVICE_KEYS: &[&str] = &["name", "port", "address", "protocol", "version", "weight", "health"];
+pub(super) const SERVICE_KEYS: &[&str] =
+    &["name", "port", "address", "protocol", "version", "weight", "labels", "health"];
 /// Keys of a service's `health`.
 pub(super) const HEALTH_KEYS: &[&str] = &["kind", "path", "interval"];
 /// Keys of one `[[binding]]`.
@@ -140,6 +142,7 @@ impl Reader<'_> {
             if text.len() > VERSION_LEN_MAX { Err("is longer than 64 bytes".to_owned()) } else { Ok(text) }
         });
         let weight = self.field(table, "weight", |item| count_of(item, 1, WEIGHT_MAX)).unwrap_or(100);
+        let labels = self.field(table, "labels", labels_of).unwrap_or_default();
         let health = self.health(table);
         if let (Some(name), Some(port)) = (name, port) {
             self.config.services.push(ServiceConfig {
@@ -148,6 +151,7 @@ impl Reader<'_> {
                 protocol,
                 version: version.unwrap_or_default().to_owned(),
                 weight: u32::try_from(weight).unwrap_or(100),
+                labels,
                 health,
             });
         }
@@ -198,6 +202,12 @@ fn key_span(table: &dyn TableLike, name: &str) -> Option<Range<usize>> {
 
 fn text_of(item: &Item) -> Result<&str, String> {
     item.as_str().ok_or_else(|| format!("must be a text in quotes, is a {}", item.type_name()))
+}
+
+fn labels_of(item: &Item) -> Result<BTreeMap<String, String>, String> {
+    let table = item.as_table_like().ok_or("is a table: { tier = \"gold\" }")?;
+    let pairs = table.iter().map(|(name, value)| Ok((name.to_owned(), text_of(value)?.to_owned())));
+    pairs.collect::<Result<_, String>>().map_err(|error| format!("holds texts: a value {error}"))
 }
 
 fn service_of(item: &Item) -> Result<ServiceName, String> {

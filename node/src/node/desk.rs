@@ -147,6 +147,7 @@ impl From<ExposeRequest> for ServiceSpec {
             protocol: request.protocol,
             version: request.version,
             weight: weight(request.weight),
+            labels: request.labels,
             health: HealthSpec { kind, interval_ms: None },
         }
     }
@@ -166,6 +167,7 @@ impl From<&ServiceConfig> for ServiceSpec {
             protocol: config.protocol,
             version: config.version.clone(),
             weight: weight(config.weight),
+            labels: config.labels.clone(),
             health: HealthSpec { kind, interval_ms },
         }
     }
