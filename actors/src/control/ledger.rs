@@ -155,15 +155,19 @@ impl NodeControl {
         let core = &self.0;
         let (held, rules) = (held(core)?, core.rules());
         let head = held.ledger.head(&rules);
-        let own = &core.file.node;
+        let (own, report) = (&core.file.node, core.policy.load_full());
         let aside = held.ledger.history(&rules).take(HISTORY_MAX);
         let aside = aside.filter(|row| row.author_node == *own && matches!(row.standing, Standing::SetAside { .. }));
         Ok(LedgerStatus {
             revision: head.revision,
             tips: head.tips,
             documents: held.ledger.state(&rules).len(),
-            in_force: core.world.load().policy.revision(),
-            mistakes: core.policy.load().mistakes.clone(),
+            in_force: if report.mistakes.is_empty() {
+                report.mark.revision
+            } else {
+                core.world.load().policy.revision()
+            },
+            mistakes: report.mistakes.clone(),
             set_aside: aside.map(view_of).collect(),
         })
     }
