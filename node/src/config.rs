@@ -6,6 +6,7 @@ mod read;
 mod reference;
 mod schema;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
