@@ -129,7 +129,7 @@ impl Judging<'_> {
     fn node(&mut self, node: &NodeDelta) -> Result<Result<(), &'static str>, Refusal> {
         let of = |what: &str| format!("{what} of {:?}", node.id);
         if node.id == *self.rules.own {
-            return Err(refuse("own-node", of("news")));
+            return if self.is_echo(node) { Ok(Err("stale")) } else { Err(refuse("own-node", of("news"))) };
         }
         if node.gc_version != 0 {
             return Err(refuse("gc-version", of("collected version")));
@@ -171,6 +171,17 @@ impl Judging<'_> {
         }
         self.news.push(Known { record: Arc::new(record), signed: Arc::new(signed) });
         Ok(Ok(()))
+    }
+
+    /// Whether news of this very node are its own words: a member may answer a digest that was made before this node's last change.
+    fn is_echo(&self, node: &NodeDelta) -> bool {
+        let [value] = node.values.as_slice() else { return false };
+        let record = decode_value(&value.value).ok().and_then(|signed| verify_record(&signed, self.rules.trust).ok());
+        let own = self.rules.own_record;
+        // Its key signed it, at a version that it has been at.
+        record.is_some_and(|record| {
+            is_of(&record, &node.id) && record.version == value.version && record.version <= own.version
+        })
     }
 
     fn check_record(&self, record: &NodeRecord, node: &NodeDelta, version: u64) -> Result<(), Refusal> {

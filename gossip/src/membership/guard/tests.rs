@@ -111,6 +111,19 @@ fn honest_news_pass_and_make_the_id_known() {
 }
 
 #[test]
+fn a_nodes_own_words_that_come_back_are_cut_and_later_ones_are_forged() {
+    let mut scene = Scene::new();
+    // This node is the one whose key signs the news.
+    scene.own = scene.record.clone();
+    let echo = Message::Ack { delta: vec![scene.delta()] };
+    let admitted = scene.judge(&echo, &Roster::default()).unwrap();
+    assert_eq!((admitted.cut.as_slice(), admitted.news.len()), (["stale"].as_slice(), 0));
+    scene.record.version += 1;
+    let ahead = Message::Ack { delta: vec![scene.delta()] };
+    assert_eq!(scene.judge(&ahead, &Roster::default()).unwrap_err().reason, "own-node");
+}
+
+#[test]
 fn every_forgery_in_a_delta_refuses_the_message() {
     let scene = Scene::new();
     let own = id_of(&scene.own);
