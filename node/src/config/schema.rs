@@ -60,6 +60,7 @@ fn service() -> Value {
         "protocol": { "enum": ["http", "http2", "grpc", "tcp"] },
         "version": { "type": "string" },
         "weight": { "type": "integer", "minimum": 1, "maximum": WEIGHT_MAX },
+        "labels": { "type": "object", "additionalProperties": { "type": "string" } },
         "health": closed(health, &["kind"]),
     });
     closed(properties, &["name", "port"])
