@@ -14,6 +14,7 @@ use crate::address::Reply;
 use crate::control::BindSpec;
 use crate::core::{Bindings, Core};
 use crate::opener::ListenerSpec;
+use crate::settings::local_ip;
 use crate::shell::Role;
 use crate::signer::Desk;
 use crate::store::key;
@@ -46,7 +47,7 @@ impl Role for Listeners {
             .into_iter()
             .map(|one| (one.at, one))
             .collect();
-        let outbound = SocketAddr::new(local_ip(core), core.settings.ports.outbound);
+        let outbound = SocketAddr::new(local_ip(core.file.bind.ip()), core.settings.ports.outbound);
         let desk: Arc<dyn weft_gossip::enrol::SignDesk> = Arc::new(Desk(Arc::clone(core)));
         listeners.open(ListenerSpec::Inbound { at: core.file.bind, desk: Some(desk) }).await?;
         listeners.open(ListenerSpec::OutboundHttp { at: outbound, identity: None }).await?;
@@ -117,14 +118,6 @@ impl Listeners {
         self.0.keep(key::BINDINGS, &rows).await?;
         self.0.bindings.store(Arc::new(bindings));
         Ok(())
-    }
-}
-
-/// Where local ports listen: the node's own address when that is a loopback one, so that many nodes fit on one machine.
-pub(crate) fn local_ip(core: &Core) -> std::net::IpAddr {
-    match core.file.bind.ip() {
-        ip if ip.is_loopback() => ip,
-        _ => std::net::Ipv4Addr::LOCALHOST.into(),
     }
 }
 

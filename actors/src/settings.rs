@@ -1,5 +1,6 @@
 //! Every interval, timeout and limit of a node, already valid: the configuration file is parsed into this.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use weft_gossip::membership::NODES_DEFAULT;
@@ -10,6 +11,12 @@ pub const MESH_PORT: u16 = 4510;
 pub const ADMIN_PORT: u16 = 4511;
 /// The port for outbound HTTP of local applications.
 pub const OUTBOUND_PORT: u16 = 4512;
+
+/// Where the local ports of a node listen that binds to this address: there when it is a loopback address, so that many nodes fit on one
+/// machine, else on 127.0.0.1.
+pub fn local_ip(bind: IpAddr) -> IpAddr {
+    if bind.is_loopback() { bind } else { IpAddr::V4(Ipv4Addr::LOCALHOST) }
+}
 
 /// What a node is set to.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use serde_json::json;
+use weft_actors::settings::local_ip;
 use weft_actors::state::{NodeFile, StateDir};
 use weft_env::{Env, Reuse};
 use weft_gossip::{Code, Failure};
 
-use super::curl::local_ip;
 use super::output::Output;
 use crate::admin::SOCKET_FILE;
 use crate::config::{self, NodeConfig};

@@ -1,7 +1,7 @@
 //! `weft curl`: one HTTP request through the node's own outbound port, as an application would make it.
 
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::net::TcpStream;
+use weft_actors::settings::local_ip;
 use weft_actors::state::StateDir;
 use weft_env::Env;
 use weft_gossip::ids::SERVICE_DOMAIN;
@@ -68,11 +69,6 @@ fn outbound_port(env: &Env, dir: &Path) -> Result<SocketAddr, Failure> {
     let config = config::load(&env.disk, dir)?;
     let bind = config.bind.unwrap_or(file.bind.ip());
     Ok(SocketAddr::new(local_ip(bind), config.settings.ports.outbound))
-}
-
-/// The address of the local ports: the loopback address that the node listens on, if it is one.
-pub(super) fn local_ip(bind: IpAddr) -> IpAddr {
-    if bind.is_loopback() { bind } else { IpAddr::V4(Ipv4Addr::LOCALHOST) }
 }
 
 fn request_of(options: &CurlOptions) -> Result<Request<Full<Bytes>>, Failure> {

@@ -1,6 +1,6 @@
 //! The admin API's questions, answered from a node's control.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use weft_actors::control::ledger::DraftWish;
 use weft_actors::control::{BindSpec, HealthSpec, NodeControl, ProbeKind, ServiceSpec, TokenRequest};
+use weft_actors::settings::local_ip;
 use weft_actors::telemetry::Telemetry;
 use weft_gossip::{Code, Failure};
 
@@ -33,10 +34,7 @@ impl NodeDesk {
 
     /// Where a local port of the node listens.
     pub(super) fn local(&self, port: u16) -> SocketAddr {
-        match self.control.status().bind.ip() {
-            ip if ip.is_loopback() => SocketAddr::new(ip, port),
-            _ => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
-        }
+        SocketAddr::new(local_ip(self.control.status().bind.ip()), port)
     }
 
     /// Waits until an operator said that the node leaves.
