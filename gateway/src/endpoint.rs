@@ -76,6 +76,9 @@ pub struct EndpointLoad {
 
 /// How fast an old latency is forgotten: after this time without a sample its weight is 1/e.
 pub const EWMA_DECAY: Duration = Duration::from_secs(10);
+/// What a request in flight costs at an endpoint that has not answered yet, in nanoseconds: 100 ms, more than most services take, so that
+/// a new endpoint is found out with one request or a few.
+const LATENCY_UNKNOWN: u64 = 100_000_000;
 /// The first ejection lasts this long; each further one in a row doubles it.
 pub const EJECTION_BASE: Duration = Duration::from_secs(1);
 /// No ejection is longer.
@@ -112,15 +115,18 @@ impl EndpointLoad {
         self.ewma_ns.store(new, Ordering::Relaxed);
     }
 
-    /// The cost of sending one more request here: latency times (in flight + 1). An unknown latency counts as 1 ms; a known one fades
-    /// while nothing is sent here, so that one slow answer does not keep an endpoint out for ever.
+    /// The cost of sending one more request here: latency times (in flight + 1). A known latency fades while nothing is sent here, so
+    /// that one slow answer does not keep an endpoint out for ever. An endpoint that was never asked costs nothing, so that it is found
+    /// out whatever the others' latency; once asked, each request in flight costs [`LATENCY_UNKNOWN`] until the first answer, so that it
+    /// is not flooded.
     pub fn cost(&self, now_ns: u64) -> u64 {
+        let in_flight = u64::from(self.in_flight());
+        let known = self.ewma_ns.load(Ordering::Relaxed);
+        if known == 0 {
+            return LATENCY_UNKNOWN.saturating_mul(in_flight);
+        }
         let idle_ns = now_ns.saturating_sub(self.ewma_at_ns.load(Ordering::Relaxed));
-        let latency = match self.ewma_ns.load(Ordering::Relaxed) {
-            0 => 1_000_000,
-            known => decayed(known, 0, idle_ns),
-        };
-        latency.saturating_mul(u64::from(self.in_flight()) + 1)
+        decayed(known, 0, idle_ns).saturating_mul(in_flight + 1)
     }
 
     /// Takes in a failure; ejects the endpoint after so many in a row as `outlier` says. Returns true if it was not ejected before.
@@ -189,6 +195,18 @@ mod tests {
             load.observe(Duration::from_millis(1), second * SECOND);
         }
         assert!(load.cost(59 * SECOND) < 2 * fast);
+    }
+
+    #[test]
+    fn an_endpoint_that_was_never_asked_is_asked_once_and_not_flooded() {
+        let (known, new) = (EndpointLoad::default(), Arc::new(EndpointLoad::default()));
+        known.observe(Duration::from_micros(100), SECOND);
+        assert!(new.cost(SECOND) < known.cost(SECOND), "however fast the other is");
+        let asked = new.enter();
+        assert!(new.cost(SECOND) > 100 * known.cost(SECOND));
+        new.observe(Duration::from_micros(100), SECOND);
+        drop(asked);
+        assert_eq!(new.cost(SECOND), known.cost(SECOND));
     }
 
     #[test]
