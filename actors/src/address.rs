@@ -5,14 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use ractor::ActorRef;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use ractor::{ActorRef, MessagingErr};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::task::JoinHandle;
 use weft_gossip::{Code, Failure};
 
 /// How long a question to an actor may take: it does nothing slow, so this long means that it is stuck or restarting for long.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most messages that wait for one actor: some hundred changes at once are more than a node ever has.
 pub const MAILBOX_LEN_MAX: usize = 256;
+
+/// Space between two looks for an actor that is being restarted: short against a restart's delay.
+const RESTART_POLL: Duration = Duration::from_millis(100);
 
 /// The mailbox is full, or the actor is just being restarted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +73,46 @@ impl<M: Send + 'static> Address<M> {
         let permit = Arc::clone(&self.0.permits).try_acquire_owned().map_err(|_| busy)?;
         let target = self.0.target.load_full().ok_or(busy)?;
         target.send_message(Post::Message(message, permit)).map_err(|_| busy)
+    }
+
+    /// Sends a message that must arrive, such as the end of a task: waits for a place, and for a restarted actor.
+    pub(crate) async fn deliver(&self, message: M) {
+        let Ok(permit) = Arc::clone(&self.0.permits).acquire_owned().await else { return };
+        let mut post = Post::Message(message, permit);
+        loop {
+            if let Some(target) = self.0.target.load_full() {
+                post = match target.send_message(post) {
+                    Err(MessagingErr::SendErr(back)) => back,
+                    _ => return,
+                };
+            }
+            tokio::time::sleep(RESTART_POLL).await;
+        }
+    }
+
+    /// Sends a message now and at each `interval`; a mailbox that is full has work enough until the next.
+    pub(crate) fn tick(&self, interval: Duration, message: fn() -> M) -> JoinHandle<()> {
+        let address = self.clone();
+        tokio::spawn(async move {
+            loop {
+                let _ = address.try_send(message());
+                tokio::time::sleep(interval).await;
+            }
+        })
+    }
+
+    /// Sends a message after each change of a cell; changes that come while it waits are one.
+    pub(crate) fn follow<T: Send + Sync + 'static>(
+        &self,
+        mut cell: watch::Receiver<T>,
+        message: fn() -> M,
+    ) -> JoinHandle<()> {
+        let address = self.clone();
+        tokio::spawn(async move {
+            while cell.changed().await.is_ok() {
+                address.deliver(message()).await;
+            }
+        })
     }
 
     /// Asks a question and waits for the answer, at most [`CALL_TIMEOUT`]. Cancel safe.

@@ -74,14 +74,7 @@ impl Role for Identity {
     type Seed = Arc<Core>;
 
     async fn start(core: Arc<Core>) -> Result<Self, Failure> {
-        let address = core.identity.clone();
-        let ticker = tokio::spawn(async move {
-            loop {
-                // A full mailbox has work enough; the next tick comes.
-                let _ = address.try_send(Message::Tick);
-                tokio::time::sleep(TICK).await;
-            }
-        });
+        let ticker = core.identity.tick(TICK, || Message::Tick);
         let now = core.env.clock.now();
         let waiting = Vec::new();
         Ok(Self { core, renewal: None, fetch: None, ticker, waiting, retry_at: now, replace_at: now, fetch_at: now })
@@ -138,10 +131,8 @@ impl Identity {
         let core = Arc::clone(&self.core);
         self.renewal = Some(tokio::spawn(async move {
             let result = obtain(&core, due).await;
-            // The end of a renewal must arrive: without it no other starts.
-            while core.identity.try_send(Message::Renewed(result.clone())).is_err() {
-                tokio::time::sleep(TICK).await;
-            }
+            // Without it no other starts.
+            core.identity.deliver(Message::Renewed(result)).await;
         }));
     }
 
@@ -224,9 +215,7 @@ impl Identity {
         let core = Arc::clone(&self.core);
         self.fetch = Some(tokio::spawn(async move {
             let result = enrol::fetch_bundles(&core.env, epoch, at).await;
-            while core.identity.try_send(Message::Fetched(result.clone())).is_err() {
-                tokio::time::sleep(TICK).await;
-            }
+            core.identity.deliver(Message::Fetched(result)).await;
         }));
     }
 

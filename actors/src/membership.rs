@@ -73,8 +73,8 @@ impl Role for Gossip {
         let tasks = vec![
             tokio::spawn(pass_on(Arc::clone(&core), membership.view())),
             tokio::spawn(keep_later(Arc::clone(&core), membership.view())),
-            tokio::spawn(watch(Arc::clone(&core), offered, || Message::Publish)),
-            tokio::spawn(watch(Arc::clone(&core), mark, || Message::Mark)),
+            core.membership.follow(offered, || Message::Publish),
+            core.membership.follow(mark, || Message::Mark),
             tokio::spawn(watch_end(Arc::clone(&core), Arc::clone(&membership))),
         ];
         Ok(Self { core, membership, tasks })
@@ -270,18 +270,7 @@ async fn keep_later(core: Arc<Core>, mut view: ViewReceiver) {
     }
 }
 
-/// Sends itself a message at each change.
-async fn watch<T>(core: Arc<Core>, mut of: tokio::sync::watch::Receiver<T>, message: impl Fn() -> Message) {
-    while of.changed().await.is_ok() {
-        while core.membership.try_send(message()).is_err() {
-            tokio::time::sleep(PORT_POLL).await;
-        }
-    }
-}
-
 async fn watch_end(core: Arc<Core>, membership: Arc<Membership>) {
     let ended = membership.failed().await;
-    while core.membership.try_send(Message::Ended(ended.clone())).is_err() {
-        tokio::time::sleep(PORT_POLL).await;
-    }
+    core.membership.deliver(Message::Ended(ended)).await;
 }

@@ -96,14 +96,7 @@ impl Role for Figures {
         recorder.describe_counter(RESTARTS_TOTAL.into(), None, RESTARTS_TOTAL_HELP.into());
         recorder.describe_gauge(CERTIFICATE_EXPIRY.into(), None, CERTIFICATE_EXPIRY_HELP.into());
         recorder.describe_gauge(PEERS.into(), None, PEERS_HELP.into());
-        let address = core.telemetry_actor.clone();
-        let ticker = tokio::spawn(async move {
-            loop {
-                // Full: a tick waits already.
-                let _ = address.try_send(Message::Tick);
-                tokio::time::sleep(TICK).await;
-            }
-        });
+        let ticker = core.telemetry_actor.tick(TICK, || Message::Tick);
         Ok(Self { core, ticker })
     }
 

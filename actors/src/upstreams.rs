@@ -28,7 +28,7 @@ pub(crate) enum Message {
 /// Upstreams' state.
 pub(crate) struct Upstreams {
     core: Arc<Core>,
-    watcher: JoinHandle<()>,
+    watchers: [JoinHandle<()>; 2],
 }
 
 impl Role for Upstreams {
@@ -37,20 +37,12 @@ impl Role for Upstreams {
 
     async fn start(core: Arc<Core>) -> Result<Self, Failure> {
         // Before the first table: what changes after it is seen.
-        let (mut members, mut offered) = (core.members.subscribe(), core.offered.subscribe());
+        let watchers = [
+            core.upstreams.follow(core.members.subscribe(), || Message::Changed),
+            core.upstreams.follow(core.offered.subscribe(), || Message::Changed),
+        ];
         publish(&core);
-        let address = core.upstreams.clone();
-        let watcher = tokio::spawn(async move {
-            loop {
-                tokio::select! {
-                    changed = members.changed() => if changed.is_err() { return },
-                    changed = offered.changed() => if changed.is_err() { return },
-                }
-                // Full: a change is waiting already, and it will read what is newest.
-                let _ = address.try_send(Message::Changed);
-            }
-        });
-        Ok(Self { core, watcher })
+        Ok(Self { core, watchers })
     }
 
     async fn handle(&mut self, message: Message) -> Result<(), Failure> {
@@ -63,7 +55,7 @@ impl Role for Upstreams {
 
 impl Drop for Upstreams {
     fn drop(&mut self) {
-        self.watcher.abort();
+        self.watchers.iter().for_each(JoinHandle::abort);
     }
 }
 

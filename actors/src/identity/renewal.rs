@@ -12,7 +12,6 @@ use crate::standing::{News, Standing};
 use crate::upstreams::signers;
 
 /// What a renewal brought.
-#[derive(Clone)]
 pub(crate) struct Obtained {
     /// The certificates that were asked for, or none.
     pub(super) certificates: Vec<IssuedCertificate>,
