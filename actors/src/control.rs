@@ -11,14 +11,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weft_gossip::catalog::Protocol;
-use weft_gossip::identity::{Grants, JoinToken, Revocations, Roles};
+use weft_gossip::identity::{Grants, JoinToken, Roles};
 use weft_gossip::membership::{Member, MemberState};
 use weft_gossip::signer::TokenWish;
 use weft_gossip::{CellName, Code, Failure, MeshName, NodeId, ServiceName, ZoneName};
 
 use crate::core::Core;
 use crate::enlist::{self, JoinDone};
-use crate::standing::News;
 use crate::{health, identity, listeners, membership, signer};
 
 /// The share of a replica that states none.
@@ -345,13 +344,6 @@ impl NodeControl {
     /// Joins the mesh again for more grants.
     pub async fn join(&self, token: &JoinToken, at: SocketAddr) -> Result<JoinDone, Failure> {
         enlist::join_again(&self.0, token, at).await
-    }
-
-    /// Puts another set of revocations into force: for every handshake from now on, for gossip, and for the signer. The data path closes
-    /// what is open when it sees them in the world.
-    pub async fn set_revocations(&self, revocations: Arc<Revocations>) -> Result<(), Failure> {
-        let news = News { revocations: Some(revocations), ..News::default() };
-        self.0.identity.call(|reply| identity::Message::Adopt(news, reply)).await?
     }
 
     /// Tells the members that this node goes, and waits until some have heard it.

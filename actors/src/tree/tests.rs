@@ -13,6 +13,7 @@ mod policies;
 use super::*;
 use crate::control::{HealthSpec, ProbeKind, ServiceSpec};
 use crate::enlist::{InitArgs, init};
+use crate::identity;
 use crate::opener::{ListenerSpec, OpenHandle};
 use crate::standing::News;
 use crate::store::{Store, key};
@@ -165,7 +166,8 @@ async fn revocations_are_in_force_at_once_and_after_a_restart() {
     let (tree, _) = started(100).await;
     let before = tree.world.load().credentials.generation;
     let revocations = Arc::new(Revocations { nodes: ["vm-x".parse().unwrap()].into(), ..Revocations::default() });
-    tree.control.set_revocations(Arc::clone(&revocations)).await.unwrap();
+    let news = News { revocations: Some(Arc::clone(&revocations)), ..News::default() };
+    tree.control.0.identity.call(|reply| identity::Message::Adopt(news, reply)).await.unwrap().unwrap();
     let world = tree.world.load();
     assert_eq!((&world.revocations, &world.trust.revocations), (&revocations, &revocations));
     assert!(world.credentials.generation > before, "new connections are made under the new trust");
