@@ -12,12 +12,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 use weft_gossip::ledger::journal::{CheckedJournal, Journals, Posting, Writing};
 use weft_gossip::ledger::{Batch, Checked, Hash, Ledger as Revisions, Quarantined, Row, Rules, SignedDraft};
-use weft_gossip::membership::MembersView;
 use weft_gossip::{Code, Failure, NodeId};
 
 use crate::address::Reply;
@@ -26,10 +23,11 @@ use crate::metrics::{LEDGER_REFUSED, LEDGER_REFUSED_HELP, LEDGER_REVISION, LEDGE
 use crate::shell::Role;
 use crate::store;
 pub(crate) use desk::Desk;
+use pull::{Peer, Rest};
 
 /// A member is asked at least this often, whatever gossip says: with gossip dead the ledger still arrives.
 const SLOW_PULL: Duration = Duration::from_secs(10);
-/// A peer whose pull brought nothing rests this long.
+/// A peer whose pull brought nothing rests this long, unless it says something new of its ledger.
 const REST: Duration = Duration::from_secs(5);
 /// One whose pull failed rests this long: it may have been a lost packet, and a peer that is gone leaves the view.
 const FAILED_REST: Duration = Duration::from_millis(500);
@@ -54,7 +52,7 @@ pub(crate) enum Message {
     /// Look whether a member has something that this node lacks.
     Look(Reason),
     /// The pull from this member ended.
-    Pulled(NodeId, Outcome),
+    Pulled(Box<Peer>, Outcome),
 }
 
 /// Why to look.
@@ -82,7 +80,7 @@ pub(crate) struct Ledger {
     core: Arc<Core>,
     pulling: Option<JoinHandle<()>>,
     looked_meanwhile: bool,
-    resting: BTreeMap<NodeId, Instant>,
+    resting: BTreeMap<NodeId, Rest>,
     watchers: Vec<JoinHandle<()>>,
 }
 
@@ -100,7 +98,7 @@ impl Role for Ledger {
             core.ledger.send_replace(Some(Arc::new(held)));
         }
         let watchers = vec![
-            tokio::spawn(watch_members(Arc::clone(&core), core.members.subscribe())),
+            core.ledger_actor.follow(core.members.subscribe(), || Message::Look(Reason::Hint)),
             tokio::spawn(tick(Arc::clone(&core))),
         ];
         Ok(Self { core, pulling: None, looked_meanwhile: false, resting: BTreeMap::new(), watchers })
@@ -113,7 +111,7 @@ impl Role for Ledger {
             Message::TakeJournal(checked, reply) => drop(reply.send(self.take_journal(*checked).await)),
             Message::Post(posting, reply) => drop(reply.send(self.post(posting).await)),
             Message::Look(reason) => self.look(reason),
-            Message::Pulled(peer, outcome) => self.pulled(peer, outcome),
+            Message::Pulled(peer, outcome) => self.pulled(*peer, outcome),
         }
         Ok(())
     }
@@ -176,28 +174,26 @@ impl Ledger {
             return;
         }
         let now = self.core.env.clock.now();
-        self.resting.retain(|_, until| *until > now);
+        self.resting.retain(|_, rest| rest.until > now);
         let Some(peer) = pull::choose(&self.core, &self.resting, reason) else { return };
         let core = Arc::clone(&self.core);
         self.pulling = Some(tokio::spawn(async move {
             let outcome = pull::pull(&core, &peer).await;
-            // The end of a pull must arrive: without it no other starts.
-            while core.ledger_actor.try_send(Message::Pulled(peer.node.clone(), outcome)).is_err() {
-                tokio::time::sleep(REST).await;
-            }
+            // Without it no other starts.
+            core.ledger_actor.deliver(Message::Pulled(Box::new(peer), outcome)).await;
         }));
     }
 
-    fn pulled(&mut self, peer: NodeId, outcome: Outcome) {
+    fn pulled(&mut self, peer: Peer, outcome: Outcome) {
         self.pulling = None;
         let rest = match outcome {
             Outcome::News => None,
-            Outcome::Nothing => Some(REST),
-            Outcome::Failed => Some(FAILED_REST),
+            Outcome::Nothing => Some((REST, Some(peer.mark))),
+            Outcome::Failed => Some((FAILED_REST, None)),
         };
-        if let Some(rest) = rest {
-            let until = self.core.env.clock.now() + self.core.env.random.jitter(rest, 0.25);
-            self.resting.insert(peer, until);
+        if let Some((span, nothing_at)) = rest {
+            let until = self.core.env.clock.now() + self.core.env.random.jitter(span, 0.25);
+            self.resting.insert(peer.node, Rest { until, nothing_at });
         }
         let again = std::mem::take(&mut self.looked_meanwhile);
         if again || outcome != Outcome::Nothing {
@@ -245,13 +241,6 @@ fn record_revision(core: &Core) {
     if let Ok(held) = held(core) {
         let revision = held.ledger.head(&core.rules()).revision;
         crate::telemetry::gauge(core, LEDGER_REVISION, Vec::new()).set(revision as f64);
-    }
-}
-
-async fn watch_members(core: Arc<Core>, mut members: watch::Receiver<Arc<MembersView>>) {
-    while members.changed().await.is_ok() {
-        // Full: a look is waiting already.
-        let _ = core.ledger_actor.try_send(Message::Look(Reason::Hint));
     }
 }
 

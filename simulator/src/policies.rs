@@ -92,6 +92,33 @@ pub async fn run(simulation: &Simulation, nodes: u16, split: Duration) -> Result
     })
 }
 
+/// Applies revision after revision to a fleet that is otherwise at rest, this far apart; returns how long each took to be in force
+/// everywhere, none where it never was.
+pub async fn run_steadily(
+    simulation: &Simulation,
+    nodes: u16,
+    (count, apart): (u32, Duration),
+) -> Result<Vec<Option<Duration>>, Failure> {
+    let first = simulation.env(Simulation::ip(0));
+    let mut fleet = vec![Box::pin(found_on(first.clone())).await?];
+    for number in 1..nodes {
+        let token = fleet[0].control.create_token(TokenRequest { grant_all: true, ..Default::default() }).await?;
+        fleet.push(Box::pin(join(simulation, number, token.token)).await?);
+    }
+    wait_until(|| fleet.iter().all(|tree| tree.control.nodes().len() == fleet.len())).await;
+    let operator = Operator::of(first)?;
+    let mut took = Vec::new();
+    for number in 1..=count {
+        operator.apply(&fleet[0], &timeouts("orders", number)).await?;
+        took.push(wait_until(|| fleet.iter().all(|tree| revision(tree) == u64::from(number))).await);
+        tokio::time::sleep(apart).await;
+    }
+    for tree in fleet.into_iter().rev() {
+        tree.stop(DRAIN).await;
+    }
+    Ok(took)
+}
+
 fn first_name(fleet: &[NodeTree]) -> weft_gossip::NodeId {
     fleet[0].control.status().node
 }

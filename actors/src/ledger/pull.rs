@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::time::Instant;
+use weft_gossip::ledger::LedgerMark;
 use weft_gossip::ledger::journal::Reader;
 use weft_gossip::ledger::sync::{Local, Pull, Pulled};
 use weft_gossip::membership::{LedgerPeer, Member};
@@ -18,20 +19,34 @@ use crate::{identity, membership};
 
 /// A member that is to be asked.
 #[derive(Debug, Clone)]
-pub(super) struct Peer {
+pub(crate) struct Peer {
     pub(super) node: NodeId,
     at: SocketAddr,
+    /// What it says of its ledger.
+    pub(super) mark: LedgerMark,
+}
+
+/// Why a member is not asked for a while.
+#[derive(Debug)]
+pub(super) struct Rest {
+    pub(super) until: Instant,
+    /// It had nothing while it said this; as soon as it says something else it is asked again. None: it could not be asked.
+    pub(super) nothing_at: Option<LedgerMark>,
+}
+
+impl Rest {
+    fn holds(&self, member: &Member) -> bool {
+        self.nothing_at.as_ref().is_none_or(|mark| *mark == member.record.ledger)
+    }
 }
 
 /// A member whose record tells of something that this node lacks; without one, any member if it is time.
-pub(super) fn choose(core: &Core, resting: &BTreeMap<NodeId, Instant>, reason: Reason) -> Option<Peer> {
+pub(super) fn choose(core: &Core, resting: &BTreeMap<NodeId, Rest>, reason: Reason) -> Option<Peer> {
     let view = core.members.borrow().clone();
     let held = held(core).ok()?;
-    let others: Vec<&Member> = view
-        .members
-        .values()
-        .filter(|member| member.record.node != core.file.node && !resting.contains_key(&member.record.node))
-        .collect();
+    let rests = |member: &Member| resting.get(&member.record.node).is_some_and(|rest| rest.holds(member));
+    let is_other = |member: &&Member| member.record.node != core.file.node && !rests(member);
+    let others: Vec<&Member> = view.members.values().filter(is_other).collect();
     let ahead: Vec<&Member> = others.iter().copied().filter(|member| has_more(core, &held, member)).collect();
     let from = match (ahead.is_empty(), reason) {
         (false, _) => ahead,
@@ -40,7 +55,7 @@ pub(super) fn choose(core: &Core, resting: &BTreeMap<NodeId, Instant>, reason: R
     };
     let at = usize::try_from(core.env.random.below(from.len() as u64)).ok()?;
     let record = &from.get(at)?.record;
-    Some(Peer { node: record.node.clone(), at: record.addr })
+    Some(Peer { node: record.node.clone(), at: record.addr, mark: record.ledger.clone() })
 }
 
 fn has_more(core: &Core, held: &LedgerHeld, member: &Member) -> bool {
