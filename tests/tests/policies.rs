@@ -239,6 +239,10 @@ fn a_revocation_is_a_document_and_can_be_taken_back() {
     operator.signs(&one, &["revoke", "token", &token, "--reason", "sent to the wrong address"]).json();
     let late = mesh.blank("late");
     assert_ne!(late.join_by(&one, &token).exit, 0, "a revoked token admits nobody");
+    assert_eq!(operator.signs(&one, &["rollback", "1"]).json()["changes"], Value::from(Vec::<Value>::new()));
+    assert_eq!(documents(&one).len(), 1, "a rollback trusts nobody again");
+    operator.signs(&one, &["rollback", "1", "--with-revocations"]).json();
+    assert!(documents(&one).iter().all(|(id, _)| !id.starts_with("revocation/token")), "{:?}", documents(&one));
     until_true("the revocation in the list", Duration::from_secs(1), || documents(&one).len() == 1);
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use weft_gateway::policy::compile;
+use weft_gateway::policy::{Kind, compile};
 use weft_gossip::ledger::journal::{Posting, VerifiedEntry};
 use weft_gossip::ledger::{
     Document, DocumentId, Draft, Hash, HistoryRow, Prune, RevisionName, SignedDraft, Standing, State,
@@ -95,11 +95,26 @@ pub enum DraftWish {
         prune: Prune,
     },
     /// The state as of a revision.
-    Rollback(String),
+    Rollback {
+        /// The revision.
+        to: String,
+        /// What becomes of revocations.
+        revocations: Revoked,
+    },
     /// A change set that was set aside or has expired, once more.
     Again(String),
     /// A confirmation of a change set that awaits one.
     Confirm(String),
+}
+
+/// What a rollback does with the documents that revoke something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Revoked {
+    /// They stay as they are: who goes back to older routes does not mean to trust a stolen machine again.
+    Stay,
+    /// They, too, become as they were.
+    RollBack,
 }
 
 /// What would change, and whom it would reach.
@@ -212,7 +227,11 @@ impl NodeControl {
         let name = |text: String| text.parse::<RevisionName>();
         let draft = match wish {
             DraftWish::Documents { documents, prune } => held.ledger.draft(documents, &prune, &rules)?,
-            DraftWish::Rollback(to) => held.ledger.rollback(&name(to)?, &rules)?,
+            DraftWish::Rollback { to, revocations } => {
+                let is_revocation = |id: &DocumentId| id.kind() == Kind::Revocation.word();
+                let stays = |id: &DocumentId| revocations == Revoked::Stay && is_revocation(id);
+                held.ledger.rollback(&name(to)?, &stays, &rules)?
+            }
             DraftWish::Again(of) => held.ledger.again(&name(of)?, &rules)?,
             DraftWish::Confirm(of) => held.ledger.confirmation(&name(of)?, &rules)?,
         };

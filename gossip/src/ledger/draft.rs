@@ -154,14 +154,20 @@ impl Ledger {
         Ok(self.draft_of(by_id, rules))
     }
 
-    /// What must change for the documents to be again as that change set and those below it left them, all of them.
-    pub fn rollback(&self, to: &RevisionName, rules: &Rules) -> Result<Draft, Failure> {
+    /// What must change for the documents to be again as that change set and those below it left them, but those that stay as they are.
+    pub fn rollback(
+        &self,
+        to: &RevisionName,
+        stays: &dyn Fn(&DocumentId) -> bool,
+        rules: &Rules,
+    ) -> Result<Draft, Failure> {
         let entry = self.find(to)?;
         let below = self.graph.closure([entry.hash]);
         let then = Outcome::compute(&self.graph, rules, Some(&below)).state;
         let mut wanted: BTreeMap<DocumentId, Option<Arc<Document>>> =
             self.state(rules).keys().map(|id| (id.clone(), None)).collect();
         wanted.extend(then.iter().map(|(id, held)| (id.clone(), Some(Arc::clone(&held.document)))));
+        wanted.retain(|id, _| !stays(id));
         Ok(self.draft_of(wanted, rules))
     }
 

@@ -109,14 +109,16 @@ fn rollback_brings_all_documents_back_as_a_new_revision() {
     let first = bench.apply(&mut ledger, &[doc("a", "1"), doc("b", "1")]);
     bench.apply(&mut ledger, &[doc("a", "2"), doc("c", "2")]);
     for name in ["1".parse().unwrap(), RevisionName::from(first), first.short().parse().unwrap()] {
-        let draft = ledger.rollback(&name, &bench.rules()).unwrap();
+        let draft = ledger.rollback(&name, &|_| false, &bench.rules()).unwrap();
         assert_eq!((draft.differences.len(), draft.unchanged, draft.revision), (2, 1, 3));
     }
-    let draft = ledger.rollback(&first.into(), &bench.rules()).unwrap();
+    let all_but_c = ledger.rollback(&first.into(), &|id| id.name() == "c", &bench.rules()).unwrap();
+    assert_eq!(all_but_c.differences.len(), 1, "what is to stay stays");
+    let draft = ledger.rollback(&first.into(), &|_| false, &bench.rules()).unwrap();
     assert_eq!(take(&mut ledger, [bench.sign(&draft, &bench.root)], &bench.rules()), []);
     let state: Vec<_> = texts(&ledger, &bench.rules()).into_iter().collect();
     assert_eq!(state, [("route/a".into(), "1".into()), ("route/b".into(), "1".into())]);
-    let missing = ledger.rollback(&"9".parse().unwrap(), &bench.rules()).unwrap_err();
+    let missing = ledger.rollback(&"9".parse().unwrap(), &|_| false, &bench.rules()).unwrap_err();
     assert_eq!(missing.code, crate::Code::RevisionUnknown);
 }
 

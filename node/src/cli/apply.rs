@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use http::Method;
 use serde_json::json;
-use weft_actors::control::ledger::{Applied, DraftView, DraftWish, Reach};
+use weft_actors::control::ledger::{Applied, DraftView, DraftWish, Reach, Revoked};
 use weft_actors::state::StateDir;
 use weft_env::Env;
 use weft_gossip::identity::{KeyFile, KeyRole, SigningKey};
 use weft_gossip::ledger::{Prune, SignedDraft, Signing};
 use weft_gossip::{Code, Failure};
 
-use super::args::{ApplyOptions, RevisionOptions, SigningOptions};
+use super::args::{ApplyOptions, RevisionOptions, RollbackOptions, SigningOptions};
 use super::client::{ask, body, read};
 use super::output::Output;
 use super::receipt::{self, Awaited};
@@ -66,10 +66,12 @@ pub(super) async fn confirm(place: Place<'_>, options: RevisionOptions) -> Resul
 }
 
 /// `weft rollback`.
-pub(super) async fn rollback(place: Place<'_>, options: RevisionOptions) -> Result<(), Failure> {
-    let message = format!("back to revision {}", options.revision);
-    let wish = DraftWish::Rollback(options.revision);
-    Change { wish, message, confirm: None, signing: options.signing }.make(place).await
+pub(super) async fn rollback(place: Place<'_>, options: RollbackOptions) -> Result<(), Failure> {
+    let RollbackOptions { revision: RevisionOptions { revision, signing }, with_revocations } = options;
+    let message = format!("back to revision {revision}");
+    let revocations = if with_revocations { Revoked::RollBack } else { Revoked::Stay };
+    let wish = DraftWish::Rollback { to: revision, revocations };
+    Change { wish, message, confirm: None, signing }.make(place).await
 }
 
 impl Change {

@@ -18,7 +18,8 @@ use super::output::Output;
 use crate::config::{parse_span, protocol_of};
 pub(super) use ca::{CaCommand, KeyOptions, OperatorCommand, RootCommand, SignerCommand};
 pub(super) use ledger::{
-    ApplyOptions, HistoryOptions, PlanOptions, RevisionOptions, RevokeCommand, RevokeOptions, SigningOptions,
+    ApplyOptions, HistoryOptions, PlanOptions, RevisionOptions, RevokeCommand, RevokeOptions, RollbackOptions,
+    SigningOptions,
 };
 pub(super) use why::{RouteOptions, WhyOptions};
 
@@ -88,7 +89,7 @@ pub enum Command {
     /// Shows who changed what, and how it stands.
     History(HistoryOptions),
     /// Brings the documents back as a revision left them.
-    Rollback(RevisionOptions),
+    Rollback(RollbackOptions),
     /// Lets nobody trust a node, a key or a token any more.
     Revoke {
         /// What.

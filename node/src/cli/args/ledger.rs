@@ -62,7 +62,18 @@ pub struct SigningOptions {
     pub wait: Duration,
 }
 
-/// `weft confirm` and `weft rollback`.
+/// `weft rollback`.
+#[derive(Debug, Args)]
+pub struct RollbackOptions {
+    /// Which revision, and how the change is signed and awaited.
+    #[command(flatten)]
+    pub revision: RevisionOptions,
+    /// Brings revocations back as they were, too: what was revoked since is trusted again. Without this they stay as they are.
+    #[arg(long)]
+    pub with_revocations: bool,
+}
+
+/// `weft confirm`, and a part of `weft rollback`.
 #[derive(Debug, Args)]
 pub struct RevisionOptions {
     /// The revision: its number, or at least 8 digits of its hash.
