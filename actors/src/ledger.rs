@@ -83,6 +83,8 @@ pub(crate) struct Ledger {
     pulling: Option<JoinHandle<()>>,
     looked_meanwhile: bool,
     resting: BTreeMap<NodeId, Instant>,
+    /// Looks again when a rest ends during which there was a hint.
+    waking: Option<JoinHandle<()>>,
     watchers: Vec<JoinHandle<()>>,
 }
 
@@ -103,7 +105,7 @@ impl Role for Ledger {
             tokio::spawn(watch_members(Arc::clone(&core), core.members.subscribe())),
             tokio::spawn(tick(Arc::clone(&core))),
         ];
-        Ok(Self { core, pulling: None, looked_meanwhile: false, resting: BTreeMap::new(), watchers })
+        Ok(Self { core, pulling: None, looked_meanwhile: false, resting: BTreeMap::new(), waking: None, watchers })
     }
 
     async fn handle(&mut self, message: Message) -> Result<(), Failure> {
@@ -177,7 +179,7 @@ impl Ledger {
         }
         let now = self.core.env.clock.now();
         self.resting.retain(|_, until| *until > now);
-        let Some(peer) = pull::choose(&self.core, &self.resting, reason) else { return };
+        let Some(peer) = pull::choose(&self.core, &self.resting, reason) else { return self.look_after_rest() };
         let core = Arc::clone(&self.core);
         self.pulling = Some(tokio::spawn(async move {
             let outcome = pull::pull(&core, &peer).await;
@@ -185,6 +187,17 @@ impl Ledger {
             while core.ledger_actor.try_send(Message::Pulled(peer.node.clone(), outcome)).is_err() {
                 tokio::time::sleep(REST).await;
             }
+        }));
+    }
+
+    /// A hint of a member that rests would be lost otherwise, until the next one or the slow pull.
+    fn look_after_rest(&mut self) {
+        let is_waking = self.waking.as_ref().is_some_and(|waking| !waking.is_finished());
+        let Some(until) = self.resting.values().min().copied().filter(|_| !is_waking) else { return };
+        let core = Arc::clone(&self.core);
+        self.waking = Some(tokio::spawn(async move {
+            tokio::time::sleep_until(until).await;
+            let _ = core.ledger_actor.try_send(Message::Look(Reason::Hint));
         }));
     }
 
@@ -208,7 +221,7 @@ impl Ledger {
 
 impl Drop for Ledger {
     fn drop(&mut self) {
-        self.watchers.iter().chain(&self.pulling).for_each(JoinHandle::abort);
+        self.watchers.iter().chain(&self.pulling).chain(&self.waking).for_each(JoinHandle::abort);
     }
 }
 
