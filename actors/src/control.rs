@@ -186,6 +186,8 @@ pub struct EndpointRow {
 pub struct CertRow {
     /// Who.
     pub identity: String,
+    /// The public key that it is for, in hex: what `weft revoke key` takes.
+    pub key: String,
     /// Since when, in milliseconds since the epoch.
     pub not_before_ms: u64,
     /// Until when.
@@ -284,6 +286,7 @@ impl NodeControl {
         let world = self.0.world.load();
         let row = |credential: &Arc<crate::world::Credential>| CertRow {
             identity: credential.identity.to_string(),
+            key: credential.key.to_string(),
             not_before_ms: credential.not_before.0,
             not_after_ms: credential.not_after.0,
         };

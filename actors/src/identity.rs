@@ -8,6 +8,7 @@
 //! - Publishes: [`Credentials`] and trust into the world, a new generation at each change. Open connections keep theirs.
 //! - A crash loses: a renewal or fetch on its way, which the next tick starts again.
 
+mod alone;
 mod renewal;
 
 use std::collections::BTreeMap;
@@ -18,7 +19,6 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use weft_gossip::enrol;
 use weft_gossip::identity::{Grants, IssuedCertificate, SignedBundle, SpiffeId, Trust, tls};
-use weft_gossip::membership::MemberState;
 use weft_gossip::{Code, Failure, ServiceName};
 
 use crate::address::Reply;
@@ -26,6 +26,7 @@ use crate::core::Core;
 use crate::shell::Role;
 use crate::standing::News;
 use crate::world::{Credential, Credentials};
+use alone::{Alone, is_alone};
 use renewal::{Obtained, obtain};
 
 /// Space between two looks at the certificates: small against the shortest useful life of 20 s.
@@ -66,7 +67,8 @@ pub(crate) struct Identity {
     waiting: Vec<(SpiffeId, Reply<Result<(), Failure>>)>,
     retry_at: tokio::time::Instant,
     replace_at: tokio::time::Instant,
-    fetch_at: tokio::time::Instant,
+    alone: Alone,
+    fetched_at: Option<tokio::time::Instant>,
 }
 
 impl Role for Identity {
@@ -76,8 +78,17 @@ impl Role for Identity {
     async fn start(core: Arc<Core>) -> Result<Self, Failure> {
         let ticker = core.identity.tick(TICK, || Message::Tick);
         let now = core.env.clock.now();
-        let waiting = Vec::new();
-        Ok(Self { core, renewal: None, fetch: None, ticker, waiting, retry_at: now, replace_at: now, fetch_at: now })
+        Ok(Self {
+            core,
+            renewal: None,
+            fetch: None,
+            ticker,
+            waiting: Vec::new(),
+            retry_at: now,
+            replace_at: now,
+            alone: Alone::default(),
+            fetched_at: None,
+        })
     }
 
     async fn handle(&mut self, message: Message) -> Result<(), Failure> {
@@ -125,6 +136,12 @@ impl Identity {
                 is_due = true;
             }
         }
+        if self.alone.is_over(&self.core) {
+            due.push(SpiffeId::node(&self.core.file.mesh, &self.core.file.node));
+            due.sort();
+            due.dedup();
+            is_due = true;
+        }
         if !is_due {
             return;
         }
@@ -140,7 +157,12 @@ impl Identity {
         self.renewal = None;
         let outcome = result.and_then(|obtained| self.take_obtained(obtained));
         if let Err(failure) = &outcome {
-            tracing::warn!(code = %failure.code, detail = failure.detail, "certificates were not renewed; trying again");
+            let is_unheard = matches!(failure.code, Code::NodeUnreachable | Code::NoSigner) && is_alone(&self.core);
+            if is_unheard && due(&self.core, std::iter::empty()).is_empty() {
+                tracing::debug!(code = %failure.code, detail = failure.detail, "nobody is heard, no signer either");
+            } else {
+                tracing::warn!(code = %failure.code, detail = failure.detail, "certificates were not renewed; trying again");
+            }
             self.retry_at = self.core.env.clock.now() + self.core.env.random.jitter(RETRY, 0.25);
         }
         for (id, reply) in self.waiting.drain(..) {
@@ -202,16 +224,20 @@ impl Identity {
     /// while the roots changed.
     fn fetch_due(&mut self) {
         let now = self.core.env.clock.now();
-        if self.fetch.is_some() || now < self.fetch_at {
+        if self.fetch.is_some() {
             return;
         }
         let epoch = self.core.standing.load().bundle.epoch;
         let asked = bundle_sources(&self.core, epoch);
+        let rest = self.core.env.random.jitter(asked.interval, 0.25);
+        if self.fetched_at.is_some_and(|last| now < last + rest) {
+            return;
+        }
         let choice = self.core.env.random.below(asked.addresses.len().max(1) as u64);
         let Some(at) = usize::try_from(choice).ok().and_then(|choice| asked.addresses.get(choice).copied()) else {
             return;
         };
-        self.fetch_at = now + self.core.env.random.jitter(asked.interval, 0.25);
+        self.fetched_at = Some(now);
         let core = Arc::clone(&self.core);
         self.fetch = Some(tokio::spawn(async move {
             let result = enrol::fetch_bundles(&core.env, epoch, at).await;
@@ -246,8 +272,7 @@ fn bundle_sources(core: &Core, epoch: u64) -> BundleSources {
     let others = || view.members.values().filter(|member| member.record.node != core.file.node);
     let ahead = others().filter(|member| member.record.bundle_epoch > epoch);
     let mut addresses: Vec<_> = ahead.map(|member| member.record.addr).collect();
-    let hears_anybody = others().any(|member| member.state == MemberState::Alive);
-    if !addresses.is_empty() || hears_anybody {
+    if !addresses.is_empty() || !is_alone(core) {
         return BundleSources { addresses, interval: FETCH_INTERVAL };
     }
     addresses.extend(others().map(|member| member.record.addr).chain(core.file.seeds.iter().copied()));
@@ -320,6 +345,7 @@ pub(crate) fn build_credentials(
     for one in held {
         let credential = Credential {
             identity: one.id.clone(),
+            key: one.key.public(),
             dial_http1: tls::dial_config(trust, one, tls::ALPN_HTTP1)?,
             dial_http2: tls::dial_config(trust, one, tls::ALPN_HTTP2)?,
             dial_tcp: tls::dial_config(trust, one, tls::ALPN_TCP)?,

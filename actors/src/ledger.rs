@@ -81,6 +81,8 @@ pub(crate) struct Ledger {
     pulling: Option<JoinHandle<()>>,
     looked_meanwhile: bool,
     resting: BTreeMap<NodeId, Rest>,
+    /// Looks again when a rest ends during which there was a hint.
+    waking: Option<JoinHandle<()>>,
     watchers: Vec<JoinHandle<()>>,
 }
 
@@ -101,7 +103,7 @@ impl Role for Ledger {
             core.ledger_actor.follow(core.members.subscribe(), || Message::Look(Reason::Hint)),
             tokio::spawn(tick(Arc::clone(&core))),
         ];
-        Ok(Self { core, pulling: None, looked_meanwhile: false, resting: BTreeMap::new(), watchers })
+        Ok(Self { core, pulling: None, looked_meanwhile: false, resting: BTreeMap::new(), waking: None, watchers })
     }
 
     async fn handle(&mut self, message: Message) -> Result<(), Failure> {
@@ -175,12 +177,23 @@ impl Ledger {
         }
         let now = self.core.env.clock.now();
         self.resting.retain(|_, rest| rest.until > now);
-        let Some(peer) = pull::choose(&self.core, &self.resting, reason) else { return };
+        let Some(peer) = pull::choose(&self.core, &self.resting, reason) else { return self.look_after_rest() };
         let core = Arc::clone(&self.core);
         self.pulling = Some(tokio::spawn(async move {
             let outcome = pull::pull(&core, &peer).await;
             // Without it no other starts.
             core.ledger_actor.deliver(Message::Pulled(Box::new(peer), outcome)).await;
+        }));
+    }
+
+    /// A hint of a member that rests would be lost otherwise, until the next one or the slow pull.
+    fn look_after_rest(&mut self) {
+        let is_waking = self.waking.as_ref().is_some_and(|waking| !waking.is_finished());
+        let Some(until) = self.resting.values().map(|rest| rest.until).min().filter(|_| !is_waking) else { return };
+        let core = Arc::clone(&self.core);
+        self.waking = Some(tokio::spawn(async move {
+            tokio::time::sleep_until(until).await;
+            let _ = core.ledger_actor.try_send(Message::Look(Reason::Hint));
         }));
     }
 
@@ -204,7 +217,7 @@ impl Ledger {
 
 impl Drop for Ledger {
     fn drop(&mut self) {
-        self.watchers.iter().chain(&self.pulling).for_each(JoinHandle::abort);
+        self.watchers.iter().chain(&self.pulling).chain(&self.waking).for_each(JoinHandle::abort);
     }
 }
 

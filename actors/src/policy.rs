@@ -25,6 +25,9 @@ use crate::standing::News;
 use crate::store::key;
 use crate::{identity, telemetry};
 
+/// The kind of documents that take trust back.
+const REVOCATION: &str = "revocation";
+
 /// What Policy is sent.
 pub(crate) enum Message {
     /// Compile what is in force now.
@@ -112,7 +115,8 @@ impl Policy {
 
     /// Compiles and puts into force; returns why it could not be compiled, with which the last good one stays.
     async fn compile(&self, state: &State, held: &LedgerHeld, when: When) -> Result<Vec<String>, Failure> {
-        let found = match compile(&sources_of(state.values())) {
+        let sources = sources_of(state.values());
+        let found = match compile(&sources) {
             Ok(policy) => {
                 self.put_in_force(policy).await?;
                 self.keep_good(state).await?;
@@ -123,6 +127,11 @@ impl Policy {
         if when == When::Start {
             self.restore_good(held).await?;
         }
+        // What was taken back counts all the same: whatever else this version does not read, it believes no thief.
+        let revoked: Vec<_> = sources.into_iter().filter(|(source, _)| source.kind == REVOCATION).collect();
+        if let Ok(policy) = compile(&revoked) {
+            self.revoke(&policy).await?;
+        }
         let found: Vec<String> = found.iter().map(Mistake::to_string).collect();
         let first = found.first().map(String::as_str).unwrap_or_default();
         tracing::error!(first, count = found.len(), "the newest documents were not compiled; the last good ones stay");
@@ -130,11 +139,16 @@ impl Policy {
     }
 
     async fn put_in_force(&self, policy: Compiled) -> Result<(), Failure> {
-        let revocations = Arc::new(revocations_of(&policy));
         let policy = Arc::new(policy);
         let revision = policy.revision();
         self.core.world.change(|world| world.policy = Arc::clone(&policy));
         tracing::info!(revision, "the documents in force were compiled");
+        self.revoke(&policy).await
+    }
+
+    /// Puts what a policy revokes into force.
+    async fn revoke(&self, policy: &Compiled) -> Result<(), Failure> {
+        let revocations = Arc::new(revocations_of(policy));
         if *self.core.standing.load().revocations != *revocations {
             let news = News { revocations: Some(revocations), ..News::default() };
             self.core.identity.call(|reply| identity::Message::Adopt(news, reply)).await??;

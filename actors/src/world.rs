@@ -11,7 +11,7 @@ use weft_env::Timestamp;
 use weft_gateway::endpoint::{AppAddr, EndpointTable};
 use weft_gateway::policy::Policy;
 use weft_gossip::catalog::Protocol;
-use weft_gossip::identity::{Revocations, SpiffeId, Subject, Trust};
+use weft_gossip::identity::{PublicKey, Revocations, SpiffeId, Subject, Trust};
 use weft_gossip::{MeshName, NodeId, ServiceName, ZoneName};
 
 /// What a node is called and where it stands; fixed for the life of the process.
@@ -117,6 +117,8 @@ impl Credentials {
 pub struct Credential {
     /// Who.
     pub identity: SpiffeId,
+    /// The key that its certificate is for.
+    pub key: PublicKey,
     /// ALPN `http/1.1`.
     pub dial_http1: Arc<rustls::ClientConfig>,
     /// ALPN `h2`.

@@ -3,6 +3,7 @@
 //! - [`mesh`]: a mesh of `weft` processes on loopback addresses of its own
 //! - [`weft`]: the command line of `weft`, and what it answered
 //! - [`operator`]: policy files and the key that signs them
+//! - [`by_hand`]: change sets signed past what the command line checks
 //! - [`process`]: a child process, its output, its end
 //! - [`http`]: a small HTTP/1.1 client that hides nothing
 //! - [`load`]: a steady load that counts every reply
@@ -14,6 +15,7 @@
 #![allow(clippy::disallowed_methods, reason = "real processes live in real time")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test's output is its terminal")]
 
+pub mod by_hand;
 pub mod http;
 pub mod load;
 pub mod loopback;

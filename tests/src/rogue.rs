@@ -6,7 +6,7 @@ mod ledger;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -17,7 +17,7 @@ use weft_gossip::catalog::{NodeRecord, Protocol, ReplicaRecord, encode_value, si
 use weft_gossip::enrol::{JoinWish, Joined, join};
 use weft_gossip::identity::tls::{ALPN_HTTP1, dial_config};
 use weft_gossip::identity::{IssuedCertificate, JoinToken, SigningKey, SpiffeId, Trust, dial_name};
-use weft_gossip::ledger::LedgerMark;
+use weft_gossip::ledger::{Hash, LedgerMark, SignedDraft};
 use weft_gossip::metrics::GossipMetrics;
 use weft_gossip::quic::{PeerConnection, QuicCredentials, QuicEndpoint, QuicProtocol};
 use weft_gossip::wire::{self, Kind};
@@ -41,7 +41,11 @@ pub struct Rogue {
     peer: Option<PeerConnection>,
     accepted: Option<mpsc::Receiver<PeerConnection>>,
     mark: LedgerMark,
+    lived_at: Option<Instant>,
 }
+
+/// Between two rounds of a member's gossip: more is too much, and refused.
+const ROUND: Duration = Duration::from_millis(250);
 
 /// What a record of the rogue says.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +74,7 @@ impl Rogue {
             QuicEndpoint::open(&env, address, credentials, metrics).await.expect("the port is free");
         let (generation, victim) = (now_ms(&env), SocketAddr::from((victim, MESH_PORT)));
         let (accepted, mark) = (Some(accepted), LedgerMark::default());
-        Self { key, joined, address, generation, victim, endpoint, peer: None, accepted, mark }
+        Self { key, joined, address, generation, victim, endpoint, peer: None, accepted, mark, lived_at: None }
     }
 
     /// Sends a record of its own making, signed by its own enrolled key.
@@ -105,6 +109,20 @@ impl Rogue {
         self.send(&self.news_of(lie, &value)).await;
     }
 
+    /// Lives as an honest member would, if it is time: heartbeats, and each time a newer record. Only so does the victim pass its records
+    /// on.
+    pub async fn live(&mut self, version: u64) {
+        if self.lived_at.is_some_and(|last| last.elapsed() < ROUND) {
+            return;
+        }
+        self.lived_at = Some(Instant::now());
+        let (node, cell) = (self.joined.enrolment.node.clone(), self.joined.enrolment.cell.clone());
+        let cluster = format!("{}/{cell}", self.joined.bundle.mesh);
+        let id = (node.as_str(), self.generation, self.address);
+        self.send(&syn(&cluster, id, [version, 0, version])).await;
+        self.tell(Lie { node: node.as_str(), service: "web", version, key: "r" }).await;
+    }
+
     /// Has a ledger of lies from now on, `count` of each kind, and says in its records that it is ahead of everybody. Returns for what
     /// reasons how many of them must be refused.
     pub fn keep_a_ledger_of_lies(&mut self, count: usize) -> BTreeMap<&'static str, usize> {
@@ -115,6 +133,25 @@ impl Rogue {
         let accepted = self.accepted.take().expect("one ledger a rogue");
         tokio::spawn(lies.answer_all(accepted));
         reasons
+    }
+
+    /// Has a ledger with these from now on, and says in its records that it is ahead of everybody.
+    pub fn keep_a_ledger_of(&mut self, drafts: &[SignedDraft]) {
+        let held = LyingLedger::of(drafts);
+        self.mark = held.mark();
+        let accepted = self.accepted.take().expect("one ledger a rogue");
+        tokio::spawn(held.answer_all(accepted));
+    }
+
+    /// Says in its records from now on that it holds this change set and why its documents are not in force with it.
+    pub fn refuse(&mut self, tip: Hash, why: &str) {
+        let (tips, head, refused) = (vec![tip], Some(tip), Some(why.to_owned()));
+        self.mark = LedgerMark { revision: 1, tips, head, journals: None, refused };
+    }
+
+    /// The key of its certificate, as `weft ls certs` would show it.
+    pub fn key(&self) -> String {
+        self.joined.certificate.key.public().to_string()
     }
 
     /// Sends a value that is no record at all.
@@ -153,11 +190,11 @@ impl Rogue {
         stream.write_all(message).await.is_ok() && stream.finish().is_ok() && stream.stopped().await.is_ok()
     }
 
-    /// An ACK with one delta.
+    /// An ACK with one delta, complete as for somebody who knows nothing yet: after a gap it would not be passed on.
     fn news_of(&self, lie: Lie<'_>, value: &str) -> Vec<u8> {
         let mut operations = vec![0];
         put_id(&mut operations, lie.node, self.generation, self.address);
-        operations.extend([0_u64, lie.version.saturating_sub(1)].iter().flat_map(|number| number.to_le_bytes()));
+        operations.extend([0; 16]);
         operations.push(1);
         put_text(&mut operations, lie.key);
         put_text(&mut operations, value);
@@ -250,11 +287,16 @@ pub fn chitchat_ack(operations: &[u8]) -> Vec<u8> {
 
 /// A chitchat SYN as an outsider would send it: `node` claims to be there with a heartbeat.
 pub fn chitchat_syn(cluster: &str, node: &str, at: SocketAddr) -> Vec<u8> {
+    syn(cluster, (node, 1, at), [7, 0, 9])
+}
+
+/// A chitchat SYN that names one node with its heartbeat, what it collected, and its version.
+fn syn(cluster: &str, id: (&str, u64, SocketAddr), numbers: [u64; 3]) -> Vec<u8> {
     let mut message = 45_139_u16.to_le_bytes().to_vec();
     message.extend([0, 0]);
     message.extend(1_u16.to_le_bytes());
-    put_id(&mut message, node, 1, at);
-    message.extend([7_u64, 0, 9].iter().flat_map(|number| number.to_le_bytes()));
+    put_id(&mut message, id.0, id.1, id.2);
+    message.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
     put_text(&mut message, cluster);
     message
 }

@@ -12,6 +12,8 @@ use weft_tests::wait::until_true;
 
 /// Within this after `weft revoke` every open connection of the node is closed, on every other node.
 const CLOSE_LIMIT: Duration = Duration::from_secs(3);
+/// A node that is trusted again is back by itself within this.
+const BACK_LIMIT: Duration = Duration::from_secs(30);
 /// A local port of the node that is thrown out.
 const LOCAL_PORT: u16 = 7007;
 
@@ -60,4 +62,8 @@ fn open_connections_of_a_revoked_node_close_everywhere_and_it_stays_out() {
     until_true("the node to run", SPREAD_LIMIT, || bad.weft(&["status"]).exit == 0);
     assert_ne!(bad.weft(&["curl", "orders/"]).exit, 0, "a new start does not help it");
     assert!(!one.lists("bad"));
+    operator.signs(&one, &["revoke", "node", "bad", "--undo"]);
+    let back = until_true("the node to be taken in again", BACK_LIMIT, || bad.weft(&["curl", "orders/"]).exit == 0);
+    until_true("the node in the list", SPREAD_LIMIT, || one.lists("bad"));
+    println!("back {back:?} after it was trusted again");
 }

@@ -16,15 +16,9 @@ impl LedgerDesk for Desk {
         let Ok(held) = super::held(&self.0) else {
             return Answer::Refused { label: "starting".to_owned(), detail: "the ledger is being read".to_owned() };
         };
-        let (rules, standing) = (self.0.rules(), self.0.standing.load_full());
+        let rules = self.0.rules();
         // No enrolment has the gateway role yet, so that no peer gets what is for gateways.
-        let view = View {
-            ledger: &held.ledger,
-            rules: &rules,
-            journals: &held.journals,
-            bundles: &standing.bundles,
-            reader: Reader::Node,
-        };
+        let view = View { ledger: &held.ledger, rules: &rules, journals: &held.journals, reader: Reader::Node };
         answer(question, &view)
     }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::time::Instant;
+use weft_gossip::enrol;
 use weft_gossip::ledger::LedgerMark;
 use weft_gossip::ledger::journal::Reader;
 use weft_gossip::ledger::sync::{Local, Pull, Pulled};
@@ -82,7 +83,7 @@ pub(super) async fn pull(core: &Core, peer: &Peer) -> Outcome {
         let rules = core.rules();
         let local = Local { ledger: &held.ledger, journals: &held.journals, rules: &rules, reader: Reader::Node };
         match pull.next(&local, &asked).await {
-            Ok(Some(pulled)) => match take(core, &held, &asked.node, pulled).await {
+            Ok(Some(pulled)) => match take(core, &held, (&asked.node, peer.at), pulled).await {
                 Ok(Outcome::News) => outcome = Outcome::News,
                 Ok(_) => {}
                 Err(failure) => {
@@ -103,12 +104,24 @@ pub(super) async fn pull(core: &Core, peer: &Peer) -> Outcome {
 }
 
 /// Verifies what came and hands over what is good.
-async fn take(core: &Core, held: &Arc<LedgerHeld>, from: &NodeId, pulled: Pulled) -> Result<Outcome, Failure> {
+async fn take(
+    core: &Core,
+    held: &Arc<LedgerHeld>,
+    peer: (&NodeId, SocketAddr),
+    pulled: Pulled,
+) -> Result<Outcome, Failure> {
+    let (from, at) = peer;
     match pulled {
-        Pulled::Bundles(bundles) => {
+        Pulled::NewerBundle => {
             let before = core.standing.load().bundle.epoch;
-            let news = News { bundles, ..News::default() };
-            core.identity.call(|reply| identity::Message::Adopt(news, reply)).await??;
+            match enrol::fetch_bundles(&core.env, before, at).await {
+                Ok(bundles) => {
+                    let news = News { bundles, ..News::default() };
+                    core.identity.call(|reply| identity::Message::Adopt(news, reply)).await??;
+                }
+                // What can be judged by the bundle in force need not wait for it.
+                Err(failure) => tracing::debug!(%from, %failure, "a newer trust bundle was not fetched"),
+            }
             Ok(if core.standing.load().bundle.epoch > before { Outcome::News } else { Outcome::Nothing })
         }
         Pulled::ChangeSets(batch) => {

@@ -251,6 +251,31 @@ async fn a_newer_bundle_is_in_force_without_a_restart_and_a_foreign_one_is_not()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_hears_nobody_gets_itself_other_keys_ever_more_seldom() {
+    let env = founded().await;
+    let seconds = async |tree: &NodeTree, count: usize| {
+        let mut keys = vec![tree.control.certs()[0].key.clone()];
+        for _ in 0..count {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            keys.push(tree.control.certs()[0].key.clone());
+        }
+        keys.dedup();
+        keys.len() - 1
+    };
+    let (tree, _) = started_on(&env, 100).await;
+    assert_eq!(seconds(&tree, 120).await, 0, "who knows nobody misses nobody");
+    tree.stop(Duration::from_secs(1)).await;
+    let dir = StateDir::new(&env, &PathBuf::from(DIR));
+    let mut state = dir.load().unwrap();
+    state.file.seeds = vec!["10.0.0.9:4510".parse().unwrap()];
+    dir.save(&state).unwrap();
+    let (tree, _) = started_on(&env, 100).await;
+    assert_eq!((seconds(&tree, 9).await, seconds(&tree, 3).await), (0, 1));
+    assert_eq!(seconds(&tree, 108).await, 2, "after 20 s more, and after 40 s more");
+    tree.stop(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_offer_that_is_too_large_already_is_told_as_far_as_it_fits() {
     let env = founded().await;
     let mut specs = numbered(300);

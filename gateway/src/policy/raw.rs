@@ -164,7 +164,7 @@ raw_table! {
         name: needed ServiceName,
         /// A node: every certificate of it and of its replicas is refused, and its open connections are closed.
         node: optional NodeId = "none",
-        /// A public key (of a node, a replica or an operator), as 64 hexadecimal digits.
+        /// A public key of a replica or a node, as 64 hexadecimal digits; `weft cert ls` on its node shows it.
         key: optional String = "none",
         /// A join token that was not used yet, by its id of 16 hexadecimal digits.
         token: optional String = "none",

@@ -14,7 +14,6 @@ use super::document::Document;
 use super::entry::Place;
 use super::hash::Hash;
 use super::journal::{JournalBatch, JournalHead, JournalPlace, More};
-use crate::identity::SignedBundle;
 use crate::ids::NodeId;
 use crate::wire::{self, Kind, WireError};
 
@@ -33,8 +32,6 @@ pub const HAVE_MAX: usize = 64;
 pub const HASHES_MAX: usize = 1024;
 /// Most tips in one answer; more only come of a split into more parts than that.
 pub const TIPS_MAX: usize = 1024;
-/// Most bundles in one answer.
-const BUNDLES_MAX: usize = 16;
 /// A question and its answer take no longer.
 pub const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -43,11 +40,6 @@ pub const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(20);
 pub enum Question {
     /// Where do your ledger and journals end?
     Head,
-    /// Which trust bundles came after this epoch?
-    Bundles {
-        /// The asker's epoch.
-        after_epoch: u64,
-    },
     /// Which change sets do you have that are not at or below these? In order, from a place on.
     ChangeSets {
         /// Tips of the asker, and some change sets below them.
@@ -69,8 +61,6 @@ pub enum Question {
 pub enum Answer {
     /// There they end.
     Head(HeadReport),
-    /// These bundles, by epoch.
-    Bundles(Vec<SignedBundle>),
     /// These change sets, by revision, then hash.
     ChangeSets {
         /// Which.

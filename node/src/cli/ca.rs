@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Value, json};
 use weft_actors::ca::{CaStatus, SeenRow};
+use weft_actors::state::StateDir;
 use weft_env::Env;
 use weft_gossip::identity::{
     Fingerprint, Grants, KeyFile, KeyRole, OperatorEntry, PublicKey, SignedBundle, SigningKey, bundle_from_text,
@@ -19,7 +20,7 @@ use weft_gossip::{Code, Failure, MeshName, NodeId, ServiceName};
 use super::args::{CaCommand, KeyOptions, OperatorCommand, RootCommand, SignerCommand};
 use super::client::ask;
 use super::output::{Output, table};
-use super::passphrase;
+use super::passphrase::{self, Passphrase};
 use super::remote::with_times;
 
 /// How long a change waits until every member has seen it; gossip needs a few seconds.
@@ -42,19 +43,30 @@ struct Place<'a> {
 
 /// `weft ca`.
 pub(super) async fn run(env: &Env, dir: &Path, output: Output, command: CaCommand) -> Result<(), Failure> {
-    if matches!(command, CaCommand::Show) {
-        let value = ask(dir, Method::GET, "/v1/ca", None).await?;
-        output.result(&shown(&value), value);
-        return Ok(());
-    }
-    let place = Place::look(env, dir).await?;
-    let next = match command {
-        CaCommand::Show => return Ok(()),
-        CaCommand::Signer { command } => place.signer(command)?,
-        CaCommand::Root { command } => place.root(command)?,
-        CaCommand::Operator { command } => place.operator(command)?,
+    let place = async || Place::look(env, dir).await;
+    let (place, next) = match command {
+        CaCommand::Show => {
+            let value = ask(dir, Method::GET, "/v1/ca", None).await?;
+            output.result(&shown(&value), value);
+            return Ok(());
+        }
+        CaCommand::Key { file, passphrase_file } => {
+            return make_operator_key(env, dir, output, (&file, passphrase_file.as_deref()));
+        }
+        CaCommand::Signer { command } => signed(place().await?, |place| place.signer(command))?,
+        CaCommand::Root { command } => signed(place().await?, |place| place.root(command))?,
+        CaCommand::Operator { command } => signed(place().await?, |place| place.operator(command))?,
     };
     place.spread(output, &next).await
+}
+
+/// The next bundle, with the place that it is for.
+fn signed<'a>(
+    place: Place<'a>,
+    sign: impl FnOnce(&Place<'a>) -> Result<SignedBundle, Failure>,
+) -> Result<(Place<'a>, SignedBundle), Failure> {
+    let next = sign(&place)?;
+    Ok((place, next))
 }
 
 impl<'a> Place<'a> {
@@ -213,16 +225,38 @@ impl<'a> Place<'a> {
 
     /// Makes a key and writes it, encrypted, to a file that must not exist.
     fn new_key(&self, path: &Path, role: KeyRole, passphrase: &str) -> Result<SigningKey, Failure> {
-        if self.env.disk.exists(path) {
-            let detail = format!("{} exists; a new key is written to a new file", path.display());
-            return Err(Failure::new(Code::UsageInvalid, detail));
-        }
-        let key = SigningKey::generate(&self.env.random);
-        let text = KeyFile::seal(&key, (role, &self.mesh), passphrase, &self.env.random)?;
-        let unwritten = |error| Failure::new(Code::StateBroken, format!("write {}: {error}", path.display()));
-        self.env.disk.write(path, text.as_bytes()).map_err(unwritten)?;
-        Ok(key)
+        new_key(self.env, path, (role, &self.mesh), passphrase)
     }
+}
+
+/// The key of an operator who has no root key at hand; its public half is for who has.
+fn make_operator_key(env: &Env, dir: &Path, output: Output, files: (&Path, Option<&Path>)) -> Result<(), Failure> {
+    let (path, passphrase_file) = files;
+    let mesh = StateDir::new(env, dir).node_file()?.mesh;
+    let (passphrase, made) = match passphrase::for_new_keys(env, passphrase_file)? {
+        Passphrase::Given(text) => (text, None),
+        Passphrase::Made(text) => (text.clone(), Some(text)),
+    };
+    let key = new_key(env, path, (KeyRole::Operator, &mesh), &passphrase)?.public().to_string();
+    let mut said = format!("{key}\nlet the key change policies: weft ca operator add --public-key {key}");
+    if let Some(passphrase) = &made {
+        said.push_str(&format!("\nits passphrase, shown only now: {passphrase}"));
+    }
+    output.result(&said, json!({ "key": key, "passphrase": made }));
+    Ok(())
+}
+
+/// Makes a key and writes it, encrypted, to a file that must not exist.
+fn new_key(env: &Env, path: &Path, owner: (KeyRole, &MeshName), passphrase: &str) -> Result<SigningKey, Failure> {
+    if env.disk.exists(path) {
+        let detail = format!("{} exists; a new key is written to a new file", path.display());
+        return Err(Failure::new(Code::UsageInvalid, detail));
+    }
+    let key = SigningKey::generate(&env.random);
+    let text = KeyFile::seal(&key, owner, passphrase, &env.random)?;
+    let unwritten = |error| Failure::new(Code::StateBroken, format!("write {}: {error}", path.display()));
+    env.disk.write(path, text.as_bytes()).map_err(unwritten)?;
+    Ok(key)
 }
 
 async fn status(dir: &Path) -> Result<CaStatus, Failure> {

@@ -28,7 +28,7 @@ pub(super) fn for_new_keys(env: &Env, file: Option<&Path>) -> Result<Passphrase,
         env.random.fill(&mut bytes);
         return Ok(Passphrase::Made(bytes.iter().map(|byte| format!("{byte:02x}")).collect()));
     }
-    let first = asked("Passphrase for the root and operator keys: ")?;
+    let first = asked("Passphrase for the new keys: ")?;
     if asked("Once more: ")? != first {
         return Err(missing("the two were not the same".to_owned()));
     }

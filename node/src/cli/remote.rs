@@ -17,7 +17,7 @@ use crate::admin::{BindRequest, ExposeRequest, HealthRequest, JoinRequest, Token
 /// The columns that `weft ls` shows first.
 const NODE_COLUMNS: &[&str] = &["node", "state", "addr", "zone", "services"];
 const SERVICE_COLUMNS: &[&str] = &["service", "node", "protocol", "healthy", "weight", "in_flight", "addr"];
-const CERT_COLUMNS: &[&str] = &["identity", "not_before", "not_after"];
+const CERT_COLUMNS: &[&str] = &["identity", "not_before", "not_after", "key"];
 
 /// `weft status`.
 pub(super) async fn status(dir: &Path, output: Output) -> Result<(), Failure> {
@@ -60,6 +60,7 @@ pub(super) async fn list_certificates(dir: &Path, output: Output) -> Result<(), 
             json!({
                 "kind": kind,
                 "name": row[name],
+                "key": row["key"],
                 "state": row["state"],
                 "not_before": row["not_before"],
                 "not_after": row["not_after"],
@@ -72,7 +73,8 @@ pub(super) async fn list_certificates(dir: &Path, output: Output) -> Result<(), 
     let mut rows = rows_of(&own, "certificate", "identity");
     rows.extend(rows_of(&ca["signers"], "signer", "node"));
     rows.extend(rows_of(&ca["roots"], "root", "root"));
-    output.result(&table(&rows, &["kind", "name", "state", "not_before", "not_after"]), json!({ "certs": rows }));
+    let columns = ["kind", "name", "state", "not_before", "not_after", "key"];
+    output.result(&table(&rows, &columns), json!({ "certs": rows }));
     Ok(())
 }
 

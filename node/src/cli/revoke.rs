@@ -1,5 +1,6 @@
 //! `weft revoke`: makes a revocation document named after what it revokes and applies it as `weft apply` would.
 
+use http::Method;
 use weft_actors::control::ledger::DraftWish;
 use weft_gateway::policy::read_file;
 use weft_gossip::identity::JoinToken;
@@ -8,6 +9,7 @@ use weft_gossip::{Code, Failure};
 
 use super::apply::{Change, Place};
 use super::args::{RevokeCommand, RevokeOptions};
+use super::client::ask;
 use super::{plan, policies};
 
 /// What the documents name as their file.
@@ -32,7 +34,21 @@ pub(super) async fn run(place: Place<'_>, command: RevokeCommand) -> Result<(), 
         RevokeCommand::Key { key, options } => ("key", key.to_ascii_lowercase(), options),
         RevokeCommand::Token { token, options } => ("token", token_id(&token), options),
     };
+    if what == "key" && options.reason.is_some() {
+        check_no_operator(place, &value).await?;
+    }
     Subject { what, value }.change(place, options).await
+}
+
+/// Whose word counts stands in the trust bundle: a document would take nothing from an operator.
+async fn check_no_operator(place: Place<'_>, key: &str) -> Result<(), Failure> {
+    let ca = ask(place.dir, Method::GET, "/v1/ca", None).await?;
+    let operators = ca["operators"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if !operators.iter().any(|row| row["key"] == key) {
+        return Ok(());
+    }
+    let detail = format!("{key} is an operator's key, which the root takes back: `weft ca operator retire {key}`");
+    Err(Failure::new(Code::UsageInvalid, detail))
 }
 
 /// The id of a token, of which people have the whole line or the id.

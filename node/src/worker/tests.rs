@@ -92,6 +92,7 @@ impl Mesh {
         let identities = held.iter().map(|(id, own)| {
             let credential = Credential {
                 identity: id.clone(),
+                key: own.key.public(),
                 dial_http1: dial(own, ALPN_HTTP1),
                 dial_http2: dial(own, ALPN_HTTP2),
                 dial_tcp: dial(own, ALPN_TCP),

@@ -8,7 +8,7 @@ use weft_gossip::MeshName;
 use weft_gossip::identity::{PublicKey, SigningKey};
 use weft_gossip::ledger::journal::More;
 use weft_gossip::ledger::sync::{Answer, HeadReport, Question, serve};
-use weft_gossip::ledger::{Change, ChangeSet, Document, DocumentParts, Hash, LedgerMark, SignedChangeSet};
+use weft_gossip::ledger::{Change, ChangeSet, Document, DocumentParts, Hash, LedgerMark, SignedChangeSet, SignedDraft};
 use weft_gossip::quic::{PeerConnection, QuicProtocol};
 
 /// Change sets and documents that no honest node takes, with the reason for which each must be refused.
@@ -42,6 +42,17 @@ impl LyingLedger {
             );
             let mixed = mixed(mesh, 4 * count + number, ledger.documents.keys().next().copied());
             ledger.tell(&mixed, own, None, "document-differs");
+        }
+        ledger
+    }
+
+    /// These and no lies.
+    pub(super) fn of(drafts: &[SignedDraft]) -> Self {
+        let mut ledger = Self { change_sets: BTreeMap::new(), documents: BTreeMap::new(), reasons: BTreeMap::new() };
+        for draft in drafts {
+            let revision = draft.change_set.signed.claim().expect("a change set").revision;
+            ledger.change_sets.insert((revision, draft.change_set.hash()), draft.change_set.clone());
+            ledger.documents.extend(draft.documents.iter().map(|document| (document.hash(), document.clone())));
         }
         ledger
     }
@@ -85,7 +96,6 @@ impl LyingLedger {
                 let known = hashes.iter().filter_map(|hash| self.documents.get(hash));
                 Answer::Documents(known.cloned().collect())
             }
-            Question::Bundles { .. } => Answer::Bundles(Vec::new()),
             Question::Journal(_) => Answer::Journal(None),
         }
     }

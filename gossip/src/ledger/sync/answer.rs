@@ -8,8 +8,7 @@ use super::super::entry::Place;
 use super::super::hash::Hash;
 use super::super::journal::{Journals, More, Reader};
 use super::super::operators::Rules;
-use super::{ANSWER_FILL, Answer, BUNDLES_MAX, HASHES_MAX, HAVE_MAX, HeadReport, Question, TIPS_MAX};
-use crate::identity::SignedBundle;
+use super::{ANSWER_FILL, Answer, HASHES_MAX, HAVE_MAX, HeadReport, Question, TIPS_MAX};
 
 /// What a node answers from.
 #[derive(Debug, Clone, Copy)]
@@ -20,8 +19,6 @@ pub struct View<'a> {
     pub rules: &'a Rules,
     /// The journals.
     pub journals: &'a Journals,
-    /// Trust bundles, by epoch.
-    pub bundles: &'a [SignedBundle],
     /// In what role the asker asks, as its certificate or enrolment says.
     pub reader: Reader,
 }
@@ -30,7 +27,6 @@ pub struct View<'a> {
 pub fn answer(question: Question, view: &View<'_>) -> Answer {
     match question {
         Question::Head => Answer::Head(head(view)),
-        Question::Bundles { after_epoch } => Answer::Bundles(bundles(view, after_epoch)),
         Question::ChangeSets { have, .. } if have.len() > HAVE_MAX => too_many("hashes to compare with", HAVE_MAX),
         Question::ChangeSets { have, after } => change_sets(view, &have, after),
         Question::Documents { hashes } if hashes.len() > HASHES_MAX => too_many("documents", HASHES_MAX),
@@ -56,16 +52,6 @@ fn head(view: &View<'_>) -> HeadReport {
         tips.truncate(TIPS_MAX);
     }
     HeadReport { epoch: view.rules.bundle.epoch, revision: head.revision, hash, tips, journals: view.journals.heads() }
-}
-
-fn bundles(view: &View<'_>, after_epoch: u64) -> Vec<SignedBundle> {
-    let later = |signed: &&SignedBundle| signed.claim().is_ok_and(|bundle| bundle.epoch > after_epoch);
-    let mut size = 0;
-    let fits = |signed: &&SignedBundle| {
-        size += signed.len();
-        size <= ANSWER_FILL
-    };
-    view.bundles.iter().filter(later).take(BUNDLES_MAX).take_while(fits).cloned().collect()
 }
 
 fn documents(ledger: &Ledger, hashes: &[Hash]) -> Vec<Document> {

@@ -2,7 +2,7 @@
 //! a broken stream the same pull goes on where it was, and a new one begins where the ledger is.
 //!
 //! ```text
-//! Start -> Bundles -> Gather <-> Batches -> Journals -> Done
+//! Start -> Trust -> Gather <-> Batches -> Journals -> Done
 //! ```
 //!
 //! Change sets are gathered before the first is checked, because it may take a later author's word to let an earlier one in.
@@ -21,7 +21,6 @@ use super::super::hash::Hash;
 use super::super::journal::{JournalBatch, JournalHead, JournalPlace, Journals, More, Reader};
 use super::super::operators::{Rules, Vouched};
 use super::{Answer, HASHES_MAX, HeadReport, Question};
-use crate::identity::SignedBundle;
 use crate::wire::WireError;
 
 /// Most questions of one pull; what is left is for the next.
@@ -56,8 +55,8 @@ pub struct Local<'a> {
 /// What came, to be verified before anything else.
 #[derive(Debug, Clone)]
 pub enum Pulled {
-    /// Trust bundles, by epoch: for [`crate::identity::TrustBundle::successor`], before the next step.
-    Bundles(Vec<SignedBundle>),
+    /// The peer holds a newer trust bundle: to be fetched from it and taken in before the next step, because change sets are judged by it.
+    NewerBundle,
     /// For [`Ledger::check`].
     ChangeSets(Batch),
     /// For [`Journals::check`].
@@ -108,7 +107,7 @@ impl PullError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Start,
-    Bundles,
+    Trust,
     Gather,
     Batches,
     Journals,
@@ -122,7 +121,7 @@ pub struct Pull {
     questions: usize,
     size: usize,
     report: Option<HeadReport>,
-    asked_epoch: Option<u64>,
+    fetched_after: Option<u64>,
     /// What was said to be here, the same in every question for change sets.
     have: Option<Vec<Hash>>,
     after: Option<Place>,
@@ -150,7 +149,7 @@ impl Pull {
             questions: 0,
             size: 0,
             report: None,
-            asked_epoch: None,
+            fetched_after: None,
             have: None,
             after: None,
             more: More::Yes,
@@ -175,7 +174,7 @@ impl Pull {
         loop {
             let pulled = match self.stage {
                 Stage::Start => self.start(peer).await?,
-                Stage::Bundles => self.bundles(local, peer).await?,
+                Stage::Trust => self.trust(local),
                 Stage::Gather => self.gather(local, peer).await?,
                 Stage::Batches => self.batch(local, peer).await?,
                 Stage::Journals => self.journal(local, peer).await?,
@@ -205,26 +204,20 @@ impl Pull {
         let Answer::Head(report) = self.ask(peer, Question::Head).await? else { return Err(PullError::OtherAnswer) };
         self.journals = report.journals.iter().cloned().collect();
         self.report = Some(report);
-        self.stage = Stage::Bundles;
+        self.stage = Stage::Trust;
         Ok(None)
     }
 
-    async fn bundles(&mut self, local: &Local<'_>, peer: &dyn Ask) -> Result<Option<Pulled>, PullError> {
+    /// A bundle is handed over as often as it brings another epoch: what was not believed gets no better by being fetched again.
+    fn trust(&mut self, local: &Local<'_>) -> Option<Pulled> {
         let epoch = local.rules.bundle.epoch;
         let ahead = self.report.as_ref().is_some_and(|report| report.epoch > epoch);
-        // The same epoch twice: what came was not believed, and does not get better by asking again.
-        if !ahead || self.asked_epoch == Some(epoch) {
-            self.stage = Stage::Gather;
-            return Ok(None);
+        if ahead && self.fetched_after != Some(epoch) {
+            self.fetched_after = Some(epoch);
+            return Some(Pulled::NewerBundle);
         }
-        let question = Question::Bundles { after_epoch: epoch };
-        let Answer::Bundles(bundles) = self.ask(peer, question).await? else { return Err(PullError::OtherAnswer) };
-        self.asked_epoch = Some(epoch);
-        self.size += bundles.iter().map(SignedBundle::len).sum::<usize>();
-        if bundles.is_empty() {
-            return Err(PullError::NoProgress("it names an epoch and sends no bundle of it"));
-        }
-        Ok(Some(Pulled::Bundles(bundles)))
+        self.stage = Stage::Gather;
+        None
     }
 
     async fn gather(&mut self, local: &Local<'_>, peer: &dyn Ask) -> Result<Option<Pulled>, PullError> {

@@ -10,14 +10,13 @@ use super::super::testing::{Bench, bench, document, take, texts};
 use super::super::{Ledger, Quarantined, Rules};
 use super::*;
 use crate::identity::testing::NOW;
-use crate::identity::{Grants, TrustBundle};
+use crate::identity::{Grants, SignedBundle, TrustBundle};
 
 /// A node that answers over an in-memory stream, and whose streams break after so many questions.
 struct Peer {
     ledger: Ledger,
     journals: Journals,
     rules: Rules,
-    bundles: Vec<SignedBundle>,
     reader: Reader,
     questions_left: AtomicUsize,
     asked: AtomicUsize,
@@ -44,13 +43,7 @@ impl Ask for Peer {
             return answer;
         }
         self.questions_left.store(left - 1, Ordering::Relaxed);
-        let view = View {
-            ledger: &self.ledger,
-            rules: &self.rules,
-            journals: &self.journals,
-            bundles: &self.bundles,
-            reader: self.reader,
-        };
+        let view = View { ledger: &self.ledger, rules: &self.rules, journals: &self.journals, reader: self.reader };
         let serving = serve(&mut far_send, &mut far_receive, |question| answer(question, &view));
         let (answer, served) = tokio::join!(exchange(&mut near_send, &mut near_receive, &question), serving);
         served?;
@@ -63,7 +56,6 @@ fn peer(ledger: Ledger, rules: Rules) -> Peer {
         ledger,
         journals: Journals::empty(),
         rules,
-        bundles: Vec::new(),
         reader: Reader::Node,
         questions_left: AtomicUsize::new(usize::MAX),
         asked: AtomicUsize::new(0),
@@ -75,13 +67,16 @@ struct Node {
     journals: Journals,
     rules: Rules,
     held: SignedBundle,
+    /// What it gets when it fetches bundles.
+    offered: Vec<SignedBundle>,
     refused: Vec<Quarantined>,
 }
 
 impl Node {
     fn new(bench: &Bench) -> Self {
         let held = bench.mesh.seed.bundle.clone();
-        Self { ledger: bench.ledger(), journals: Journals::empty(), rules: bench.rules(), held, refused: Vec::new() }
+        let (ledger, journals, rules) = (bench.ledger(), Journals::empty(), bench.rules());
+        Self { ledger, journals, rules, held, offered: Vec::new(), refused: Vec::new() }
     }
 
     fn adopt(&mut self, bundles: &[SignedBundle]) {
@@ -100,9 +95,7 @@ impl Node {
             let Some(pulled) = pull.next(&local, peer).await? else { return Ok(steps) };
             steps += 1;
             match pulled {
-                Pulled::Bundles(bundles) => {
-                    self.adopt(&bundles);
-                }
+                Pulled::NewerBundle => self.adopt(&self.offered.clone()),
                 Pulled::ChangeSets(batch) => {
                     let mut checked = self.ledger.check(batch, &self.rules);
                     self.refused.append(&mut checked.refused);
@@ -238,7 +231,7 @@ async fn the_word_of_a_later_author_reaches_over_many_batches() {
 }
 
 #[tokio::test]
-async fn bundles_come_first_and_only_the_roots_count() {
+async fn newer_bundles_are_fetched_before_change_sets_are_judged() {
     let mut bench = bench();
     bench.bundle.epoch = 2;
     bench.bundle.previous = Some(TrustBundle::hash(&bench.mesh.seed.bundle));
@@ -246,19 +239,19 @@ async fn bundles_come_first_and_only_the_roots_count() {
     let mut ledger = bench.ledger();
     let made = bench.make(&ledger, &new, &[document("route/a", None, "1")]);
     take(&mut ledger, [made], &bench.rules());
-    let mut peer = peer(ledger, bench.rules());
+    let peer = peer(ledger, bench.rules());
     let forged = bench.bundle.sign(&bench.root).unwrap();
     let good = bench.bundle.sign(&bench.mesh.seed.root_key).unwrap();
     let mut node = Node::new(&bench);
     node.rules.bundle = bench.mesh.bundle().into();
-    peer.bundles = vec![forged.clone()];
+    node.offered = vec![forged.clone()];
     node.pull(&mut Pull::new(), &peer).await.unwrap();
     assert_eq!((node.rules.bundle.epoch, node.ledger.len()), (1, 0));
     assert_eq!(node.refused.remove(0).refusal.label(), "operator-unknown");
-    peer.bundles = vec![forged, good];
+    node.offered = vec![forged.clone(), good];
     node.pull(&mut Pull::new(), &peer).await.unwrap();
     assert_eq!((node.rules.bundle.epoch, node.ledger.len(), node.refused.len()), (2, 1, 0));
-    assert!(TrustBundle::verify(&peer.bundles[0], &bench.mesh.seed.root_certificate.as_slice().into()).is_err());
+    assert!(TrustBundle::verify(&forged, &bench.mesh.seed.root_certificate.as_slice().into()).is_err());
 }
 
 #[tokio::test]
@@ -315,8 +308,7 @@ async fn a_peer_that_makes_no_progress_is_told_from_one_that_does() {
     let bench = bench();
     let honest = peer(long(&bench, 3), bench.rules());
     let rules = bench.rules();
-    let view =
-        View { ledger: &honest.ledger, rules: &rules, journals: &honest.journals, bundles: &[], reader: Reader::Node };
+    let view = View { ledger: &honest.ledger, rules: &rules, journals: &honest.journals, reader: Reader::Node };
     let head = || answer(Question::Head, &view);
     let sets = |more| match answer(Question::ChangeSets { have: Vec::new(), after: None }, &view) {
         Answer::ChangeSets { change_sets, .. } => Answer::ChangeSets { change_sets, more },
@@ -337,7 +329,7 @@ async fn a_peer_that_makes_no_progress_is_told_from_one_that_does() {
         _ => sets(More::Yes),
     });
     assert_eq!(outcome(&endless).await, (Some("no-progress"), 0, 0));
-    let confused = Liar(|_| Answer::Bundles(Vec::new()));
+    let confused = Liar(|_| Answer::Documents(Vec::new()));
     assert_eq!(outcome(&confused).await, (Some("other-answer"), 0, 0));
     let unwilling = Liar(|_| Answer::Refused { label: "busy".to_owned(), detail: "later".to_owned() });
     assert_eq!(outcome(&unwilling).await, (Some("refused"), 0, 0));
@@ -348,16 +340,16 @@ async fn a_peer_that_makes_no_progress_is_told_from_one_that_does() {
     assert_eq!(outcome(&without_documents).await, (None, 0, 3));
     let ahead = Liar(|question| match (question, head()) {
         (Question::Head, Answer::Head(report)) => Answer::Head(HeadReport { epoch: 9, ..report }),
-        _ => Answer::Bundles(Vec::new()),
+        (other, _) => answer(other, &view),
     });
-    assert_eq!(outcome(&ahead).await, (Some("no-progress"), 0, 0));
+    assert_eq!(outcome(&ahead).await, (None, 3, 0), "who boasts of a bundle holds nothing up");
 }
 
 #[test]
 fn a_question_over_its_limit_is_refused() {
     let bench = bench();
     let (ledger, journals, rules) = (bench.ledger(), Journals::empty(), bench.rules());
-    let view = View { ledger: &ledger, rules: &rules, journals: &journals, bundles: &[], reader: Reader::Node };
+    let view = View { ledger: &ledger, rules: &rules, journals: &journals, reader: Reader::Node };
     let hashes = |len| vec![Hash([1; 32]); len];
     for question in [
         Question::ChangeSets { have: hashes(HAVE_MAX + 1), after: None },

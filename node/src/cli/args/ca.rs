@@ -23,6 +23,14 @@ pub enum CaCommand {
         #[command(subcommand)]
         command: RootCommand,
     },
+    /// Makes an operator's key on this machine and prints its public half, for `weft ca operator add --public-key`.
+    Key {
+        /// Where to write it, encrypted with a passphrase of its own.
+        file: PathBuf,
+        /// A file with the passphrase. WEFT_PASSPHRASE serves, too; with neither it is asked for.
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
     /// Changes the operators.
     Operator {
         /// What to do with operators.

@@ -102,7 +102,7 @@ pub enum RevokeCommand {
         #[command(flatten)]
         options: RevokeOptions,
     },
-    /// Lets nobody trust a key any more: of a node, a replica or an operator.
+    /// Lets nobody trust a key any more, of a replica or a node; `weft cert ls` there shows it.
     Key {
         /// The public key, 64 hexadecimal digits.
         key: String,
