@@ -3,6 +3,7 @@
 //! [`outbound`] takes a request from an application of this machine into the mesh, [`inbound`] takes one from the mesh to an
 //! application. Both are called by the listeners once per request; a request sees the one world it was given.
 
+mod allowances;
 mod arrival;
 mod attempt;
 mod carriage;

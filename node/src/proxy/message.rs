@@ -171,7 +171,7 @@ pub(super) fn forwarded(
             let mut response = response;
             exchange.status(response.status().as_u16());
             exchange.complete();
-            exchange.tell_revision(response.headers_mut());
+            exchange.tell_judged(response.headers_mut());
             response
         }
         Served::Answer(response, caller) => answer(response, caller, exchange, gate, closing),
@@ -204,12 +204,12 @@ fn answer(
     }
     *response.version_mut() = Version::HTTP_11;
     head::strip_hop_by_hop(response.headers_mut(), Upgrade::None);
+    exchange.tell_judged(response.headers_mut());
     response.headers_mut().remove(UNDELIVERED);
     if exchange.is_from_application() {
         // Weft's own word, which an application does not give.
         response.headers_mut().remove(REFUSAL);
     }
-    exchange.tell_revision(response.headers_mut());
     if closing == Closing::Yes {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -257,7 +257,7 @@ pub(super) fn refused(
     let id = exchange.refused(refusal, world, caller);
     exchange.complete();
     let mut reply = reply(refusal, world, exchange.direction(), &id);
-    exchange.tell_revision(reply.headers_mut());
+    exchange.tell_judged(reply.headers_mut());
     reply
 }
 
