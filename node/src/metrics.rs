@@ -31,6 +31,8 @@ pub const EJECTIONS_TOTAL: &str = "weft_ejections_total";
 pub const UPSTREAM_CONNECTS_TOTAL: &str = "weft_upstream_connects_total";
 /// Calls that documents in shadow mode would have refused, by called service and document.
 pub const SHADOW_REFUSALS_TOTAL: &str = "weft_shadow_refusals_total";
+/// Copies of requests that were given up, by the service that they were for and the reason.
+pub const COPIES_LOST_TOTAL: &str = "weft_copies_lost_total";
 /// Lines that the access log did not take in because its writer was behind.
 pub const ACCESS_LOG_DROPPED_TOTAL: &str = "weft_access_log_dropped_total";
 
@@ -45,6 +47,7 @@ const COUNTERS: &[(&str, &str)] = &[
     (EJECTIONS_TOTAL, "Endpoints taken out of the balance after a failed connection, by whose call it was noticed."),
     (UPSTREAM_CONNECTS_TOTAL, "Connections opened to other nodes and to applications, by whose call needed one."),
     (SHADOW_REFUSALS_TOTAL, "Calls that documents in shadow mode would have refused, by called service and document."),
+    (COPIES_LOST_TOTAL, "Copies of requests that were given up, by the service that they were for and the reason."),
     (ACCESS_LOG_DROPPED_TOTAL, "Lines that the access log did not take in because its writer was behind."),
 ];
 
@@ -303,6 +306,11 @@ impl ServiceStates {
         let label = if full { "other" } else { caller.short() };
         let meter = Arc::new(Meter::new(&self.recorder, direction, label, service));
         if !full {
+    /// Counts a copy of a request that was given up. Not on the hot path: the handle is looked up.
+    pub(crate) fn count_lost_copy(&self, service: &ServiceName, reason: &str) {
+        counter(&self.recorder, COPIES_LOST_TOTAL, &[("service", service.as_str()), ("reason", reason)]).increment(1);
+    }
+
             meters.push((direction, caller.clone(), Arc::clone(&meter)));
         }
         meter

@@ -90,6 +90,8 @@ pub(crate) struct Worker {
     pub(crate) mirrors: Arc<AtomicU32>,
     shared: Arc<Shared>,
     handle: Handle,
+    /// What the bodies of those copies hold.
+    pub(crate) mirrored_bytes: Arc<AtomicUsize>,
     number: usize,
     /// State of a xorshift generator: choices need speed, not secrecy.
     random: AtomicU64,
@@ -253,6 +255,7 @@ impl DataPath {
         let idle_timeout = settings.idle_timeout;
         worker.spawn(sweep(Arc::downgrade(&worker), idle_timeout));
         self.workers.push(worker);
+            mirrored_bytes: Arc::default(),
     }
 
     /// The refusal with this id, if it is among the last 1,024 of this node.

@@ -61,8 +61,8 @@ pub(super) fn prepared(
     framed.map_err(|why| Refusal::new(Code::RequestMalformed, why))?;
     let body = match exchange.meter() {
         _ if incoming.is_end_stream() => Body::Empty,
-        Some(meter) => Body::Counted(incoming, meter.received.clone(), Deadline::at(exchange.deadline())),
-        None => Body::Counted(incoming, metrics::Counter::noop(), Deadline::at(exchange.deadline())),
+        Some(meter) => Body::upload(incoming, meter.received.clone(), Deadline::at(exchange.deadline())),
+        None => Body::upload(incoming, metrics::Counter::noop(), Deadline::at(exchange.deadline())),
     };
     Ok((Request::from_parts(parts, body), caller))
 }
@@ -130,12 +130,17 @@ pub(super) struct Copied {
 impl Copied {
     /// A copy, if the request may be sent twice.
     pub(super) fn of(request: &Request<Body>, repeat: Repeat) -> Option<Self> {
-        repeat.replayable.then(|| Self {
+        repeat.replayable.then(|| Self::head(request))
+    }
+
+    /// A copy of the head, whatever the body.
+    pub(super) fn head(request: &Request<Body>) -> Self {
+        Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
             headers: request.headers().clone(),
-        })
+        }
     }
 
     /// The request again.
@@ -199,12 +204,12 @@ fn answer(
 ) -> Response<Body> {
     let status = response.status();
     exchange.status(status.as_u16());
+    exchange.tell_judged(response.headers_mut());
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(caller)) = (status, caller) {
         return switched(response, caller, exchange, gate);
     }
     *response.version_mut() = Version::HTTP_11;
     head::strip_hop_by_hop(response.headers_mut(), Upgrade::None);
-    exchange.tell_judged(response.headers_mut());
     response.headers_mut().remove(UNDELIVERED);
     if exchange.is_from_application() {
         // Weft's own word, which an application does not give.
