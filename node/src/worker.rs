@@ -269,7 +269,9 @@ impl DataPath {
         let worker = self.workers.first()?;
         // A generator of its own: the worker's belongs to its tasks.
         let random = worker.env.random.clone();
-        Some(explain(&world, question, worker.now_ns(), &mut |below| random.next_u64() % below.max(1)))
+        Some(explain(&world, &self.shared.settings, question, worker.now_ns(), &mut |below| {
+            random.next_u64() % below.max(1)
+        }))
     }
 
     /// Requests and streams in flight.
