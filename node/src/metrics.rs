@@ -170,10 +170,10 @@ impl Meter {
     }
 }
 
-/// What a worker keeps of one called service: its retry budget and its meters by caller.
+/// What a worker keeps of one called service: its meters by caller, and what all workers count together.
 pub(crate) struct ServiceState {
     /// Retries that are left.
-    pub(crate) budget: RetryBudget,
+    pub(crate) budget: Arc<RetryBudget>,
     /// The next turn, where endpoints take turns.
     pub(crate) turn: AtomicU64,
     /// Requests and streams under way from this node, as far as they are limited.
@@ -185,14 +185,25 @@ pub(crate) struct ServiceState {
 
 /// What the workers of a node count together of each called service.
 #[derive(Default)]
-pub(crate) struct ServiceCounts(Mutex<BTreeMap<ServiceName, CountPair>>);
+pub(crate) struct ServiceCounts(Mutex<BTreeMap<ServiceName, Counts>>);
 
-/// Calls under way, and connections open.
-type CountPair = (Arc<AtomicU32>, Arc<AtomicU32>);
+/// What is counted of one service.
+#[derive(Clone)]
+struct Counts {
+    in_flight: Arc<AtomicU32>,
+    connections: Arc<AtomicU32>,
+    budget: Arc<RetryBudget>,
+}
 
 impl ServiceCounts {
-    fn of(&self, service: &ServiceName) -> CountPair {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(service.clone()).or_default().clone()
+    fn of(&self, service: &ServiceName, now_ns: u64) -> Counts {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Counts {
+            in_flight: Arc::default(),
+            connections: Arc::default(),
+            budget: Arc::new(RetryBudget::new(now_ns)),
+        };
+        counts.entry(service.clone()).or_insert_with(new).clone()
     }
 }
 
@@ -206,6 +217,11 @@ impl Slot {
         // At the limit dropping it at once counts it out.
         let slot = Self(Arc::clone(taken));
         (before < max).then_some(slot)
+    }
+
+    /// What counts the places that are taken.
+    pub(crate) fn counter(&self) -> &Arc<AtomicU32> {
+        &self.0
     }
 }
 
@@ -244,9 +260,9 @@ impl ServiceStates {
         if let Some(state) = states.get(service) {
             return Arc::clone(state);
         }
-        let (in_flight, connections) = self.counts.of(service);
+        let Counts { in_flight, connections, budget } = self.counts.of(service, now_ns);
         let state = Arc::new(ServiceState {
-            budget: RetryBudget::new(now_ns),
+            budget,
             turn: AtomicU64::new(0),
             in_flight,
             connections,
@@ -290,6 +306,11 @@ impl ServiceStates {
         }
     }
 
+    /// Counts a copy of a request that was given up. Not on the hot path: the handle is looked up.
+    pub(crate) fn count_lost_copy(&self, service: &ServiceName, reason: &str) {
+        counter(&self.recorder, COPIES_LOST_TOTAL, &[("service", service.as_str()), ("reason", reason)]).increment(1);
+    }
+
     fn find(
         &self,
         meters: &Mutex<Vec<(Direction, SpiffeId, Arc<Meter>)>>,
@@ -306,11 +327,6 @@ impl ServiceStates {
         let label = if full { "other" } else { caller.short() };
         let meter = Arc::new(Meter::new(&self.recorder, direction, label, service));
         if !full {
-    /// Counts a copy of a request that was given up. Not on the hot path: the handle is looked up.
-    pub(crate) fn count_lost_copy(&self, service: &ServiceName, reason: &str) {
-        counter(&self.recorder, COPIES_LOST_TOTAL, &[("service", service.as_str()), ("reason", reason)]).increment(1);
-    }
-
             meters.push((direction, caller.clone(), Arc::clone(&meter)));
         }
         meter

@@ -173,7 +173,7 @@ raw_table! {
 }
 
 raw_table! {
-    /// A pause.
+    /// A pause. It counts towards `timeout`, and not towards `try_timeout`.
     RawDelay, "delay" {
         /// The share of requests that wait.
         percent: optional Percent = "100",
