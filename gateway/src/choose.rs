@@ -93,7 +93,8 @@ enum Pick {
 struct Tally {
     healthy: usize,
     able: usize,
-    healthy_near: usize,
+    /// Of the caller's zone, healthy or not.
+    near: usize,
     able_near: usize,
     /// Not tried before.
     fresh_able: usize,
@@ -114,7 +115,7 @@ pub fn choose<'t>(
     let pick = view(&tally, choice)?;
     match choice.way {
         Way::PowerOfTwo => {}
-        Way::Turn(number) => return draw(table, choice, pick, None, &mut |total| number % total),
+        Way::Turn(number) => return in_turn(table, choice, pick, number),
         Way::Hash(hash) => return highest(table, choice, pick, hash),
     }
     let first = draw(table, choice, pick, None, random)?;
@@ -131,7 +132,7 @@ fn view(tally: &Tally, choice: &Choice<'_>) -> Option<Pick> {
     if panic && choice.tried.is_empty() && tally.fresh_healthy > 0 {
         return Some(Pick::Healthy);
     }
-    let near_enough = is_at_least(tally.able_near, tally.healthy_near, choice.overflow);
+    let near_enough = is_at_least(tally.able_near, tally.near, choice.overflow);
     if tally.fresh_near > 0 && near_enough {
         return Some(Pick::Near);
     }
@@ -143,19 +144,48 @@ fn view(tally: &Tally, choice: &Choice<'_>) -> Option<Pick> {
 
 fn tally(table: &EndpointTable, choice: &Choice<'_>) -> Tally {
     let mut tally = Tally::default();
-    for endpoint in table.endpoints.iter().filter(|endpoint| endpoint.healthy && is_in_subset(endpoint, choice)) {
-        let able = usize::from(!endpoint.load.is_ejected(choice.now_ns));
+    for endpoint in table.endpoints.iter().filter(|endpoint| is_in_subset(endpoint, choice)) {
         let near = usize::from(is_near(endpoint, choice));
+        tally.near += near;
+        if !endpoint.healthy {
+            continue;
+        }
+        let able = usize::from(!endpoint.load.is_ejected(choice.now_ns));
         let fresh = usize::from(!was_tried(endpoint, choice));
         tally.healthy += 1;
         tally.able += able;
-        tally.healthy_near += near;
         tally.able_near += near & able;
         tally.fresh_healthy += fresh;
         tally.fresh_able += fresh & able;
         tally.fresh_near += fresh & able & near;
     }
     tally
+}
+
+/// The endpoint whose turn it is. Weights are divided by what they have in common, so that equal ones take turns one by one. Unequal
+/// ones are stepped through by a number that is prime to their sum and near its golden section, which spreads the turns of each.
+fn in_turn<'t>(table: &'t EndpointTable, choice: &Choice<'_>, pick: Pick, number: u64) -> Option<&'t Arc<Endpoint>> {
+    let in_view = table.endpoints.iter().filter(|endpoint| is_in_view(endpoint, choice, pick));
+    let common = in_view.map(|endpoint| u64::from(endpoint.weight.max(1))).fold(0, common_divisor).max(1);
+    draw(table, choice, pick, None, &mut |total| {
+        let round = (total / common).max(1);
+        number % round * step_through(round) % round * common
+    })
+}
+
+/// A number prime to `round`, near 0.618 of it.
+fn step_through(round: u64) -> u64 {
+    let near = (round * 618 / 1_000).max(1);
+    (near..=round).find(|step| common_divisor(*step, round) == 1).unwrap_or(1)
+}
+
+/// The greatest common divisor (Euclid); of 0 and a number it is the number.
+fn common_divisor(a: u64, b: u64) -> u64 {
+    let (mut a, mut b) = (a, b);
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
 }
 
 /// Draws by weight from a view, leaving `besides` out.
@@ -329,6 +359,37 @@ mod tests {
         assert_eq!(chosen, ["a", "a", "b", "a", "a", "b"]);
     }
 
+    fn of_weights(weights: &[u32]) -> EndpointTable {
+        let weighted = |(at, weight): (usize, &u32)| {
+            let name = char::from(b'a' + u8::try_from(at).unwrap());
+            Endpoint { weight: *weight, ..endpoint(&name.to_string(), None) }
+        };
+        table(weights.iter().enumerate().map(weighted).collect())
+    }
+
+    fn turns(table: &EndpointTable, count: u64) -> String {
+        let turn = |turn| choose(table, &Choice { way: Way::Turn(turn), ..NOW }, &mut |_| 0).unwrap().node.to_string();
+        (0..count).map(turn).collect()
+    }
+
+    #[test]
+    fn equal_weights_take_turns_one_by_one_however_large_they_are() {
+        assert_eq!(turns(&of_weights(&[100, 100]), 6), "ababab");
+        for weight in [1, 100, 1_000] {
+            let five = turns(&of_weights(&[weight; 5]), 10);
+            let round: std::collections::BTreeSet<_> = five[..5].chars().collect();
+            assert!(round.len() == 5 && five[..5] == five[5..], "{five}");
+        }
+    }
+
+    #[test]
+    fn unequal_weights_are_spread() {
+        let order = turns(&of_weights(&[100, 99, 50]), 249);
+        let count = |node| order.chars().filter(|other| *other == node).count();
+        assert_eq!((count('a'), count('b'), count('c')), (100, 99, 50));
+        assert!(!order.contains("aaa") && !order.contains("bbb") && !order.contains("cc"), "{order}");
+    }
+
     /// Where each of 3,000 keys goes.
     fn homes(table: &EndpointTable) -> Vec<String> {
         let home = |key: u64| {
@@ -414,6 +475,16 @@ mod tests {
         eject(&far.endpoints[1]);
         let counts = shares(&far, &choice);
         assert!(counts[3] > 500 && counts[4] > 500, "two of three gone: the rest takes its part, {counts:?}");
+    }
+
+    #[test]
+    fn an_unhealthy_replica_of_the_own_zone_counts_as_one_that_cannot_serve() {
+        let near = "z1".parse().unwrap();
+        let sick = || Endpoint { healthy: false, ..endpoint("a", Some("z1")) };
+        let zones = |first, second| table(vec![first, second, endpoint("c", Some("z1")), endpoint("d", Some("z2"))]);
+        let choice = Choice { zone: Some(&near), ..NOW };
+        assert_eq!(shares(&zones(endpoint("a", Some("z1")), sick()), &choice)[3], 0, "two of three can");
+        assert!(shares(&zones(sick(), sick()), &choice)[3] > 1_000, "one of three can");
     }
 
     #[test]

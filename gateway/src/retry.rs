@@ -96,7 +96,8 @@ pub fn is_safe(stage: Stage, repeat: Repeat) -> bool {
     }
 }
 
-/// The retries that one called service may cost this node: a fifth of the requests and three a second (DESIGN, section 4).
+/// The retries that one called service may cost this node, all of its workers together: by default a fifth of the requests and three a
+/// second.
 #[derive(Debug)]
 pub struct RetryBudget {
     /// Thousandths of a retry in hand.
@@ -129,14 +130,17 @@ impl RetryBudget {
 
     /// Adds what the time since the last call earned.
     fn fill(&self, now_ns: u64, rates: RetryRates) {
-        let since_ms = now_ns.saturating_sub(self.filled_at_ns.load(Ordering::Relaxed)) / 1_000_000;
-        if since_ms == 0 {
+        let filled_at_ns = self.filled_at_ns.load(Ordering::Relaxed);
+        let since_ms = now_ns.saturating_sub(filled_at_ns) / 1_000_000;
+        let (relaxed, kept) = (Ordering::Relaxed, Ordering::Relaxed);
+        // One of several workers adds it.
+        if since_ms == 0 || self.filled_at_ns.compare_exchange(filled_at_ns, now_ns, relaxed, kept).is_err() {
             return;
         }
-        self.filled_at_ns.store(now_ns, Ordering::Relaxed);
         let earned = i64::try_from(since_ms).unwrap_or(i64::MAX).saturating_mul(rates.per_second) / 1_000;
-        let saved = self.saved.load(Ordering::Relaxed).saturating_add(earned).min(rates.saved_max());
-        self.saved.store(saved, Ordering::Relaxed);
+        let filled = |saved: i64| Some(saved.saturating_add(earned).min(rates.saved_max()));
+        // It always has a next value.
+        let _before = self.saved.fetch_update(relaxed, kept, filled);
     }
 }
 

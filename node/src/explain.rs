@@ -2,6 +2,7 @@
 //! refusals by [`crate::refusals`], and made for questions of the admin API: what would become of this call?
 
 mod question;
+mod settings;
 
 use serde::Serialize;
 use weft_gateway::policy;

@@ -1,6 +1,9 @@
 //! The HTTP/1.1 interface of the data path: hyper behind it today, a codec of our own later. Nothing outside this file and the
 //! two listeners names hyper's HTTP/1 types.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
@@ -18,6 +21,8 @@ pub(crate) const BUFFER_BYTES_MAX: usize = 128 * 1024;
 pub(crate) struct Http1 {
     sender: http1::SendRequest<Body>,
     peer: Option<Chain>,
+    /// Where its service's connections are limited, what counts them.
+    counter: Option<Arc<AtomicU32>>,
 }
 
 /// A request that was not answered.
@@ -45,8 +50,9 @@ impl Http1 {
         builder.max_buf_size(BUFFER_BYTES_MAX);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
         let peer = driven.peer.clone();
+        let counter = driven.slot.as_ref().map(|slot| Arc::clone(slot.counter()));
         worker.spawn(driven.drive(worker.world(), connection.with_upgrades()));
-        Ok(Self { sender, peer })
+        Ok(Self { sender, peer, counter })
     }
 
     /// What the other node proved itself with; none for an application.
@@ -57,6 +63,11 @@ impl Http1 {
     /// Sends a request and waits for the head of its answer. Dropping the future closes the connection.
     pub(crate) async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, SendError> {
         self.sender.try_send_request(request).await.map_err(SendError::from)
+    }
+
+    /// Whether this counts it among the connections of its service.
+    pub(crate) fn is_counted_by(&self, counter: &Arc<AtomicU32>) -> bool {
+        self.counter.as_ref().is_some_and(|own| Arc::ptr_eq(own, counter))
     }
 
     /// Whether it can take a request now.

@@ -31,6 +31,8 @@ pub const EJECTIONS_TOTAL: &str = "weft_ejections_total";
 pub const UPSTREAM_CONNECTS_TOTAL: &str = "weft_upstream_connects_total";
 /// Calls that documents in shadow mode would have refused, by called service and document.
 pub const SHADOW_REFUSALS_TOTAL: &str = "weft_shadow_refusals_total";
+/// Copies of requests that were given up, by the service that they were for and the reason.
+pub const COPIES_LOST_TOTAL: &str = "weft_copies_lost_total";
 /// Lines that the access log did not take in because its writer was behind.
 pub const ACCESS_LOG_DROPPED_TOTAL: &str = "weft_access_log_dropped_total";
 
@@ -45,6 +47,7 @@ const COUNTERS: &[(&str, &str)] = &[
     (EJECTIONS_TOTAL, "Endpoints taken out of the balance after a failed connection, by whose call it was noticed."),
     (UPSTREAM_CONNECTS_TOTAL, "Connections opened to other nodes and to applications, by whose call needed one."),
     (SHADOW_REFUSALS_TOTAL, "Calls that documents in shadow mode would have refused, by called service and document."),
+    (COPIES_LOST_TOTAL, "Copies of requests that were given up, by the service that they were for and the reason."),
     (ACCESS_LOG_DROPPED_TOTAL, "Lines that the access log did not take in because its writer was behind."),
 ];
 
@@ -167,10 +170,10 @@ impl Meter {
     }
 }
 
-/// What a worker keeps of one called service: its retry budget and its meters by caller.
+/// What a worker keeps of one called service: its meters by caller, and what all workers count together.
 pub(crate) struct ServiceState {
     /// Retries that are left.
-    pub(crate) budget: RetryBudget,
+    pub(crate) budget: Arc<RetryBudget>,
     /// The next turn, where endpoints take turns.
     pub(crate) turn: AtomicU64,
     /// Requests and streams under way from this node, as far as they are limited.
@@ -182,14 +185,25 @@ pub(crate) struct ServiceState {
 
 /// What the workers of a node count together of each called service.
 #[derive(Default)]
-pub(crate) struct ServiceCounts(Mutex<BTreeMap<ServiceName, CountPair>>);
+pub(crate) struct ServiceCounts(Mutex<BTreeMap<ServiceName, Counts>>);
 
-/// Calls under way, and connections open.
-type CountPair = (Arc<AtomicU32>, Arc<AtomicU32>);
+/// What is counted of one service.
+#[derive(Clone)]
+struct Counts {
+    in_flight: Arc<AtomicU32>,
+    connections: Arc<AtomicU32>,
+    budget: Arc<RetryBudget>,
+}
 
 impl ServiceCounts {
-    fn of(&self, service: &ServiceName) -> CountPair {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(service.clone()).or_default().clone()
+    fn of(&self, service: &ServiceName, now_ns: u64) -> Counts {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Counts {
+            in_flight: Arc::default(),
+            connections: Arc::default(),
+            budget: Arc::new(RetryBudget::new(now_ns)),
+        };
+        counts.entry(service.clone()).or_insert_with(new).clone()
     }
 }
 
@@ -203,6 +217,11 @@ impl Slot {
         // At the limit dropping it at once counts it out.
         let slot = Self(Arc::clone(taken));
         (before < max).then_some(slot)
+    }
+
+    /// What counts the places that are taken.
+    pub(crate) fn counter(&self) -> &Arc<AtomicU32> {
+        &self.0
     }
 }
 
@@ -241,9 +260,9 @@ impl ServiceStates {
         if let Some(state) = states.get(service) {
             return Arc::clone(state);
         }
-        let (in_flight, connections) = self.counts.of(service);
+        let Counts { in_flight, connections, budget } = self.counts.of(service, now_ns);
         let state = Arc::new(ServiceState {
-            budget: RetryBudget::new(now_ns),
+            budget,
             turn: AtomicU64::new(0),
             in_flight,
             connections,
@@ -285,6 +304,11 @@ impl ServiceStates {
                 shadows.insert(key, counter);
             }
         }
+    }
+
+    /// Counts a copy of a request that was given up. Not on the hot path: the handle is looked up.
+    pub(crate) fn count_lost_copy(&self, service: &ServiceName, reason: &str) {
+        counter(&self.recorder, COPIES_LOST_TOTAL, &[("service", service.as_str()), ("reason", reason)]).increment(1);
     }
 
     fn find(

@@ -4,6 +4,7 @@
 //! requests at once. Keys are the addresses of what a host keeps alive, so that no name is hashed on the way of a request.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -85,6 +86,17 @@ impl Pool {
         if pool.idle.len() < IDLE_MAX {
             pool.idle.push((connection, now));
         }
+    }
+
+    /// Closes the connection that is idle longest at some host, among those that `counter` counts; false where there is none.
+    pub(crate) fn close_idle(&self, counter: &Arc<AtomicU32>) -> bool {
+        let mut hosts = self.hosts();
+        let idle = hosts.values_mut().find_map(|pool| {
+            let is_counted = |connection: &Http1| !connection.is_closed() && connection.is_counted_by(counter);
+            let at = pool.idle.iter().position(|(connection, _)| is_counted(connection))?;
+            Some(pool.idle.remove(at))
+        });
+        idle.is_some()
     }
 
     /// The shared connection, if it lives.

@@ -94,6 +94,11 @@ struct Problem<'a> {
     id: &'a str,
 }
 
+/// A span in whole seconds, rounded up and at least one: a caller that waits them is not refused for the same reason.
+pub(crate) fn whole_seconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX).max(1)
+}
+
 /// The reply for a refusal that arose at `place`, for example `node vm-a, outbound`, and has this id.
 pub(crate) fn reply(refusal: &Refusal, place: &str, id: &str) -> Response<Body> {
     let entry = refusal.code.entry();
@@ -123,8 +128,7 @@ pub(crate) fn reply(refusal: &Refusal, place: &str, id: &str) -> Response<Body> 
         headers.insert(REFUSAL, value);
     }
     if let Some(span) = refusal.retry_after {
-        // Whole seconds, rounded up: a caller that waits them is not refused for the same reason.
-        headers.insert(RETRY_AFTER, HeaderValue::from(span.as_millis().div_ceil(1_000).max(1) as u64));
+        headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(span)));
     }
     if matches!(refusal.code, Code::RequestMalformed | Code::HeadTooLarge) {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -3,6 +3,7 @@
 //! [`outbound`] takes a request from an application of this machine into the mesh, [`inbound`] takes one from the mesh to an
 //! application. Both are called by the listeners once per request; a request sees the one world it was given.
 
+mod allowances;
 mod arrival;
 mod attempt;
 mod carriage;
@@ -12,6 +13,7 @@ mod judged;
 mod message;
 mod mirror;
 mod route;
+mod tee;
 mod tries;
 
 use std::sync::Arc;
@@ -38,6 +40,7 @@ pub(crate) use deadline::Deadline;
 pub(crate) use exchange::Exchange;
 use message::Framing;
 use route::Outcome;
+pub(crate) use tee::{Tee, TeedBody};
 pub(crate) use tries::{delivered_here, strike};
 
 /// Serves one request of an application of this machine.
@@ -206,9 +209,9 @@ async fn call(
     }
     carriage.enter(exchange, &matched.state)?;
     carriage.tell_patience(request.headers_mut());
-    let (request, caller) = message::prepared(request, Framing::of(wire), exchange)?;
-    if let Some(departure) = departure.filter(|departure| departure.mirror.is_some()) {
-        mirror::send(worker, world, &matched, departure, &request);
+    let (mut request, caller) = message::prepared(request, Framing::of(wire), exchange)?;
+    if let Some(departure) = departure.filter(|departure| departure.mirror.is_some() && caller.is_none()) {
+        mirror::send(worker, world, &matched, departure, &mut request);
     }
     let mut response = tries::endpoints(world, exchange, (&matched, &carriage), wire, request).await?;
     if let Some(departure) = departure {

@@ -6,7 +6,7 @@ mod gate;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -67,6 +67,8 @@ struct Shared {
     refusals: Refusals,
     limiter: Limiter,
     counts: Arc<ServiceCounts>,
+    /// The upstream connections of every worker.
+    pools: Mutex<Vec<Arc<Pool>>>,
     /// Zero of the data path's clock.
     zero: Instant,
 }
@@ -83,11 +85,13 @@ pub(crate) struct Worker {
     /// The machine.
     pub(crate) env: Env,
     /// Upstream connections.
-    pub(crate) pool: Pool,
+    pub(crate) pool: Arc<Pool>,
     /// Budgets and meters of the services in use.
     pub(crate) states: ServiceStates,
     /// Copies of requests under way.
     pub(crate) mirrors: Arc<AtomicU32>,
+    /// What the bodies of those copies hold.
+    pub(crate) mirrored_bytes: Arc<AtomicUsize>,
     shared: Arc<Shared>,
     handle: Handle,
     number: usize,
@@ -124,6 +128,12 @@ impl Worker {
     /// What rate limits have counted, on all workers.
     pub(crate) fn limiter(&self) -> &Limiter {
         &self.shared.limiter
+    }
+
+    /// Closes an idle upstream connection, of any worker, that `counter` counts; false where there is none.
+    pub(crate) fn close_idle(&self, counter: &Arc<AtomicU32>) -> bool {
+        let pools = self.shared.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.iter().any(|pool| pool.close_idle(counter))
     }
 
     /// A new id for a refusal. It names the node that refused, because that node knows more.
@@ -206,6 +216,7 @@ impl DataPath {
             refusals,
             limiter,
             counts: Arc::default(),
+            pools: Mutex::default(),
             zero: Instant::now(),
         });
         let mut path = Self { workers: Vec::new(), shared, threads: Vec::new() };
@@ -238,11 +249,13 @@ impl DataPath {
 
     fn add_worker(&mut self, env: &Env, handle: Handle, number: usize, count: usize) {
         let settings = &self.shared.settings;
+        let pool: Arc<Pool> = Arc::default();
         let worker = Arc::new(Worker {
             env: env.clone(),
-            pool: Pool::default(),
+            pool: Arc::clone(&pool),
             states: ServiceStates::new(Arc::clone(&self.shared.recorder), Arc::clone(&self.shared.counts)),
             mirrors: Arc::default(),
+            mirrored_bytes: Arc::default(),
             shared: Arc::clone(&self.shared),
             handle,
             number,
@@ -250,6 +263,7 @@ impl DataPath {
             in_flight: AtomicUsize::new(0),
             in_flight_max: settings.in_flight_max.div_ceil(count).max(1),
         });
+        self.shared.pools.lock().unwrap_or_else(PoisonError::into_inner).push(pool);
         let idle_timeout = settings.idle_timeout;
         worker.spawn(sweep(Arc::downgrade(&worker), idle_timeout));
         self.workers.push(worker);
@@ -266,7 +280,9 @@ impl DataPath {
         let worker = self.workers.first()?;
         // A generator of its own: the worker's belongs to its tasks.
         let random = worker.env.random.clone();
-        Some(explain(&world, question, worker.now_ns(), &mut |below| random.next_u64() % below.max(1)))
+        Some(explain(&world, &self.shared.settings, question, worker.now_ns(), &mut |below| {
+            random.next_u64() % below.max(1)
+        }))
     }
 
     /// Requests and streams in flight.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""An application for the tests: app.py NAME PORT [--tcp].
+"""An application for the tests: app.py NAME PORT [--slow S] [--status N] [--tcp | --mute | --deaf].
 
 GET /            200, the name (padded to eight bytes) and the path
 GET /headers     200, the request's headers as JSON
@@ -8,8 +8,13 @@ GET /stream?N    200, N chunks, each sent 100 ms after the other
 GET /status?N    status N
 GET /reset       closes the connection without an answer
 GET /ws          a WebSocket that echoes
+GET /kept        200, the last body that was posted
 POST /echo       200, the body
+--slow S         GET / answers after S seconds
+--status N       GET / answers with status N
 --tcp            instead: a TCP server that sends its name and a newline, then echoes
+--mute           instead: a TCP server that takes connections and neither reads nor writes
+--deaf           instead: a TCP server that reads a little and closes
 """
 import base64
 import hashlib
@@ -21,6 +26,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 NAME = sys.argv[1]
 PORT = int(sys.argv[2])
+KEPT = [b""]
+
+
+def given(word, default):
+    return sys.argv[sys.argv.index(word) + 1] if word in sys.argv else default
+
+
+SLOW = float(given("--slow", "0"))
+STATUS = int(given("--status", "200"))
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
@@ -55,8 +69,11 @@ class App(BaseHTTPRequestHandler):
             self.connection.close()
         elif path == "/ws":
             self.websocket()
+        elif path == "/kept":
+            self.answer(KEPT[0], kind="application/octet-stream")
         else:
-            self.answer(f"{NAME:8}{self.path}".encode())
+            time.sleep(SLOW)
+            self.answer(f"{NAME:8}{self.path}".encode(), STATUS)
 
     def do_POST(self):
         if self.headers.get("transfer-encoding", "").lower() == "chunked":
@@ -66,7 +83,11 @@ class App(BaseHTTPRequestHandler):
                 self.rfile.readline()
             self.rfile.readline()
         else:
-            body = self.rfile.read(int(self.headers.get("content-length", "0")))
+            length = int(self.headers.get("content-length", "0"))
+            body = self.rfile.read(length)
+            if len(body) < length:
+                return
+        KEPT[0] = body
         self.answer(body)
 
     def stream(self, count):
@@ -104,6 +125,16 @@ class Echo(socketserver.BaseRequestHandler):
             self.request.sendall(data)
 
 
+class Mute(socketserver.BaseRequestHandler):
+    def handle(self):
+        time.sleep(3600)
+
+
+class Deaf(socketserver.BaseRequestHandler):
+    def handle(self):
+        self.request.recv(1024)
+
+
 class TcpServer(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
@@ -114,5 +145,7 @@ class HttpServer(ThreadingHTTPServer):
     request_queue_size = 128
 
 
-server = TcpServer(("127.0.0.1", PORT), Echo) if "--tcp" in sys.argv else HttpServer(("127.0.0.1", PORT), App)
+STREAMS = {"--tcp": Echo, "--mute": Mute, "--deaf": Deaf}
+streams = [handler for word, handler in STREAMS.items() if word in sys.argv]
+server = TcpServer(("127.0.0.1", PORT), streams[0]) if streams else HttpServer(("127.0.0.1", PORT), App)
 server.serve_forever()

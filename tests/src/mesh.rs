@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::http::{self, Reply};
+use crate::http::{self, Connection, Reply};
 use crate::loopback::Block;
 use crate::process::Process;
+use crate::programs::Server;
 use crate::scratch::Scratch;
 use crate::wait::{until, until_timed, until_true};
 use crate::weft::{Outcome, binary};
@@ -239,6 +240,33 @@ impl Node {
     /// GET through this node's outbound port.
     pub fn get(&self, service: &str, path: &str) -> Reply {
         http::get(self.outbound(), path, &format!("{service}.weft.internal")).expect("the outbound port answers")
+    }
+
+    /// A request through this node's outbound port, on a connection of its own: a method and a path, header fields each ended by CRLF,
+    /// a body.
+    pub fn asks(&self, service: &str, what: &str, fields: &str, body: &[u8]) -> Reply {
+        let len = if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
+        let host = format!("host: {service}.weft.internal\r\nconnection: close\r\n");
+        let mut request = format!("{what} HTTP/1.1\r\n{host}{len}{fields}\r\n").into_bytes();
+        request.extend(body);
+        let mut connection = Connection::open(self.outbound()).expect("the outbound port listens");
+        connection.send(&request).expect("the outbound port answers")
+    }
+
+    /// Offers a server of this machine as a service, with further words for `weft expose`.
+    pub fn offers(&self, service: &str, server: &Server, words: &[&str]) {
+        let port = server.port.to_string();
+        let mut all = vec!["expose", service, &port];
+        all.extend(words);
+        self.weft(&all).json();
+    }
+
+    /// Waits until this node knows `count` healthy replicas of a service.
+    pub fn knows(&self, service: &str, count: usize) {
+        until_true(&format!("{} to know {count} of {service}", self.name), SPREAD_LIMIT, || {
+            let is_one = |row: &Value| row["service"] == service && row["healthy"] == true;
+            self.listing("services").iter().filter(|row| is_one(row)).count() == count
+        });
     }
 
     /// Waits until GET of `path` from `service` through this node answers 200.

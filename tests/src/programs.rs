@@ -73,18 +73,23 @@ impl Server {
 
     /// [`Server::app`] on a chosen port.
     pub fn app_at(name: &str, port: u16) -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/app.py");
-        let mut command = Command::new("python3");
-        command.arg("-u").arg(script).arg(name).arg(port.to_string());
-        Self::listening(Process::start(name, &mut command), port)
+        Self::app_told(name, port, &[])
+    }
+
+    /// [`Server::app`] that behaves as these words say, such as `--slow 2`.
+    pub fn app_that(name: &str, words: &[&str]) -> Self {
+        Self::app_told(name, free_port(Ipv4Addr::LOCALHOST), words)
     }
 
     /// The TCP echo of `programs/app.py`: sends back what it gets, after a line with its name.
     pub fn echo(name: &str) -> Self {
-        let port = free_port(Ipv4Addr::LOCALHOST);
+        Self::app_that(name, &["--tcp"])
+    }
+
+    fn app_told(name: &str, port: u16, words: &[&str]) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/app.py");
         let mut command = Command::new("python3");
-        command.arg("-u").arg(script).arg(name).arg(port.to_string()).arg("--tcp");
+        command.arg("-u").arg(script).arg(name).arg(port.to_string()).args(words);
         Self::listening(Process::start(name, &mut command), port)
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::HeaderName;
@@ -21,6 +21,9 @@ use crate::strict::{Either, Mistakes};
 
 /// Shards of a limiter: more than any machine has workers by far, so that two rarely meet at one.
 const SHARDS: usize = 64;
+const SECOND_NS: u128 = 1_000_000_000;
+/// The largest integer of a structured field (RFC 9651, section 3.3.1).
+const INTEGER_MAX: u128 = 999_999_999_999_999;
 
 /// A rate limit, valid.
 #[derive(Debug, Clone)]
@@ -33,6 +36,8 @@ pub struct RateLimit {
     tolerance_ns: u64,
     /// What is counted for itself.
     by: By,
+    /// The limit as `RateLimit-Policy` tells it.
+    policy_item: Arc<str>,
     /// Only requests that match any of these; empty: all calls.
     pub(crate) matches: Vec<RequestMatch>,
 }
@@ -63,15 +68,53 @@ impl RateLimit {
     pub fn burst(&self) -> u64 {
         self.tolerance_ns.checked_div(self.interval_ns).unwrap_or(0).saturating_add(1)
     }
+
+    /// What is counted for itself, in words.
+    pub fn counted_by(&self) -> String {
+        match &self.by {
+            By::Identity => "caller".to_owned(),
+            By::Service => "service".to_owned(),
+            By::Header(name) => format!("the header field {name}"),
+        }
+    }
+
+    /// The limit as an item of the field `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-11, section 3.1).
+    pub fn policy_item(&self) -> &Arc<str> {
+        &self.policy_item
+    }
+
+    /// What a key that is so far ahead of its rate may still do.
+    fn allowance(&self, ahead_ns: u64) -> Allowance {
+        let room = self.tolerance_ns.checked_sub(ahead_ns);
+        let left = room.map_or(0, |room| room.checked_div(self.interval_ns).unwrap_or(0).saturating_add(1));
+        let needed = ahead_ns.saturating_add(left.saturating_mul(self.interval_ns));
+        Allowance { left, more_in: Duration::from_nanos(needed.saturating_sub(self.tolerance_ns)) }
+    }
+}
+
+/// What may still pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowance {
+    /// So many requests at once.
+    pub left: u64,
+    /// And one more after this span.
+    pub more_in: Duration,
 }
 
 /// What becomes of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// It passes and is counted.
-    Pass,
+    /// It passes and is counted, and leaves this.
+    Pass(Allowance),
     /// It is over the limit; the next passes after this span.
     Over(Duration),
+}
+
+impl Admission {
+    /// Whether it passes.
+    pub fn passes(self) -> bool {
+        matches!(self, Self::Pass(_))
+    }
 }
 
 /// The counts of a node, shared by its workers. Holds at most the stated number of keys; a key is needed while its allowance is not
@@ -95,8 +138,7 @@ impl Limiter {
     /// Counts a call against a limit that [counts](RateLimit::counts) it. A call that is over the limit costs nothing.
     pub fn admit(&self, limit: &RateLimit, caller: &SpiffeId, call: Call<'_>, now_ns: u64) -> Admission {
         let key = self.key(limit, caller, call);
-        let shard = &self.shards[usize::try_from(key.0 % SHARDS as u64).unwrap_or(0)];
-        let mut times = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut times = self.shard(key);
         let allowed_at = times.get(&key).copied().unwrap_or(0).max(now_ns);
         let ahead_ns = allowed_at - now_ns;
         if ahead_ns > limit.tolerance_ns {
@@ -106,7 +148,40 @@ impl Limiter {
             self.make_room(&mut times, now_ns);
         }
         times.insert(key, allowed_at.saturating_add(limit.interval_ns));
-        Admission::Pass
+        Admission::Pass(limit.allowance(ahead_ns.saturating_add(limit.interval_ns)))
+    }
+
+    /// Counts a call against all limits that count it. When it is over one, nothing is counted and that one alone comes back.
+    pub fn admit_all<'p>(
+        &self,
+        limits: &'p [RateLimit],
+        caller: &SpiffeId,
+        call: Call<'_>,
+        now_ns: u64,
+    ) -> Vec<(&'p RateLimit, Admission)> {
+        let mut admitted: Vec<(&RateLimit, Admission)> = Vec::new();
+        for limit in limits.iter().filter(|limit| limit.counts(call)) {
+            let admission = self.admit(limit, caller, call, now_ns);
+            if !admission.passes() {
+                admitted.iter().for_each(|(earlier, _)| self.give_back(earlier, caller, call));
+                return vec![(limit, admission)];
+            }
+            admitted.push((limit, admission));
+        }
+        admitted
+    }
+
+    /// Takes back that a call was counted.
+    fn give_back(&self, limit: &RateLimit, caller: &SpiffeId, call: Call<'_>) {
+        let key = self.key(limit, caller, call);
+        if let Some(time) = self.shard(key).get_mut(&key) {
+            *time = time.saturating_sub(limit.interval_ns);
+        }
+    }
+
+    fn shard(&self, key: LimitKey) -> MutexGuard<'_, HashMap<LimitKey, u64>> {
+        let shard = &self.shards[usize::try_from(key.0 % SHARDS as u64).unwrap_or(0)];
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keys that were forgotten while they were needed.
@@ -170,5 +245,17 @@ pub(crate) fn parse(raw: RawRateLimit, place: Place, mistakes: &mut Mistakes<'_>
     let matches =
         raw.r#match.into_iter().filter_map(|matched| route_parse::request_match(matched.value, mistakes)).collect();
     let tolerance_ns = interval_ns.saturating_mul(burst - 1);
-    (raw.service.value, RateLimit { place, interval_ns, tolerance_ns, by, matches })
+    let mut policy_item = policy_item(&place.document.id.name, requests, per_ns);
+    if burst != requests {
+        policy_item.push_str(&format!(";weft-burst={burst}"));
+    }
+    let policy_item = policy_item.into();
+    (raw.service.value, RateLimit { place, interval_ns, tolerance_ns, by, policy_item, matches })
+}
+
+/// Name, quota and window. The window is whole seconds there: a shorter or broken one is told by the quota of the next whole one.
+fn policy_item(name: &str, requests: u64, per_ns: u64) -> String {
+    let seconds = u128::from(per_ns).div_ceil(SECOND_NS).max(1);
+    let quota = u128::from(requests) * seconds * SECOND_NS / u128::from(per_ns.max(1));
+    format!("\"{name}\";q={};w={seconds}", quota.min(INTEGER_MAX))
 }

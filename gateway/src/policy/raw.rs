@@ -130,7 +130,10 @@ raw_table! {
 }
 
 raw_table! {
-    /// How many requests a service takes from this node, beyond which they get 429. Each node counts for itself.
+    /// How many requests a service takes from each node that offers it, beyond which they get 429. Each such node counts for itself. Its
+    /// answers tell the limits in `RateLimit-Policy` and what they leave in `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11):
+    /// `"orders-placed";r=7;t=1` means seven more at once, and one more in a second. A refusal says in `Retry-After` when the next one
+    /// passes. A request that one limit refuses costs nothing at the others.
     RawRateLimit, "[[rate-limit]]" {
         /// Names the document: a label of `a-z`, `0-9` and `-`, once among all documents of this kind.
         name: needed ServiceName,

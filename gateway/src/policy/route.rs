@@ -64,6 +64,8 @@ pub struct Mirror {
     pub version: Option<String>,
     /// The share of requests that are copied.
     pub percent: Percent,
+    /// How far the body of a copy may be behind its request.
+    pub behind_bytes_max: usize,
 }
 
 /// When to try again.

@@ -22,6 +22,9 @@ use crate::strict::{Mistakes, Percent, Spanned, TextMap};
 const FIXED_FIELDS: &[&str] =
     &["host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "keep-alive"];
 
+/// How far the body of a copy may be behind its request, where nothing is said: most bodies fit whole.
+const BEHIND_BYTES_MAX: usize = 1 << 20;
+
 /// A route document, valid.
 #[derive(Debug)]
 pub(crate) struct RouteDocument {
@@ -83,6 +86,10 @@ fn rule_of(
             service: mirror.value.service.map(|name| name.value),
             version: mirror.value.version.map(|version| version.value),
             percent: mirror.value.percent.map_or(Percent::ALL, |percent| percent.value),
+            behind_bytes_max: mirror
+                .value
+                .behind_kib_max
+                .map_or(BEHIND_BYTES_MAX, |kib| usize::try_from(kib.value.0 << 10).unwrap_or(usize::MAX)),
         }),
         timeout: raw.timeout.map(|span| span.value),
         try_timeout: raw.try_timeout.map(|span| span.value),

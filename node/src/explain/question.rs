@@ -3,8 +3,10 @@
 
 use http::{HeaderMap, Method};
 use serde::Serialize;
+use weft_actors::settings::Settings;
 use weft_actors::world::World;
 use weft_gateway::endpoint::{Endpoint, EndpointTable};
+use weft_gateway::policy::change::Asked;
 use weft_gateway::policy::limit::RateLimit;
 use weft_gateway::policy::route::{RouteRule, Target};
 use weft_gateway::policy::traffic::{Balancing, Preference, Traffic};
@@ -14,7 +16,7 @@ use weft_gossip::ServiceName;
 use weft_gossip::catalog::Protocol;
 use weft_gossip::identity::SpiffeId;
 
-use super::Step;
+use super::{Step, settings};
 
 /// A call that somebody asks about.
 #[derive(Debug, Clone)]
@@ -83,9 +85,10 @@ pub struct EndpointState {
     pub why_not: Option<String>,
 }
 
-/// Answers a question; `now_ns` is of the data path's clock, `random(n)` draws from `0..n`.
+/// Answers a question; `own` are the node's settings, `now_ns` is of the data path's clock, `random(n)` draws from `0..n`.
 pub(crate) fn explain(
     world: &World,
+    own: &Settings,
     question: &Question,
     now_ns: u64,
     random: &mut dyn FnMut(u64) -> u64,
@@ -118,13 +121,16 @@ pub(crate) fn explain(
     };
     let view =
         question.method.as_ref().map(|method| RequestView { method, path: &path, query, headers: &question.headers });
-    let target = view.as_ref().and_then(|view| routed(world, question, view, &mut told));
+    let rule = view.as_ref().and_then(|view| routed(world, question, view, &mut told));
+    // Of a split, the side with the highest weight.
+    let target = rule.and_then(|rule| rule.to.iter().max_by_key(|target| target.weight));
     let service = target.and_then(|target| target.service.as_ref()).unwrap_or(&question.service);
     told.service = service.to_string();
     let call = view.as_ref().map_or(Call::Tcp, Call::Http);
     if let Some(caller) = caller {
         judged(world, (caller, service), call, &mut told);
     }
+    told.steps.extend(settings::of_carriage(rule, world.policy.traffic(service), own));
     chosen(world, (service, target), question, (now_ns, random), &mut told);
     told
 }
@@ -138,38 +144,28 @@ fn faulty(world: &World, question: &Question, fault: PathFault) -> Step {
     }
 }
 
-/// The route's say; the side of its split with the highest weight comes back.
+/// The route's say.
 fn routed<'w>(
     world: &'w World,
     question: &Question,
     view: &RequestView<'_>,
     told: &mut Explanation,
-) -> Option<&'w Target> {
+) -> Option<&'w RouteRule> {
     let host = question.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
     let host = host.unwrap_or(question.service.as_str());
     let (routed, steps) = world.policy.explain_route(&question.service, host, view);
     told.steps.extend(steps.iter().map(Step::from));
-    let rule = routed?.rule;
-    said(rule, told);
+    let routed = routed?;
+    let rule = routed.rule;
+    told.steps.extend(settings::of_rule(&routed, &question.service, Asked { scheme: "http", authority: host }, view));
     let of = rule.to.iter().map(|target| u64::from(target.weight)).sum();
     told.shares = rule.to.iter().map(|target| share(target, &question.service, of)).collect();
-    rule.to.iter().max_by_key(|target| target.weight)
+    Some(rule)
 }
 
 fn share(target: &Target, dialled: &ServiceName, of: u64) -> Share {
     let service = target.service.as_ref().unwrap_or(dialled).to_string();
     Share { service, version: target.version.clone(), weight: target.weight, of }
-}
-
-/// What a rule does beside its split.
-fn said(rule: &RouteRule, told: &mut Explanation) {
-    let said = [
-        rule.redirect.is_some().then_some("it is answered with a redirect"),
-        rule.fault.abort.is_some().then_some("a share of the requests is answered with a failure on purpose"),
-        rule.fault.delay.is_some().then_some("a share of the requests waits on purpose"),
-        rule.mirror.is_some().then_some("a share of the requests without a body is copied"),
-    ];
-    told.steps.extend(said.into_iter().flatten().map(|text| Step::at("rule", &rule.place, text)));
 }
 
 /// Authorisation and limits, as they would be decided where the call arrives.
@@ -189,7 +185,7 @@ fn judged(world: &World, ends: (&SpiffeId, &ServiceName), call: Call<'_>, told: 
         Step::at(
             "rate limit",
             &limit.place,
-            format!("counts this call; {} may pass at once, on each node", limit.burst()),
+            format!("counts this call by {}; {} may pass at once, on each node", limit.counted_by(), limit.burst()),
         )
     };
     told.steps.extend(limits.map(step));

@@ -112,15 +112,21 @@ impl<'a> Arrival<'a> {
         self.limited(exchange, call)
     }
 
-    fn limited(&self, exchange: &Exchange, call: Call<'_>) -> Result<(), Refusal> {
-        let worker = exchange.worker();
-        for limit in self.policy.limits(self.called).iter().filter(|limit| limit.counts(call)) {
-            if let Admission::Over(span) = worker.limiter().admit(limit, self.caller, call, worker.now_ns()) {
-                let why = format!("{} is over the limit of {}", self.caller, limit.place);
-                return Err(Refusal { retry_after: Some(span), ..Refusal::new(Code::RateLimited, why) });
-            }
+    fn limited(&self, exchange: &mut Exchange, call: Call<'_>) -> Result<(), Refusal> {
+        let limits = self.policy.limits(self.called);
+        if limits.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let worker = exchange.worker();
+        let admitted = worker.limiter().admit_all(limits, self.caller, call, worker.now_ns());
+        exchange.judged.allowances.note(&admitted);
+        let over = admitted.iter().find_map(|(limit, admission)| match admission {
+            Admission::Over(span) => Some((limit, *span)),
+            Admission::Pass(_) => None,
+        });
+        let Some((limit, span)) = over else { return Ok(()) };
+        let why = format!("{} is over the limit of {}", self.caller, limit.place);
+        Err(Refusal { retry_after: Some(span), ..Refusal::new(Code::RateLimited, why) })
     }
 
     fn refusal(&self, verdict: &Verdict<'_>, call: Call<'_>) -> Refusal {

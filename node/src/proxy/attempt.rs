@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use metrics::Counter;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use weft_gateway::Stage;
 use weft_gateway::endpoint::{AppAddr, PeerAddr};
 use weft_gossip::Code;
@@ -22,6 +22,11 @@ use crate::metrics::Slot;
 use crate::pool::Host;
 use crate::vigil;
 use crate::worker::Worker;
+
+/// How long a connection that makes room may take to end: it has nothing left to send.
+const CLOSE_MAX: Duration = Duration::from_millis(100);
+/// Space between two looks whether it has.
+const CLOSE_POLL: Duration = Duration::from_millis(1);
 
 /// Which version of HTTP goes over the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,14 +81,33 @@ impl Route<'_> {
         self.connect.min(self.deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// A place for one more connection, where there is a limit.
-    fn slot(&self) -> Result<Option<Slot>, DialError> {
+    /// A place for one more connection, where there is a limit. At the limit an idle connection makes room: it may lead elsewhere, or
+    /// belong to another worker.
+    async fn slot(&self, worker: &Worker) -> Result<Option<Slot>, DialError> {
         let Some((max, open)) = self.limit else { return Ok(None) };
-        let slot = Slot::take(open, max).ok_or_else(|| DialError {
+        if let Some(slot) = Slot::take(open, max) {
+            return Ok(Some(slot));
+        }
+        let patience = CLOSE_MAX.min(self.connect_within());
+        if worker.close_idle(open)
+            && let Ok(slot) = timeout(patience, freed(open, max)).await
+        {
+            return Ok(Some(slot));
+        }
+        Err(DialError {
             code: Code::Overloaded,
-            why: format!("{max} connections are open already, as many as the traffic document of the service allows"),
-        })?;
-        Ok(Some(slot))
+            why: format!("{max} connections are in use already, as many as the traffic document of the service allows"),
+        })
+    }
+}
+
+/// Waits for a place that is about to be free.
+async fn freed(open: &Arc<AtomicU32>, max: u32) -> Slot {
+    loop {
+        if let Some(slot) = Slot::take(open, max) {
+            return slot;
+        }
+        tokio::time::sleep(CLOSE_POLL).await;
     }
 }
 
@@ -179,7 +203,8 @@ async fn send_http2(
 
 async fn open_http1(worker: &Arc<Worker>, route: &Route<'_>) -> Result<Http1, DialError> {
     route.connects.increment(1);
-    let (within, slot) = (route.connect_within(), route.slot()?);
+    let slot = route.slot(worker).await?;
+    let within = route.connect_within();
     let started = match (&route.to, &route.host) {
         (Target::Peer(addr, identity), Host::Peer(_, credential)) => {
             let config = &credential.dial_http1;
@@ -205,7 +230,8 @@ async fn shared_http2(worker: &Arc<Worker>, route: &Route<'_>) -> Result<Http2, 
         return Ok(connection);
     }
     route.connects.increment(1);
-    let (within, slot) = (route.connect_within(), route.slot()?);
+    let slot = route.slot(worker).await?;
+    let within = route.connect_within();
     let started = match (&route.to, &route.host) {
         (Target::Peer(addr, identity), Host::Peer(_, credential)) => {
             let config = &credential.dial_http2;

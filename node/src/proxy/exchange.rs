@@ -244,8 +244,8 @@ impl Exchange {
         self.meter.as_ref()
     }
 
-    /// Tells in an answer which revisions decided, where that was asked.
-    pub(super) fn tell_revision(&self, headers: &mut HeaderMap) {
+    /// Tells in an answer what the documents say of it.
+    pub(super) fn tell_judged(&self, headers: &mut HeaderMap) {
         let other = match (self.direction, self.answered_by) {
             (Direction::Inbound, _) => Other::None,
             (Direction::Outbound, Some(Answerer::Application)) => Other::Same,
@@ -274,6 +274,9 @@ impl Exchange {
     pub(crate) fn answered_by(&mut self, host: &Host, connection: Option<Http1>) {
         let by = if matches!(host, Host::App(_)) { Answerer::Application } else { Answerer::Peer };
         self.answered_by = Some(by);
+        if by == Answerer::Peer {
+            self.judged.allowances.forget();
+        }
         if let Some(peer) = connection.as_ref().and_then(Http1::peer) {
             self.peer = Some(Arc::clone(peer));
         }

@@ -1,9 +1,10 @@
-//! What the documents say of one exchange, for the access log and for callers who ask which revisions decided.
+//! What the documents say of one exchange: for the access log, for callers who ask which revisions decided, and of rate limits.
 
 use http::{HeaderMap, HeaderValue};
 use weft_gateway::policy::Place;
 use weft_gossip::ServiceName;
 
+use super::allowances::Allowances;
 use crate::metrics::ServiceStates;
 use crate::problem::{REVISION, TRACE_REVISION};
 
@@ -18,6 +19,8 @@ pub(crate) struct Judged {
     pub(super) shadow: Option<String>,
     /// The id of its refusal.
     pub(super) refusal: Option<String>,
+    /// What rate limits leave of the caller's allowance.
+    pub(super) allowances: Allowances,
     is_traced: bool,
 }
 
@@ -67,8 +70,10 @@ impl Judged {
         }
     }
 
-    /// Tells in an answer which revisions decided, where that was asked; else nothing of the kind leaves this node.
+    /// Tells in an answer what rate limits leave, and which revisions decided, where that was asked; else nothing of that kind leaves
+    /// this node.
     pub(super) fn tell(&self, headers: &mut HeaderMap, other: Other) {
+        self.allowances.tell(headers);
         let answered = headers.remove(REVISION);
         if !self.is_traced {
             return;

@@ -61,8 +61,8 @@ pub(super) fn prepared(
     framed.map_err(|why| Refusal::new(Code::RequestMalformed, why))?;
     let body = match exchange.meter() {
         _ if incoming.is_end_stream() => Body::Empty,
-        Some(meter) => Body::Counted(incoming, meter.received.clone(), Deadline::at(exchange.deadline())),
-        None => Body::Counted(incoming, metrics::Counter::noop(), Deadline::at(exchange.deadline())),
+        Some(meter) => Body::upload(incoming, meter.received.clone(), Deadline::at(exchange.deadline())),
+        None => Body::upload(incoming, metrics::Counter::noop(), Deadline::at(exchange.deadline())),
     };
     Ok((Request::from_parts(parts, body), caller))
 }
@@ -130,12 +130,17 @@ pub(super) struct Copied {
 impl Copied {
     /// A copy, if the request may be sent twice.
     pub(super) fn of(request: &Request<Body>, repeat: Repeat) -> Option<Self> {
-        repeat.replayable.then(|| Self {
+        repeat.replayable.then(|| Self::head(request))
+    }
+
+    /// A copy of the head, whatever the body.
+    pub(super) fn head(request: &Request<Body>) -> Self {
+        Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
             headers: request.headers().clone(),
-        })
+        }
     }
 
     /// The request again.
@@ -171,7 +176,7 @@ pub(super) fn forwarded(
             let mut response = response;
             exchange.status(response.status().as_u16());
             exchange.complete();
-            exchange.tell_revision(response.headers_mut());
+            exchange.tell_judged(response.headers_mut());
             response
         }
         Served::Answer(response, caller) => answer(response, caller, exchange, gate, closing),
@@ -199,6 +204,7 @@ fn answer(
 ) -> Response<Body> {
     let status = response.status();
     exchange.status(status.as_u16());
+    exchange.tell_judged(response.headers_mut());
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(caller)) = (status, caller) {
         return switched(response, caller, exchange, gate);
     }
@@ -209,7 +215,6 @@ fn answer(
         // Weft's own word, which an application does not give.
         response.headers_mut().remove(REFUSAL);
     }
-    exchange.tell_revision(response.headers_mut());
     if closing == Closing::Yes {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -257,7 +262,7 @@ pub(super) fn refused(
     let id = exchange.refused(refusal, world, caller);
     exchange.complete();
     let mut reply = reply(refusal, world, exchange.direction(), &id);
-    exchange.tell_revision(reply.headers_mut());
+    exchange.tell_judged(reply.headers_mut());
     reply
 }
 

@@ -1,5 +1,5 @@
-//! Copies of requests, sent beside them to see what another version does. A copy never holds its request up: it is made from the head
-//! alone, so that requests with a body are not copied; its answer is read and thrown away; and past a number in flight none is made.
+//! Copies of requests, sent beside them to see what another version does. A copy never holds its request up: its body follows through a
+//! bounded buffer and is given up where it is too far behind; its answer is read and thrown away; and past a number in flight none is made.
 
 use std::sync::Arc;
 
@@ -9,10 +9,12 @@ use hyper::body::Incoming;
 use weft_actors::world::{Credential, World};
 use weft_gateway::Subset;
 use weft_gateway::endpoint::EndpointTable;
+use weft_gossip::Code;
 
 use super::attempt::Wire;
 use super::message::{self, Copied};
 use super::route::{self, Departure};
+use super::tee::{Losing, Loss, tee};
 use super::{Carriage, Exchange, Matched, tries};
 use crate::body::Body;
 use crate::metrics::{Direction, Slot};
@@ -23,29 +25,43 @@ const MIRRORS_MAX: u32 = 256;
 /// What is read of a copy's answer; the connection of a longer one is not used again.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
-/// Sends a copy of a request on its way, if it has no body and there is room.
+/// Sends a copy of a request on its way, if there is room.
 pub(super) fn send(
     worker: &Arc<Worker>,
     world: &Arc<World>,
     matched: &Matched<'_>,
     departure: Departure<'_>,
-    request: &Request<Body>,
+    request: &mut Request<Body>,
 ) {
     let Some(mirror) = departure.mirror else { return };
     let service = mirror.service.as_ref().unwrap_or(departure.dialled);
     let Ok(to) = route::matched_for(world, worker, matched, service, departure.rule) else { return };
-    let copied = Copied::of(request, message::repeat_of(request));
-    let (Some(wire), Some(copy)) = (Wire::of(to.table.protocol), copied) else { return };
-    let Some(slot) = Slot::take(&worker.mirrors, MIRRORS_MAX) else { return };
-    let Some(mut exchange) = Exchange::start(worker, Direction::Outbound) else { return };
+    let Some(wire) = Wire::of(to.table.protocol) else { return };
+    let has_body = !matches!(request.body(), Body::Empty);
+    if has_body && mirror.behind_bytes_max == 0 {
+        return;
+    }
+    let slot = Slot::take(&worker.mirrors, MIRRORS_MAX);
+    let room = slot.and_then(|slot| Some((slot, Exchange::start(worker, Direction::Outbound)?)));
+    let Some((slot, mut exchange)) = room else {
+        return worker.states.count_lost_copy(service, Loss::Full.as_str());
+    };
     exchange.occupies(slot);
+    let mut copied = Copied::head(request).into_request();
+    let losing = has_body.then(|| {
+        let (tee, body, losing) = tee(mirror.behind_bytes_max, &worker.mirrored_bytes);
+        request.body_mut().copied_to(tee);
+        *copied.body_mut() = Body::Copied(body);
+        losing
+    });
     let copy = CopiedCall {
         world: Arc::clone(world),
         credential: Arc::clone(matched.credential),
         table: Arc::clone(to.table),
         version: mirror.version.clone(),
         wire,
-        request: copy.into_request(),
+        request: copied,
+        losing,
     };
     worker.spawn(carried(copy, exchange));
 }
@@ -58,10 +74,12 @@ struct CopiedCall {
     version: Option<String>,
     wire: Wire,
     request: Request<Body>,
+    /// Of a request with a body.
+    losing: Option<Losing>,
 }
 
 async fn carried(copy: CopiedCall, mut exchange: Box<Exchange>) {
-    let CopiedCall { world, credential, table, version, wire, request } = copy;
+    let CopiedCall { world, credential, table, version, wire, request, losing } = copy;
     let worker = Arc::clone(exchange.worker());
     let matched = Matched::of(&world, &worker, &credential, &table);
     exchange.counted_by(Arc::clone(&matched.meter));
@@ -73,9 +91,26 @@ async fn carried(copy: CopiedCall, mut exchange: Box<Exchange>) {
         Ok(request) => request,
         Err(refusal) => return exchange.failed(refusal.code),
     };
-    match tries::endpoints(&world, &mut exchange, (&matched, &carriage), wire, framed).await {
-        Ok(response) => discard(response, &mut exchange).await,
-        Err(refusal) => exchange.failed(refusal.code),
+    let answered = async {
+        match tries::endpoints(&world, &mut exchange, (&matched, &carriage), wire, framed).await {
+            Ok(response) => discard(response, &mut exchange).await,
+            Err(refusal) => exchange.failed(refusal.code),
+        }
+    };
+    let given_up = async {
+        match &losing {
+            Some(losing) => losing.lost().await,
+            None => std::future::pending().await,
+        }
+    };
+    // Leaving the exchange closes its connection.
+    let loss = tokio::select! {
+        () = answered => return,
+        loss = given_up => loss,
+    };
+    worker.states.count_lost_copy(&table.service, loss.as_str());
+    if loss != Loss::Cut {
+        exchange.failed(Code::Overloaded);
     }
 }
 

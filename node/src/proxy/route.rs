@@ -2,11 +2,13 @@
 //! answered here; else the request is changed as the rule says and one side of its split is drawn.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{HOST, LOCATION};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 use weft_actors::world::World;
 use weft_gateway::policy::change::Asked;
 use weft_gateway::policy::route::{Mirror, RouteRule, Target};
@@ -72,7 +74,7 @@ pub(super) async fn route<'w>(
     };
     exchange.judged.routed_by(&departure.rule.place);
     if let Some(delay) = departure.rule.fault.delay(worker.random()) {
-        tokio::time::sleep(delay).await;
+        pause(world, exchange, departure, delay).await?;
     }
     if let Some(status) = departure.rule.fault.abort(worker.random()) {
         let mut reply = Response::new(Body::Empty);
@@ -94,6 +96,19 @@ pub(super) async fn route<'w>(
         addressed_to(request, host)?;
     }
     Ok(Outcome::Routed(departure))
+}
+
+/// Waits on purpose. The pause is part of the time in which an answer must begin, and ends with it.
+async fn pause(world: &World, exchange: &Exchange, departure: Departure<'_>, delay: Duration) -> Result<(), Refusal> {
+    let rule = departure.rule;
+    let called = departure.target.and_then(|target| target.service.as_ref()).unwrap_or(departure.dialled);
+    let deadline = exchange.head_by(rule.timeout.or(world.policy.traffic(called).request_timeout));
+    let over = Instant::now() + delay;
+    tokio::time::sleep_until(over.min(deadline)).await;
+    if over < deadline {
+        return Ok(());
+    }
+    Err(Refusal::new(Code::RequestTimeout, format!("the pause that {} makes took all the time there was", rule.place)))
 }
 
 /// Draws the sides of a rule for one request.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 use weft_actors::world::{LocalService, World};
 use weft_gateway::Stage;
 use weft_gateway::endpoint::Endpoint;
@@ -104,7 +105,17 @@ impl<'a> Tries<'a, '_> {
         source: Source,
         request: Request<Body>,
     ) -> Result<Answer, Failed> {
-        let answer = attempt::send(&self.worker, route, source, request).await?;
+        let began = Instant::now();
+        let answer = match attempt::send(&self.worker, route, source, request).await {
+            Ok(answer) => answer,
+            Err(failed) => {
+                // As slow as this it is at least; else one that never answers would seem the fastest.
+                if failed.code == Code::RequestTimeout && failed.stage == Stage::Sent {
+                    endpoint.load.observe(began.elapsed(), self.worker.now_ns());
+                }
+                return Err(failed);
+            }
+        };
         undelivered(answer, &self.worker, endpoint, &route.to)
     }
 

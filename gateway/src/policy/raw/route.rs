@@ -59,7 +59,7 @@ raw_table! {
         r#match as "match": list RawMatch,
         /// Where they go, by weight; without it to the dialled service. Not with `redirect`.
         to: list RawTarget,
-        /// A copy of each request goes here, too; what it answers is thrown away.
+        /// A copy of each request goes here, too; what it answers is thrown away. A copy never slows its request or makes it fail.
         mirror: optional RawMirror = "none",
         /// How long an answer may take to begin, over all tries.
         timeout: optional Duration = "the service's `request_timeout`",
@@ -147,6 +147,8 @@ raw_table! {
         version: optional String = "every version",
         /// The share of requests that are copied.
         percent: optional Percent = "100",
+        /// How many KiB of its body a copy may be behind its request; then it is given up. 0: requests with a body are not copied.
+        behind_kib_max: optional Whole<0, 16_384> = "1024",
     }
 }
 
@@ -171,7 +173,7 @@ raw_table! {
 }
 
 raw_table! {
-    /// A pause.
+    /// A pause. It counts towards `timeout`, and not towards `try_timeout`.
     RawDelay, "delay" {
         /// The share of requests that wait.
         percent: optional Percent = "100",

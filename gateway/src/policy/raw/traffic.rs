@@ -45,7 +45,7 @@ raw_table! {
 }
 
 raw_table! {
-    /// When a failed request is tried again, and what retries may cost in all. Only what is safe to repeat is tried again.
+    /// When a failed request is tried again, and what retries may cost in all, on each node. Only what is safe to repeat is tried again.
     RawServiceRetries, "retries" {
         /// Most tries after the first; 0 turns retries off.
         attempts: optional Whole<0, 10> = "2",
@@ -53,13 +53,14 @@ raw_table! {
         on: list RetryOn,
         /// Retries may be at most this share of the requests …
         budget_percent: optional Percent = "20",
-        /// … and so many a second beyond that, for services with few requests.
+        /// … and so many a second beyond that, for services with few requests; those of ten seconds can be saved up.
         budget_per_second: optional Whole<0, 1_000_000> = "3",
     }
 }
 
 raw_table! {
-    /// When a replica that fails is left out for a while.
+    /// When a replica that fails is left out for a while. A failure is a connection that cannot be made, a new one that breaks before it
+    /// answers, or the word of the replica's node that its application cannot be reached. Statuses and slow answers are none.
     RawOutlier, "outlier" {
         /// After so many failures in a row.
         consecutive_failures: optional Whole<1, 1_000_000> = "1",
@@ -73,7 +74,8 @@ raw_table! {
 }
 
 raw_table! {
-    /// How much may be under way at once, from each node. More is answered with 503 and the code `overloaded`.
+    /// How much may be under way at once, from each node. More is answered with 503 and the code `overloaded`. A connection that is idle
+    /// makes room for one that is needed.
     RawLimits, "limits" {
         /// Requests and streams.
         in_flight: optional Whole<1, 1_000_000> = "none",
