@@ -7,9 +7,8 @@ use http::{Request, Uri};
 use weft_actors::world::World;
 use weft_gateway::head::{self, Upgrade};
 use weft_gateway::policy::limit::Admission;
-use weft_gateway::policy::{Call, NormalPath, Policy, Reason, RequestView, Verdict};
+use weft_gateway::policy::{Call, Caller, NormalPath, Policy, Reason, RequestView, Verdict};
 use weft_gossip::catalog::Protocol;
-use weft_gossip::identity::SpiffeId;
 use weft_gossip::{Code, ServiceName};
 
 use super::Exchange;
@@ -22,14 +21,14 @@ pub(crate) struct Arrival<'a> {
     /// The documents.
     pub(crate) policy: &'a Policy,
     /// Who calls.
-    pub(crate) caller: &'a SpiffeId,
+    pub(crate) caller: Caller<'a>,
     /// Whom.
     pub(crate) called: &'a ServiceName,
 }
 
 impl<'a> Arrival<'a> {
     /// A call in a world.
-    pub(crate) fn new(world: &'a World, caller: &'a SpiffeId, called: &'a ServiceName) -> Self {
+    pub(crate) fn new(world: &'a World, caller: Caller<'a>, called: &'a ServiceName) -> Self {
         Self { policy: &world.policy, caller, called }
     }
 
@@ -115,8 +114,8 @@ impl<'a> Arrival<'a> {
     fn limited(&self, exchange: &Exchange, call: Call<'_>) -> Result<(), Refusal> {
         let worker = exchange.worker();
         for limit in self.policy.limits(self.called).iter().filter(|limit| limit.counts(call)) {
-            if let Admission::Over(span) = worker.limiter().admit(limit, self.caller, call, worker.now_ns()) {
-                let why = format!("{} is over the limit of {}", self.caller, limit.place);
+            if let Admission::Over(span) = worker.limiter().admit(limit, self.caller.identity, call, worker.now_ns()) {
+                let why = format!("{} is over the limit of {}", self.caller.identity, limit.place);
                 return Err(Refusal { retry_after: Some(span), ..Refusal::new(Code::RateLimited, why) });
             }
         }
@@ -125,7 +124,7 @@ impl<'a> Arrival<'a> {
 
     fn refusal(&self, verdict: &Verdict<'_>, call: Call<'_>) -> Refusal {
         let (_, steps) = self.policy.explain_authorise(self.caller, self.called, call);
-        let (caller, called) = (self.caller, self.called);
+        let (caller, called) = (self.caller.identity, self.called);
         let why = match verdict.reason {
             Reason::Rule(place) => format!("{place} denies {caller} this call of {called}"),
             Reason::ServiceDefault(place) => {
