@@ -2,23 +2,24 @@
 //! the actor that owns the matter.
 
 pub mod ledger;
+mod listing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weft_gossip::catalog::Protocol;
-use weft_gossip::identity::{Grants, JoinToken, Roles};
-use weft_gossip::membership::{Member, MemberState};
+use weft_gossip::identity::{GrantedLabels, Grants, JoinToken, LabelChanges, Roles, SpiffeId};
 use weft_gossip::signer::TokenWish;
 use weft_gossip::{CellName, Code, Failure, MeshName, NodeId, ServiceName, ZoneName};
 
 use crate::core::Core;
 use crate::enlist::{self, JoinDone};
 use crate::{health, identity, listeners, membership, signer};
+
+pub use listing::{CertRow, EndpointRow, NodeRow, ServiceRow};
 
 /// The share of a replica that states none.
 pub const WEIGHT_DEFAULT: u16 = 100;
@@ -86,6 +87,8 @@ pub struct TokenRequest {
     pub grant_all: bool,
     /// The signer role.
     pub signer: bool,
+    /// What becomes of the node's labels.
+    pub labels: LabelChanges,
     /// The cell; none is this node's.
     pub cell: Option<CellName>,
     /// Seconds that it admits.
@@ -120,6 +123,8 @@ pub struct NodeStatus {
     pub bind: SocketAddr,
     /// Whether it issues certificates.
     pub signer: bool,
+    /// The labels that a signer granted to it.
+    pub labels: GrantedLabels,
     /// Whether every certificate of it is valid now.
     pub certificates_current: bool,
     /// Whether it is going down.
@@ -136,64 +141,6 @@ pub struct NodeStatus {
     pub exposed: Vec<ServiceSpec>,
 }
 
-/// One member in a list.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct NodeRow {
-    /// The node.
-    pub node: NodeId,
-    /// Where it is reached.
-    pub addr: SocketAddr,
-    /// `alive` or `suspect`.
-    pub state: String,
-    /// Its zone.
-    pub zone: Option<ZoneName>,
-    /// The generation of its process.
-    pub generation: u64,
-    /// The services that it offers.
-    pub services: Vec<ServiceName>,
-}
-
-/// One service in a list.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ServiceRow {
-    /// The service.
-    pub service: ServiceName,
-    /// What it speaks.
-    pub protocol: Protocol,
-    /// Who offers it.
-    pub endpoints: Vec<EndpointRow>,
-}
-
-/// One endpoint of a service in a list.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct EndpointRow {
-    /// The node.
-    pub node: NodeId,
-    /// Its mesh port.
-    pub addr: SocketAddr,
-    /// Its zone.
-    pub zone: Option<ZoneName>,
-    /// Its share.
-    pub weight: u32,
-    /// Whether it counts as healthy.
-    pub healthy: bool,
-    /// Requests and streams in flight from this node.
-    pub in_flight: u32,
-}
-
-/// One certificate in a list.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct CertRow {
-    /// Who.
-    pub identity: String,
-    /// The public key that it is for, in hex: what `weft revoke key` takes.
-    pub key: String,
-    /// Since when, in milliseconds since the epoch.
-    pub not_before_ms: u64,
-    /// Until when.
-    pub not_after_ms: u64,
-}
-
 /// What can be asked of a running node. Cheap to clone.
 #[derive(Clone)]
 pub struct NodeControl(pub(crate) Arc<Core>);
@@ -201,7 +148,8 @@ pub struct NodeControl(pub(crate) Arc<Core>);
 impl Default for TokenRequest {
     fn default() -> Self {
         let life_seconds = TOKEN_LIFE_DEFAULT.as_secs();
-        Self { grants: BTreeSet::new(), grant_all: false, signer: false, cell: None, life_seconds }
+        let (grants, labels) = (BTreeSet::new(), LabelChanges::default());
+        Self { grants, grant_all: false, signer: false, labels, cell: None, life_seconds }
     }
 }
 
@@ -233,6 +181,7 @@ impl NodeControl {
             advertise: file.advertise,
             bind: file.bind,
             signer: core.standing.load().issuer.is_some(),
+            labels: core.standing.load().enrolment.labels.clone(),
             certificates_current: core.certificates.load().iter().all(|held| held.not_after > core.env.clock.wall()),
             draining: world.draining,
             services: world.services.len(),
@@ -243,62 +192,12 @@ impl NodeControl {
         }
     }
 
-    /// Every member, this node among them.
-    pub fn nodes(&self) -> Vec<NodeRow> {
-        let (core, view) = (&self.0, self.0.members.borrow().clone());
-        let others = view.members.values().filter(|member| member.record.node != core.file.node);
-        let mut rows: Vec<_> = others.map(node_row).collect();
-        rows.push(NodeRow {
-            node: core.file.node.clone(),
-            addr: core.file.advertise,
-            state: "alive".to_owned(),
-            zone: core.file.zone.clone(),
-            generation: core.generation.load(Ordering::Relaxed),
-            services: core.exposed.load().keys().cloned().collect(),
-        });
-        rows.sort_by(|one, two| one.node.cmp(&two.node));
-        rows
-    }
-
-    /// Every service known in the mesh.
-    pub fn services(&self) -> Vec<ServiceRow> {
-        let world = self.0.world.load();
-        let row = |endpoint: &Arc<weft_gateway::endpoint::Endpoint>| EndpointRow {
-            node: endpoint.node.clone(),
-            addr: endpoint.addr.0,
-            zone: endpoint.zone.clone(),
-            weight: endpoint.weight,
-            healthy: endpoint.healthy,
-            in_flight: endpoint.load.in_flight(),
-        };
-        let tables = world.services.values();
-        tables
-            .map(|table| ServiceRow {
-                service: table.service.clone(),
-                protocol: table.protocol,
-                endpoints: table.endpoints.iter().map(row).collect(),
-            })
-            .collect()
-    }
-
-    /// The certificates of this node.
-    pub fn certs(&self) -> Vec<CertRow> {
-        let world = self.0.world.load();
-        let row = |credential: &Arc<crate::world::Credential>| CertRow {
-            identity: credential.identity.to_string(),
-            key: credential.key.to_string(),
-            not_before_ms: credential.not_before.0,
-            not_after_ms: credential.not_after.0,
-        };
-        world.credentials.identities.values().map(row).collect()
-    }
-
     /// Offers a service, or changes how it is offered; done once it is on disk and its certificate is there.
     pub async fn expose(&self, spec: ServiceSpec) -> Result<(), Failure> {
         self.granted(&spec.service)?;
         health::check_fits(&self.0, &spec).await?;
-        let service = spec.service.clone();
-        self.0.identity.call(|reply| identity::Message::Want(service, reply)).await??;
+        let id = SpiffeId::service(&self.0.file.mesh, &spec.service);
+        self.0.identity.call(|reply| identity::Message::Want(id, reply)).await??;
         self.0.health.call(|reply| health::Message::Expose(spec, reply)).await?
     }
 
@@ -318,9 +217,10 @@ impl NodeControl {
 
     /// Opens a local port that leads to a service; done once the identity that it names can be proven.
     pub async fn bind(&self, spec: BindSpec) -> Result<(), Failure> {
-        if let Some(identity) = spec.identity.clone() {
-            self.granted(&identity)?;
-            self.0.identity.call(|reply| crate::identity::Message::Want(identity, reply)).await??;
+        if let Some(identity) = &spec.identity {
+            self.granted(identity)?;
+            let id = SpiffeId::service(&self.0.file.mesh, identity);
+            self.0.identity.call(|reply| identity::Message::Want(id, reply)).await??;
         }
         self.0.listeners.call(|reply| listeners::Message::Bind(spec, reply)).await?
     }
@@ -336,6 +236,7 @@ impl NodeControl {
         let wish = TokenWish {
             grants: if request.grant_all { Grants::All } else { Grants::Only(request.grants) },
             roles: Roles { signer: request.signer },
+            labels: request.labels,
             cell: request.cell.unwrap_or_else(|| file.cell.clone()),
             time_to_live: Duration::from_secs(request.life_seconds),
             seeds: vec![file.advertise],
@@ -344,7 +245,7 @@ impl NodeControl {
         Ok(TokenCreated { token: token.to_string(), at: file.advertise, expires_at_ms: token.expires_at.0 })
     }
 
-    /// Joins the mesh again for more grants.
+    /// Joins the mesh again for more grants or other labels.
     pub async fn join(&self, token: &JoinToken, at: SocketAddr) -> Result<JoinDone, Failure> {
         enlist::join_again(&self.0, token, at).await
     }
@@ -372,21 +273,5 @@ impl NodeControl {
             _ => return Err(Failure::new(Code::UsageInvalid, format!("there is no actor {name}"))),
         };
         Ok(crashed?)
-    }
-}
-
-fn node_row(member: &Member) -> NodeRow {
-    let record = &member.record;
-    let state = match member.state {
-        MemberState::Alive => "alive",
-        MemberState::Suspect => "suspect",
-    };
-    NodeRow {
-        node: record.node.clone(),
-        addr: record.addr,
-        state: state.to_owned(),
-        zone: record.zone.clone(),
-        generation: record.generation,
-        services: record.replicas.iter().map(|replica| replica.service.clone()).collect(),
     }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use weft_env::{DiskLock, Env};
 use weft_gossip::enrol::{self, JoinWish};
 use weft_gossip::identity::{
-    Enrolment, IssuedCertificate, Issuer, JoinToken, KeyFile, KeyRole, LeafSubject, Revocations, SigningKey, SpiffeId,
+    Enrolment, GrantedLabels, IssuedCertificate, Issuer, JoinToken, KeyFile, KeyRole, LeafSubject, Revocations,
+    SigningKey, SpiffeId,
 };
 use weft_gossip::signer::{self, Founding, NewMesh};
 use weft_gossip::{CellName, Code, Failure, MeshName, NodeId, ZoneName};
@@ -37,6 +38,8 @@ pub struct InitArgs {
     pub cell: CellName,
     /// That node's zone.
     pub zone: Option<ZoneName>,
+    /// That node's labels.
+    pub labels: GrantedLabels,
     /// Where other nodes will reach it.
     pub advertise: SocketAddr,
     /// Where it will listen.
@@ -94,6 +97,7 @@ impl InitArgs {
             node: node.parse().map_err(invalid_name)?,
             cell: DEFAULT_CELL.parse().map_err(invalid_name)?,
             zone: None,
+            labels: GrantedLabels::default(),
             advertise: SocketAddr::new(at, MESH_PORT),
             bind: SocketAddr::new(at, MESH_PORT),
             passphrase: "demo".to_owned(),
@@ -123,15 +127,16 @@ fn invalid_name(error: NameError) -> Failure {
     Failure::new(Code::NameInvalid, error.to_string())
 }
 
-/// Makes a certificate for a key of this process, on a signer.
+/// Makes a certificate for a key of this process, on a signer whose enrolment has these labels.
 pub(crate) fn issue(
     issuer: &Issuer,
+    labels: &GrantedLabels,
     env: &Env,
     subject: (&SpiffeId, &SigningKey),
     lifetime: Duration,
 ) -> Result<IssuedCertificate, Failure> {
     let (id, key) = subject;
-    let leaf = LeafSubject { id, key: &key.public(), node: &issuer.node };
+    let leaf = LeafSubject { id, key: &key.public(), node: &issuer.node, labels };
     issuer
         .issue(leaf, lifetime, env.clock.wall(), &env.random)
         .and_then(|chain| IssuedCertificate::new(chain, key.clone()))
@@ -145,7 +150,8 @@ pub async fn init(env: &Env, args: InitArgs) -> Result<InitDone, Failure> {
         let detail = format!("{} already holds a node of mesh {}", args.dir.display(), dir.node_file()?.mesh);
         return Err(Failure::new(Code::StateExists, detail));
     }
-    let founding = Founding { mesh: args.mesh.clone(), node: args.node.clone(), cell: args.cell.clone() };
+    let (mesh, node, cell) = (args.mesh.clone(), args.node.clone(), args.cell.clone());
+    let founding = Founding { mesh, node, cell, labels: args.labels };
     let now = env.clock.wall();
     let mesh = signer::make_mesh(&founding, now, &env.random)?;
     let seal = |key: &SigningKey, role| KeyFile::seal(key, (role, &args.mesh), &args.passphrase, &env.random);
@@ -179,7 +185,7 @@ fn founded(env: &Env, file: &NodeFile, mesh: NewMesh, lifetime: Duration) -> Res
     let standing = Standing::new(kept, &env.random)?;
     let key = SigningKey::generate(&env.random);
     let id = SpiffeId::node(&file.mesh, &file.node);
-    let certificate = issue(&mesh.issuer, env, (&id, &key), lifetime)?;
+    let certificate = issue(&mesh.issuer, &standing.enrolment.labels, env, (&id, &key), lifetime)?;
     Ok(NodeState { file: file.clone(), node_key: mesh.node_key, standing, certificates: vec![certificate] })
 }
 
@@ -223,8 +229,8 @@ pub async fn join(env: &Env, args: JoinArgs) -> Result<JoinDone, Failure> {
     Ok(JoinDone { file, enrolment: joined.enrolment })
 }
 
-/// Joins the mesh again for more grants, while the node runs: what the token grants is in force when this returns. The node keeps its
-/// name, its key and its cell.
+/// Joins the mesh again for more grants or other labels, while the node runs: what the token says is in force when this returns, in the node's
+/// certificates, too, if a signer answers. The node keeps its name, its key and its cell.
 pub(crate) async fn join_again(core: &Core, token: &JoinToken, at: SocketAddr) -> Result<JoinDone, Failure> {
     let file = &core.file;
     if token.mesh != file.mesh {
@@ -241,6 +247,12 @@ pub(crate) async fn join_again(core: &Core, token: &JoinToken, at: SocketAddr) -
     let joined = enrol::join(&core.env, token, at, wish).await?;
     let news = News { bundles: joined.bundles, enrolment: Some(joined.signed_enrolment), revocations: None };
     core.identity.call(|reply| identity::Message::Adopt(news, reply)).await??;
+    let own = SpiffeId::node(&file.mesh, &file.node);
+    let renewed = core.identity.call(|reply| identity::Message::Want(own, reply)).await.and_then(|renewed| renewed);
+    if let Err(failure) = renewed {
+        // The token is used and its word holds; the certificates follow.
+        tracing::warn!(code = %failure.code, detail = failure.detail, "the certificates do not carry the new labels yet");
+    }
     Ok(JoinDone { file: file.clone(), enrolment: core.standing.load().enrolment.clone() })
 }
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use weft_gossip::enrol;
 use weft_gossip::identity::{Grants, IssuedCertificate, SignedBundle, SpiffeId, Trust, tls};
-use weft_gossip::{Code, Failure, ServiceName};
+use weft_gossip::{Code, Failure};
 
 use crate::address::Reply;
 use crate::core::Core;
@@ -48,8 +48,8 @@ const ALONE_INTERVAL: Duration = Duration::from_secs(5);
 pub(crate) enum Message {
     /// Look whether something is due.
     Tick,
-    /// Get a certificate for a service, now; answers when it is there.
-    Want(ServiceName, Reply<Result<(), Failure>>),
+    /// Get a certificate for an identity, now; answers when it is there, with the labels of the enrolment in force.
+    Want(SpiffeId, Reply<Result<(), Failure>>),
     /// A renewal ended.
     Renewed(Result<Obtained, Failure>),
     /// Newer bundles, another enrolment, other revocations; answers when they are on disk and in force.
@@ -97,7 +97,7 @@ impl Role for Identity {
                 self.renew_due();
                 self.fetch_due();
             }
-            Message::Want(service, reply) => self.want(&service, reply),
+            Message::Want(id, reply) => self.want(id, reply),
             Message::Renewed(result) => self.take(result),
             Message::Adopt(news, reply) => drop(reply.send(self.adopt_now(news))),
             Message::Fetched(result) => self.take_bundles(result),
@@ -107,10 +107,10 @@ impl Role for Identity {
 }
 
 impl Identity {
-    fn want(&mut self, service: &ServiceName, reply: Reply<Result<(), Failure>>) {
-        let id = SpiffeId::service(&self.core.file.mesh, service);
-        let now = self.core.env.clock.wall();
-        if self.core.certificates.load().iter().any(|held| held.id == id && held.not_after > now) {
+    fn want(&mut self, id: SpiffeId, reply: Reply<Result<(), Failure>>) {
+        let (now, standing) = (self.core.env.clock.wall(), self.core.standing.load_full());
+        let is_good = |held: &IssuedCertificate| held.not_after > now && held.labels == standing.enrolment.labels;
+        if self.core.certificates.load().iter().any(|held| held.id == id && is_good(held)) {
             drop(reply.send(Ok(())));
             return;
         }
@@ -203,6 +203,9 @@ impl Identity {
             let spread = u64::try_from(REPLACE_SPREAD.as_millis()).unwrap_or(u64::MAX);
             let wait = Duration::from_millis(self.core.env.random.below(spread));
             self.replace_at = self.core.env.clock.now() + wait;
+        }
+        if next.enrolment.labels != held.enrolment.labels {
+            self.replace_at = self.core.env.clock.now();
         }
         if next.enrolment.serial != held.enrolment.serial {
             tracing::info!(serial = next.enrolment.serial, signer = %next.enrolment.signer, "the enrolment is new");
@@ -301,12 +304,15 @@ fn due(core: &Core, extra: impl Iterator<Item = SpiffeId>) -> Vec<SpiffeId> {
     wanted
 }
 
-/// The identities whose certificates are to be replaced now: their signer or root is on its way out, or their key was revoked.
+/// The identities whose certificates are to be replaced now: their signer or root is on its way out, their key was revoked, or they have
+/// other labels than the enrolment.
 pub(crate) fn outgoing(core: &Core) -> Vec<SpiffeId> {
-    let trust = core.trust();
+    let (trust, standing) = (core.trust(), core.standing.load_full());
     let held = core.certificates.load();
-    let falls =
-        |one: &&IssuedCertificate| trust.is_outgoing(&one.chain) || trust.revocations.keys.contains(&one.key.public());
+    let is_revoked = |one: &IssuedCertificate| trust.revocations.keys.contains(&one.key.public());
+    let falls = |one: &&IssuedCertificate| {
+        trust.is_outgoing(&one.chain) || is_revoked(one) || one.labels != standing.enrolment.labels
+    };
     held.iter().filter(falls).map(|one| one.id.clone()).collect()
 }
 
@@ -346,6 +352,7 @@ pub(crate) fn build_credentials(
         let credential = Credential {
             identity: one.id.clone(),
             key: one.key.public(),
+            labels: Arc::new(one.labels.clone()),
             dial_http1: tls::dial_config(trust, one, tls::ALPN_HTTP1)?,
             dial_http2: tls::dial_config(trust, one, tls::ALPN_HTTP2)?,
             dial_tcp: tls::dial_config(trust, one, tls::ALPN_TCP)?,

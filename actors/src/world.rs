@@ -9,9 +9,9 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use weft_env::Timestamp;
 use weft_gateway::endpoint::{AppAddr, EndpointTable};
-use weft_gateway::policy::Policy;
+use weft_gateway::policy::{Caller, Policy};
 use weft_gossip::catalog::Protocol;
-use weft_gossip::identity::{PublicKey, Revocations, SpiffeId, Subject, Trust};
+use weft_gossip::identity::{GrantedLabels, PublicKey, Revocations, SpiffeId, Subject, Trust};
 use weft_gossip::{MeshName, NodeId, ServiceName, ZoneName};
 
 /// What a node is called and where it stands; fixed for the life of the process.
@@ -103,6 +103,11 @@ pub struct Credentials {
 }
 
 impl Credentials {
+    /// The labels that a signer granted to this node: all of its certificates carry the same.
+    pub fn labels(&self) -> Option<&Arc<GrantedLabels>> {
+        self.identities.values().next().map(|credential| &credential.labels)
+    }
+
     /// The one that [`Credentials::usual`] holds.
     pub fn usual_of(identities: &BTreeMap<SpiffeId, Arc<Credential>>, node: &SpiffeId) -> Option<Arc<Credential>> {
         let mut services = identities.iter().filter(|(id, _)| matches!(id.subject, Subject::Service(_)));
@@ -119,6 +124,8 @@ pub struct Credential {
     pub identity: SpiffeId,
     /// The key that its certificate is for.
     pub key: PublicKey,
+    /// The labels that a signer granted to this node, as the certificate carries them.
+    pub labels: Arc<GrantedLabels>,
     /// ALPN `http/1.1`.
     pub dial_http1: Arc<rustls::ClientConfig>,
     /// ALPN `h2`.
@@ -131,12 +138,19 @@ pub struct Credential {
     pub not_after: Timestamp,
 }
 
+impl Credential {
+    /// Who calls with it.
+    pub fn caller(&self) -> Caller<'_> {
+        Caller { identity: &self.identity, labels: &self.labels }
+    }
+}
+
 /// The cell that holds the current [`World`]. Owned above the actors, so that a crash of one leaves it as it was.
 pub struct WorldCell {
     world: ArcSwap<World>,
     /// How often the policy became another.
     policies: watch::Sender<u64>,
-    /// How often it became another whom this node believes.
+    /// How often it became another whom this node believes, or which labels it has.
     trusts: watch::Sender<u64>,
 }
 
@@ -175,7 +189,7 @@ impl WorldCell {
         self.policies.subscribe()
     }
 
-    /// Follows whom this node believes: bundle and revocations.
+    /// Follows whom this node believes (bundle and revocations), and its own labels.
     pub fn watch_trust(&self) -> watch::Receiver<u64> {
         self.trusts.subscribe()
     }
@@ -191,7 +205,8 @@ struct Changed {
 impl Changed {
     fn between(old: &World, new: &World) -> Self {
         let same_trust = Arc::ptr_eq(&old.trust.bundle, &new.trust.bundle)
-            && Arc::ptr_eq(&old.trust.revocations, &new.trust.revocations);
+            && Arc::ptr_eq(&old.trust.revocations, &new.trust.revocations)
+            && old.credentials.labels() == new.credentials.labels();
         Self { policy: !Arc::ptr_eq(&old.policy, &new.policy), trust: !same_trust }
     }
 }

@@ -6,12 +6,13 @@
 
 use std::fmt::Write;
 use std::hint::black_box;
+use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue, Method};
-use weft_gateway::policy::{Call, Limiter, NormalPath, Policy, RequestView, Source, compile, read_file};
+use weft_gateway::policy::{Call, Caller, Limiter, NormalPath, Policy, RequestView, Source, compile, read_file};
 use weft_gossip::ServiceName;
-use weft_gossip::identity::SpiffeId;
+use weft_gossip::identity::{GrantedLabels, SpiffeId};
 
 const COUNT: usize = 10_000;
 
@@ -24,6 +25,8 @@ enum Spread {
     OneService,
     /// All on one service and one path: told apart by caller, and by a header's value.
     OnePath,
+    /// As `OnePath`, told apart by two labels of the caller.
+    Labels,
 }
 
 fn documents(spread: Spread) -> Vec<(Source, u64)> {
@@ -34,13 +37,17 @@ fn documents(spread: Spread) -> Vec<(Source, u64)> {
             Spread::OneService => {
                 ("s0".to_owned(), format!("/api/v{}/{}", number % 100, number / 100), number % 100, number)
             }
-            Spread::OnePath => ("s0".to_owned(), "/api".to_owned(), number, number),
+            Spread::OnePath | Spread::Labels => ("s0".to_owned(), "/api".to_owned(), number, number),
+        };
+        let from = match spread {
+            Spread::Labels => format!("labels = {{ team = \"t{}\", tier = \"{}\" }}", number / 10, number % 10),
+            _ => format!("services = [\"c{caller}\"]"),
         };
         let action = if number.is_multiple_of(3) { "deny" } else { "allow" };
         let _ = write!(
             text,
             "[[authorisation]]\nname = \"a{number}\"\nservice = \"{service}\"\n[[authorisation.rule]]\naction = \"{action}\"\n\
-             from = {{ services = [\"c{caller}\"] }}\nmethods = [\"GET\", \"POST\"]\npaths = [\"{path}/{{id}}\"]\n\
+             from = {{ {from} }}\nmethods = [\"GET\", \"POST\"]\npaths = [\"{path}/{{id}}\"]\n\
              [[route]]\nname = \"r{number}\"\nservice = \"{service}\"\n[[route.rule]]\n\
              match = [{{ path = {{ template = \"{path}/{{id}}\" }}, headers = [{{ name = \"x-tenant\", value = \"{tenant}\" }}] }}]\n\
              to = [{{ version = \"1\", weight = 95 }}, {{ version = \"2\", weight = 5 }}]\n"
@@ -56,6 +63,7 @@ fn compiled(documents: &[(Source, u64)]) -> Policy {
 
 struct Asked {
     caller: SpiffeId,
+    labels: Arc<GrantedLabels>,
     service: ServiceName,
     path: String,
     headers: HeaderMap,
@@ -67,18 +75,26 @@ fn asked(spread: Spread) -> Asked {
     let (service, path, caller) = match spread {
         Spread::Services => ("s499", "/api/9/7".to_owned(), number % 100),
         Spread::OneService => ("s0", format!("/api/v{}/{}/7", number % 100, number / 100), number % 100),
-        Spread::OnePath => ("s0", "/api/7".to_owned(), number),
+        Spread::OnePath | Spread::Labels => ("s0", "/api/7".to_owned(), number),
+    };
+    let labels = match spread {
+        Spread::Labels => "dc=one,env=live,owner=kim,rack=r7,team=t499,tier=9,zone=z1",
+        _ => "env=live",
     };
     let mut headers = HeaderMap::new();
     headers.insert("x-tenant", HeaderValue::from(number));
     let caller = format!("spiffe://bank/svc/c{caller}").parse().expect("a SPIFFE id");
-    Asked { caller, service: service.parse().expect("a service"), path, headers }
+    let labels = Arc::new(labels.parse().expect("labels"));
+    Asked { caller, labels, service: service.parse().expect("a service"), path, headers }
 }
 
 fn decisions(criterion: &mut Criterion) {
-    for (name, spread) in
-        [("services", Spread::Services), ("one service", Spread::OneService), ("one path", Spread::OnePath)]
-    {
+    for (name, spread) in [
+        ("services", Spread::Services),
+        ("one service", Spread::OneService),
+        ("one path", Spread::OnePath),
+        ("labels", Spread::Labels),
+    ] {
         let documents = documents(spread);
         let mut group = criterion.benchmark_group(name);
         group.sample_size(10);
@@ -90,10 +106,11 @@ fn decisions(criterion: &mut Criterion) {
         let asked = asked(spread);
         let path = NormalPath::of(&asked.path).expect("a path");
         let view = RequestView { method: &Method::GET, path: &path, query: None, headers: &asked.headers };
-        assert!(policy.authorise(&asked.caller, &asked.service, Call::Http(&view)).reason.place().is_some());
+        let caller = Caller { identity: &asked.caller, labels: &asked.labels };
+        assert!(policy.authorise(caller, &asked.service, Call::Http(&view)).reason.place().is_some());
         assert!(policy.route(&asked.service, "s", &view).is_some());
         group.bench_function("authorise", |bencher| {
-            bencher.iter(|| black_box(policy.authorise(black_box(&asked.caller), &asked.service, Call::Http(&view))));
+            bencher.iter(|| black_box(policy.authorise(black_box(caller), &asked.service, Call::Http(&view))));
         });
         group.bench_function("route", |bencher| {
             bencher.iter(|| black_box(policy.route(black_box(&asked.service), "s", &view)));

@@ -29,15 +29,15 @@ pub mod reference;
 pub mod revocation;
 pub mod route;
 mod route_parse;
+mod rule_index;
 pub mod source;
 pub mod traffic;
 
 use std::collections::HashMap;
 
 use weft_gossip::ServiceName;
-use weft_gossip::identity::SpiffeId;
 
-pub use authorise::{Call, Reason, ShadowRefusal, Verdict};
+pub use authorise::{Call, Caller, Reason, ShadowRefusal, Verdict};
 pub use compile::compile;
 pub use condition::RequestView;
 pub use limit::{Limiter, RateLimit};
@@ -91,14 +91,14 @@ impl Policy {
     }
 
     /// Whether this caller may make this call, and by what.
-    pub fn authorise(&self, caller: &SpiffeId, called: &ServiceName, call: Call<'_>) -> Verdict<'_> {
+    pub fn authorise(&self, caller: Caller<'_>, called: &ServiceName, call: Call<'_>) -> Verdict<'_> {
         self.authorisation.decide(caller, called, call, None)
     }
 
     /// As [`Policy::authorise`], with the chain of decisions.
     pub fn explain_authorise(
         &self,
-        caller: &SpiffeId,
+        caller: Caller<'_>,
         called: &ServiceName,
         call: Call<'_>,
     ) -> (Verdict<'_>, Vec<Step>) {

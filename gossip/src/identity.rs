@@ -6,6 +6,7 @@ mod der;
 mod enrolment;
 mod key_file;
 mod keys;
+mod labels;
 mod names;
 mod provider;
 mod refusal;
@@ -25,11 +26,12 @@ pub use bundle::{
 };
 pub use certificate::{
     BACKDATE_MAX, CertificateError, Fingerprint, IssuedCertificate, Issuer, LEAF_LIFETIME, LeafSubject, ROOT_LIFETIME,
-    SIGNER_LIFETIME, peer_identity, peer_key, peer_node, public_key, root_certificate, signer_certificate,
+    SIGNER_LIFETIME, peer_identity, peer_key, peer_labels, peer_node, public_key, root_certificate, signer_certificate,
 };
 pub use enrolment::{ENROLMENT_CONTEXT, Enrolment, EnrolmentError, Grants, Roles, SignedEnrolment};
 pub use key_file::{KeyFile, KeyRole};
 pub use keys::{KeyError, PublicKey, Signature, SigningKey};
+pub use labels::{GRANTED_LABELS_MAX, GrantedLabels, LabelChanges, LabelError, granted_label};
 pub use names::{any_node_name, dial_name, dialled_identity};
 pub use refusal::IdentityRefusal;
 pub use revocation::Revocations;

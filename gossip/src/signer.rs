@@ -13,8 +13,8 @@ use weft_env::{Random, Timestamp};
 use crate::codes::{Code, Failure};
 use crate::enrol::{CertificateWish, CertifyRequest, JoinRequest};
 use crate::identity::{
-    CertificateError, ENROLMENT_CONTEXT, Enrolment, Grants, Issuer, JoinToken, LeafSubject, PublicKey, Revocations,
-    Roles, SignedEnrolment, SpiffeId, Subject, TokenId, TokenSecret, TrustBundle,
+    CertificateError, ENROLMENT_CONTEXT, Enrolment, GrantedLabels, Grants, Issuer, JoinToken, LabelChanges, LabelError,
+    LeafSubject, PublicKey, Revocations, Roles, SignedEnrolment, SpiffeId, Subject, TokenId, TokenSecret, TrustBundle,
 };
 use crate::ids::{CellName, NodeId};
 use crate::membership::{MembersView, NODES_MAX};
@@ -41,6 +41,8 @@ pub struct TokenWish {
     pub grants: Grants,
     /// What else it may be.
     pub roles: Roles,
+    /// What becomes of its labels.
+    pub labels: LabelChanges,
     /// The cell that it joins.
     pub cell: CellName,
     /// How long it admits.
@@ -101,7 +103,8 @@ impl SignerState {
             let detail = format!("a token grants at most {GRANTS_MAX} services, or all");
             return Err(Failure::new(Code::UsageInvalid, detail));
         }
-        self.check_scope(deciding, &wish.grants)?;
+        let granted = GrantedLabels::default().after(&wish.labels).map_err(unlabelled)?;
+        self.check_scope(deciding, &wish.grants, &granted)?;
         let no_root = || Failure::new(Code::StateBroken, "the trust bundle has no active root");
         let root = deciding.bundle.active_root().ok_or_else(no_root)?;
         let (id, secret) = (TokenId::generate(deciding.random), TokenSecret::generate(deciding.random));
@@ -111,6 +114,7 @@ impl SignerState {
             expires_at,
             grants: wish.grants.clone(),
             roles: wish.roles,
+            labels: wish.labels.clone(),
             cell: wish.cell.clone(),
             redeemed: None,
         };
@@ -125,6 +129,7 @@ impl SignerState {
             expires_at,
             grants: wish.grants,
             roles: wish.roles,
+            labels: wish.labels,
             cell: wish.cell,
         })
     }
@@ -142,20 +147,23 @@ impl SignerState {
             grants = grants.union(&held.grants);
             roles.signer |= held.roles.signer;
         }
-        self.check_scope(deciding, &grants)?;
+        let labels = labels_after(&token, known, held.as_ref())?;
+        self.check_scope(deciding, &grants, &labels)?;
         let serial = self.serial.max(held.map_or(0, |held| held.serial)).saturating_add(1);
         let entry = EnrolledNode {
             key: request.key,
             cell: token.cell,
             grants,
             roles,
+            labels,
             serial,
             enrolled_at: deciding.now,
             revoked: false,
         };
         let enrolment = deciding.enrol(&request.node, &entry)?;
         let id = SpiffeId::node(&deciding.issuer.mesh, &request.node);
-        let chain = deciding.issue(LeafSubject { id: &id, key: &request.certificate_key, node: &request.node })?;
+        let (key, node, labels) = (&request.certificate_key, &request.node, &entry.labels);
+        let chain = deciding.issue(LeafSubject { id: &id, key, node, labels })?;
 
         self.serial = serial;
         self.enrolled.insert(request.node.clone(), entry);
@@ -182,13 +190,17 @@ impl SignerState {
             return Err(Failure::new(Code::EnrolmentRefused, detail));
         }
         let entry = self.newer_entry(deciding, &request.enrolment, &shown);
-        let grants = entry.as_ref().map_or(&shown.grants, |entry| &entry.grants);
+        let (grants, labels) =
+            entry.as_ref().map_or((&shown.grants, &shown.labels), |entry| (&entry.grants, &entry.labels));
         // All or nothing: what is refused is found before anything is signed.
         for wish in &request.wishes {
             check_granted(&shown, grants, wish)?;
         }
-        let subjects =
-            request.wishes.iter().map(|wish| LeafSubject { id: &wish.id, key: &wish.key, node: &shown.node });
+        if !labels.is_empty() {
+            self.check_scope(deciding, &Grants::none(), labels)?;
+        }
+        let wishes = request.wishes.iter();
+        let subjects = wishes.map(|wish| LeafSubject { id: &wish.id, key: &wish.key, node: &shown.node, labels });
         let chains: Result<_, _> = subjects.map(|subject| deciding.issue(subject)).collect();
         let enrolment = entry.as_ref().map(|entry| deciding.enrol(&shown.node, entry)).transpose()?;
         let certification = Certification { chains: chains?, enrolment };
@@ -213,7 +225,7 @@ impl SignerState {
         }
         let maker = deciding.bundle.signer(&shown.signer);
         let is_current = maker.is_some_and(|maker| signed.verify(ENROLMENT_CONTEXT, &maker.key).is_ok());
-        if is_current || self.check_scope(deciding, &shown.grants).is_err() {
+        if is_current || self.check_scope(deciding, &shown.grants, &shown.labels).is_err() {
             return None;
         }
         let serial = self.serial.max(shown.serial).saturating_add(1);
@@ -290,16 +302,21 @@ impl SignerState {
         Ok(token)
     }
 
-    fn check_scope(&self, deciding: &Deciding<'_>, grants: &Grants) -> Result<(), Failure> {
+    fn check_scope(&self, deciding: &Deciding<'_>, grants: &Grants, labels: &GrantedLabels) -> Result<(), Failure> {
         let node = &deciding.issuer.node;
         let signer = deciding
             .bundle
             .signer(node)
             .ok_or_else(|| Failure::new(Code::NotSigner, format!("{node} is no active signer of the mesh")))?;
-        if grants.within(&signer.scope) {
+        if signer.may_grant(grants, labels) {
             return Ok(());
         }
-        Err(Failure::new(Code::GrantMissing, format!("signer {node} may not grant all of these services")))
+        let detail = if grants.within(&signer.scope) {
+            format!("signer {node} has a limited scope and may not grant labels")
+        } else {
+            format!("signer {node} may not grant all of these services")
+        };
+        Err(Failure::new(Code::GrantMissing, detail))
     }
 }
 
@@ -312,6 +329,7 @@ impl Deciding<'_> {
             cell: entry.cell.clone(),
             grants: entry.grants.clone(),
             roles: entry.roles,
+            labels: entry.labels.clone(),
             serial: entry.serial,
             issued_at: entry.enrolled_at,
             signer: self.issuer.node.clone(),
@@ -333,6 +351,27 @@ impl Deciding<'_> {
 fn held_enrolment(deciding: &Deciding<'_>, request: &JoinRequest) -> Option<Enrolment> {
     let held = Enrolment::verify(request.enrolment.as_ref()?, deciding.bundle).ok()?;
     (held.node == request.node && held.key == request.key).then_some(held)
+}
+
+/// The labels of a node after it redeemed a token: those of its newest enrolment, changed as the token says. A token that is redeemed again
+/// changes nothing more, so that its labels cannot come back after another token's.
+fn labels_after(
+    token: &TokenEntry,
+    known: Option<&EnrolledNode>,
+    held: Option<&Enrolment>,
+) -> Result<GrantedLabels, Failure> {
+    let known = known.map(|node| (node.serial, &node.labels));
+    let held = held.map(|enrolment| (enrolment.serial, &enrolment.labels));
+    let newest = known.into_iter().chain(held).max_by_key(|(serial, _)| *serial);
+    let labels = newest.map(|(_, labels)| labels.clone()).unwrap_or_default();
+    if token.redeemed.is_some() {
+        return Ok(labels);
+    }
+    labels.after(&token.labels).map_err(unlabelled)
+}
+
+fn unlabelled(error: LabelError) -> Failure {
+    Failure::new(Code::UsageInvalid, error.to_string())
 }
 
 /// Whether a node with these grants may have a certificate of this name.

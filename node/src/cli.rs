@@ -35,7 +35,7 @@ use crate::config;
 use crate::demo::{self, DemoMode};
 use crate::node::{self, NodeOptions};
 use apply::Place;
-use args::{CertCommand, ConfigCommand, PolicyCommand, TokenCommand};
+use args::{CertCommand, ConfigCommand, PolicyCommand, TokenCommand, TokenOptions};
 
 /// The command line was not valid.
 const EXIT_USAGE: u8 = 2;
@@ -105,8 +105,10 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Run => node::run(NodeOptions::new(dir)).await,
         Command::Demo { check: true } => demo::run(DemoMode::Check).await,
         Command::Demo { check: false } => demo::run(DemoMode::Stay).await,
-        Command::Token { command: TokenCommand::Create { grants, grant_all, signer, cell, ttl } } => {
-            let request = TokenRequest { grants, grant_all, signer, cell, ttl_seconds: ttl.as_secs() };
+        Command::Token { command: TokenCommand::Create(options) } => {
+            let TokenOptions { grants, grant_all, signer, labels, removed_labels, cell, ttl } = options;
+            let labels = remote::label_changes(labels, removed_labels)?;
+            let request = TokenRequest { grants, grant_all, signer, labels, cell, ttl_seconds: ttl.as_secs() };
             remote::create_token(&dir, output, request).await
         }
         Command::Expose(options) => remote::expose(&dir, output, options).await,

@@ -1,9 +1,11 @@
 //! A call that nobody made, as an operator describes it: the body of `POST /v1/why`, for `weft why FROM TO` and `weft route`.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::{Deserialize, Serialize};
 use weft_actors::world::World;
-use weft_gossip::identity::{SpiffeId, Subject};
+use weft_gossip::identity::{GrantedLabels, SpiffeId, Subject};
 use weft_gossip::{Code, Failure, ServiceName};
 
 use crate::explain::Question;
@@ -15,6 +17,9 @@ pub struct Hypothesis {
     /// Who calls: a service, `node/NAME` or `gw/NAME`; none is as whom this node calls usually.
     #[serde(default)]
     pub from: Option<String>,
+    /// The labels that the caller's certificate is supposed to carry; none are those of this node where `from` is none, else no labels.
+    #[serde(default)]
+    pub labels: Option<GrantedLabels>,
     /// Whom.
     pub to: ServiceName,
     /// The method; without it, the call is a stream of which only its ends are known.
@@ -37,6 +42,7 @@ impl Hypothesis {
         });
         Ok(Question {
             caller: self.caller(world)?,
+            labels: self.labels.clone().map(Arc::new),
             service: self.to.clone(),
             method: method.transpose()?,
             path: self.path.clone().unwrap_or_else(|| "/".to_owned()),

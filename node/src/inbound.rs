@@ -12,10 +12,11 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 use weft_actors::world::WorldCell;
 use weft_env::Stream;
+use weft_gateway::policy;
 use weft_gossip::ServiceName;
 use weft_gossip::enrol::{self, SignDesk};
 use weft_gossip::identity::tls::{ALPN_HTTP2, ALPN_SIGN, ALPN_TCP};
-use weft_gossip::identity::{SpiffeId, Subject, dialled_identity, peer_identity};
+use weft_gossip::identity::{GrantedLabels, SpiffeId, Subject, dialled_identity, peer_identity, peer_labels};
 
 use crate::http1::BUFFER_BYTES_MAX;
 use crate::http2::{CONNECTION_WINDOW_BYTES, INBOUND_STREAMS_MAX, PING_INTERVAL, PING_TIMEOUT, STREAM_WINDOW_BYTES};
@@ -43,12 +44,21 @@ pub(crate) struct Caller {
     pub(crate) world: Arc<WorldCell>,
     /// Who calls, as its certificate proves.
     pub(crate) identity: SpiffeId,
+    /// The labels that a signer granted to the node that calls, by the same certificate.
+    pub(crate) labels: Arc<GrantedLabels>,
     /// With what.
     pub(crate) chain: Chain,
     /// Which service was dialled, and proven to the caller.
     pub(crate) service: Option<ServiceName>,
     /// The listener's.
     pub(crate) gate: Arc<Gate>,
+}
+
+impl Caller {
+    /// What rules look at.
+    pub(crate) fn proven(&self) -> policy::Caller<'_> {
+        policy::Caller { identity: &self.identity, labels: &self.labels }
+    }
 }
 
 /// A handshake that came to an end.
@@ -95,7 +105,8 @@ async fn sign(entry: &Inbound, stream: TlsStream<Stream>) {
 async fn call(entry: &Inbound, stream: TlsStream<Stream>) {
     let tls = stream.get_ref().1;
     let chain = vigil::chain_of(tls);
-    let Some((identity, chain)) = chain.and_then(|chain| Some((peer_identity(&chain).ok()?, chain))) else {
+    let proven = |chain: Chain| Some((peer_identity(&chain).ok()?, peer_labels(&chain).ok()?, chain));
+    let Some((identity, labels, chain)) = chain.and_then(proven) else {
         // The verifier let nobody through without one.
         return entry.gate.count_refused();
     };
@@ -110,6 +121,7 @@ async fn call(entry: &Inbound, stream: TlsStream<Stream>) {
         worker: Arc::clone(&entry.worker),
         world: Arc::clone(&entry.world),
         identity,
+        labels: Arc::new(labels),
         chain: Arc::clone(&chain),
         service,
         gate: Arc::clone(&entry.gate),

@@ -210,6 +210,9 @@ async fn call(
     carriage.enter(exchange, &matched.state)?;
     carriage.tell_patience(request.headers_mut());
     let (mut request, caller) = message::prepared(request, Framing::of(wire), exchange)?;
+    if caller.is_some() {
+        exchange.opened_with(matched.credential);
+    }
     if let Some(departure) = departure.filter(|departure| departure.mirror.is_some() && caller.is_none()) {
         mirror::send(worker, world, &matched, departure, &mut request);
     }
@@ -236,7 +239,7 @@ async fn deliver(
     let meter = worker.states.meter(&state, Direction::Inbound, &caller.identity, &local.service);
     exchange.counted_by(Arc::clone(&meter));
     exchange.ends_by(worker.total_deadline(exchange.started()));
-    Arrival::new(world, &caller.identity, &local.service).request(exchange, &mut request)?;
+    Arrival::new(world, caller.proven(), &local.service).request(exchange, &mut request)?;
     let wire = Wire::of(local.protocol).ok_or_else(|| not_http(&local.service))?;
     let (request, upgrade) = message::prepared(request, Framing::of(wire), exchange)?;
     let response = tries::replica(exchange, local, &meter, wire, request).await?;

@@ -119,7 +119,7 @@ pub(crate) async fn open(
         }
         exchange.at_endpoint(endpoint.load.enter(), endpoint.node.clone());
         if let Some(local) = proxy::delivered_here(world, &matched.table.service, endpoint) {
-            let arrival = Arrival::new(world, &matched.credential.identity, &matched.table.service);
+            let arrival = Arrival::new(world, matched.credential.caller(), &matched.table.service);
             arrival.stream(exchange, local.protocol)?;
         }
         matched.meter.connects.increment(1);
@@ -134,6 +134,7 @@ pub(crate) async fn open(
                 endpoint.load.observe(began.elapsed(), worker.now_ns());
                 endpoint.load.restore();
                 exchange.carried_with(stream.peer());
+                exchange.opened_with(matched.credential);
                 return Ok(stream);
             }
             Err(error) if problem::is_final(error.code) => {
@@ -249,7 +250,7 @@ async fn deliver(
     if header.service != local.service.as_str() {
         return Err(Refusal::new(Code::RequestMalformed, "the header names another service than was dialled"));
     }
-    Arrival::new(world, &caller.identity, &local.service).stream(exchange, local.protocol)?;
+    Arrival::new(world, caller.proven(), &local.service).stream(exchange, local.protocol)?;
     let mut last = Refusal::new(Code::NoHealthyReplica, format!("no application is exposed as {}", local.service));
     for _ in 0..local.replicas.len() {
         let Some(replica) = local.next_replica() else { break };
@@ -286,11 +287,11 @@ where
 {
     let _open = gate.hold();
     let mut phase = gate.watch();
-    let (permit, peer) = exchange.watched();
+    let footing = exchange.watched();
     let cell = exchange.worker().world();
     let ended = async {
         match &cell {
-            Some(cell) => vigil::ended(cell, permit.as_deref(), peer.as_ref()).await,
+            Some(cell) => vigil::ended(cell, &footing).await,
             None => std::future::pending().await,
         }
     };

@@ -1,14 +1,14 @@
 //! Watches over what stays open: ends a connection whose peer is no longer believed, and a stream that the documents no longer
-//! allow. Asleep until trust or documents change, so that an open connection costs nothing.
+//! allow or that was opened with a label which this node has lost. Asleep until trust, labels or documents change, so that an open connection costs nothing.
 
 use std::sync::Arc;
 
 use http::{HeaderMap, Method, Request};
 use rustls::pki_types::CertificateDer;
 use weft_actors::world::WorldCell;
-use weft_gateway::policy::{Call, NormalPath, RequestView};
+use weft_gateway::policy::{Call, Caller, NormalPath, RequestView};
 use weft_gossip::catalog::Protocol;
-use weft_gossip::identity::SpiffeId;
+use weft_gossip::identity::{GrantedLabels, SpiffeId};
 use weft_gossip::{Code, ServiceName};
 
 use crate::metrics::Slot;
@@ -18,9 +18,21 @@ use crate::proxy::Arrival;
 /// The certificates that the other end of a connection proved itself with.
 pub(crate) type Chain = Arc<[CertificateDer<'static>]>;
 
+/// What a stream rests on while it is open; it ends with the first that falls.
+#[derive(Default)]
+pub(crate) struct Footing {
+    /// As what it was let pass, where it arrived.
+    pub(crate) permit: Option<Box<Permit>>,
+    /// What the node at its other end proved itself with.
+    pub(crate) peer: Option<Chain>,
+    /// The labels with which this node called.
+    pub(crate) labels: Option<Arc<GrantedLabels>>,
+}
+
 /// What a stream was let pass as; asked again when the documents change.
 pub(crate) struct Permit {
     caller: SpiffeId,
+    labels: Arc<GrantedLabels>,
     called: ServiceName,
     subject: Subject,
 }
@@ -59,13 +71,16 @@ impl Permit {
     }
 
     fn new(arrival: &Arrival<'_>, subject: Subject) -> Box<Self> {
-        Box::new(Self { caller: arrival.caller.clone(), called: arrival.called.clone(), subject })
+        let Caller { identity, labels } = arrival.caller;
+        let (caller, labels) = (identity.clone(), Arc::clone(labels));
+        Box::new(Self { caller, labels, called: arrival.called.clone(), subject })
     }
 
     /// Whether it would pass in this world.
     fn holds(&self, cell: &WorldCell) -> Result<(), Refusal> {
         let world = cell.load();
-        let arrival = Arrival::new(&world, &self.caller, &self.called);
+        let caller = Caller { identity: &self.caller, labels: &self.labels };
+        let arrival = Arrival::new(&world, caller, &self.called);
         let head = match &self.subject {
             Subject::Stream(protocol) => return arrival.stream_goes_on(*protocol),
             Subject::Request(head) => head,
@@ -107,22 +122,44 @@ pub(crate) async fn disallowed(cell: &WorldCell, permit: &Permit) -> Refusal {
     }
 }
 
+/// Waits until this node lacks a label with which it called.
+async fn unlabelled(cell: &WorldCell, labels: &GrantedLabels) -> Refusal {
+    let mut changes = cell.watch_trust();
+    loop {
+        if cell.load().credentials.labels().is_some_and(|own| !own.includes(labels)) {
+            let why =
+                format!("it was opened with the granted labels {labels}, and this node no longer has all of them");
+            return Refusal::new(Code::NotAllowed, why);
+        }
+        if changes.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 /// Waits until a stream must end; for ever where nothing can end it.
-pub(crate) async fn ended(cell: &WorldCell, permit: Option<&Permit>, chain: Option<&Chain>) -> Refusal {
+pub(crate) async fn ended(cell: &WorldCell, footing: &Footing) -> Refusal {
     let by_documents = async {
-        match permit {
+        match &footing.permit {
             Some(permit) => disallowed(cell, permit).await,
             None => std::future::pending().await,
         }
     };
     let by_trust = async {
-        match chain {
+        match &footing.peer {
             Some(chain) => disbelieved(cell, chain).await,
+            None => std::future::pending().await,
+        }
+    };
+    let by_labels = async {
+        match &footing.labels {
+            Some(labels) => unlabelled(cell, labels).await,
             None => std::future::pending().await,
         }
     };
     tokio::select! {
         refusal = by_documents => refusal,
+        refusal = by_labels => refusal,
         refusal = by_trust => refusal,
     }
 }

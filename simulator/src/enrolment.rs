@@ -8,7 +8,9 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use weft_env::{Random, Reuse, Stream, Timestamp, Traffic};
 use weft_gossip::enrol::{self, CertifyReply, CertifyRequest, JoinReply, JoinRequest, JoinWish, SignDesk};
-use weft_gossip::identity::{Grants, JoinToken, Revocations, Roles, SignedBundle, SigningKey, bundles_after, tls};
+use weft_gossip::identity::{
+    Grants, JoinToken, LabelChanges, Revocations, Roles, SignedBundle, SigningKey, bundles_after, tls,
+};
 use weft_gossip::membership::{MembersView, NODES_DEFAULT};
 use weft_gossip::signer::{Certification, Deciding, SignerState, TokenWish};
 use weft_gossip::{Failure, NodeId};
@@ -103,6 +105,7 @@ impl Desk {
         let wish = TokenWish {
             grants: Grants::none(),
             roles: Roles::default(),
+            labels: LabelChanges::default(),
             cell: self.founder.cell.clone(),
             time_to_live: TOKEN_LIFE,
             seeds: vec![self.founder.addr],

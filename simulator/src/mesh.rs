@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use weft_env::Env;
 use weft_gossip::identity::{
-    ENROLMENT_CONTEXT, Enrolment, Grants, IssuedCertificate, LeafSubject, Roles, SignedEnrolment, SigningKey, SpiffeId,
-    Trust, TrustBundle,
+    ENROLMENT_CONTEXT, Enrolment, GrantedLabels, Grants, IssuedCertificate, LeafSubject, Roles, SignedEnrolment,
+    SigningKey, SpiffeId, Trust, TrustBundle,
 };
 use weft_gossip::signer::{Founding, NewMesh, make_mesh};
 use weft_gossip::wire::Signed;
@@ -54,7 +54,12 @@ pub struct SimNode {
 impl SimMesh {
     /// Founds a mesh whose first node is `node-0`.
     pub fn found(simulation: &Simulation) -> Result<Self, Failure> {
-        let founding = Founding { mesh: name("sim")?, node: name("node-0")?, cell: name("main")? };
+        let founding = Founding {
+            mesh: name("sim")?,
+            node: name("node-0")?,
+            cell: name("main")?,
+            labels: GrantedLabels::default(),
+        };
         let env = simulation.env(Simulation::ip(0));
         let founder = make_mesh(&founding, env.clock.wall(), &env.random)?;
         let root = founder.root_certificate.clone().into();
@@ -98,6 +103,7 @@ impl SimMesh {
             cell: self.cell.clone(),
             grants: Grants::All,
             roles: Roles::default(),
+            labels: GrantedLabels::default(),
             serial: u64::from(number) + 1,
             issued_at: env.clock.wall(),
             signer: self.founder.issuer.node.clone(),
@@ -109,7 +115,7 @@ impl SimMesh {
     fn certify(&self, node: &NodeId, env: &Env) -> Result<IssuedCertificate, Failure> {
         let id = SpiffeId::node(&self.bundle.mesh, node);
         let key = SigningKey::generate(&env.random);
-        let subject = LeafSubject { id: &id, key: &key.public(), node };
+        let subject = LeafSubject { id: &id, key: &key.public(), node, labels: &GrantedLabels::default() };
         let chain = self
             .founder
             .issuer

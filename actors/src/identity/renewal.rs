@@ -25,7 +25,9 @@ pub(super) async fn obtain(core: &Core, ids: Vec<SpiffeId>) -> Result<Obtained, 
     let standing = core.standing.load_full();
     if let Some(issuer) = &standing.issuer {
         let lifetime = core.settings.certificate_lifetime;
-        let issue = |(id, key): &(SpiffeId, SigningKey)| crate::enlist::issue(issuer, &core.env, (id, key), lifetime);
+        let labels = &standing.enrolment.labels;
+        let issue =
+            |(id, key): &(SpiffeId, SigningKey)| crate::enlist::issue(issuer, labels, &core.env, (id, key), lifetime);
         let certificates: Result<_, _> = keyed.iter().map(issue).collect();
         return Ok(Obtained { certificates: certificates?, news: own_news(core, &standing).await? });
     }

@@ -93,19 +93,21 @@ fn rule_of(raw: Spanned<RawRule>, at: &dyn Fn(usize) -> Place, mistakes: &mut Mi
 
 fn callers_of(raw: Spanned<RawFrom>, mistakes: &mut Mistakes<'_>) -> Callers {
     let from = raw.value;
-    let callers = Callers {
+    let mut callers = Callers {
         any: from.any.as_ref().is_some_and(|any| any.value),
         services: from.services.into_iter().map(|name| name.value).collect(),
         nodes: from.nodes.into_iter().map(|id| id.value).collect(),
         gateways: from.gateways.into_iter().map(|name| name.value).collect(),
+        labels: from.labels.map(|labels| labels.value).unwrap_or_default(),
     };
     let is_listed = !(callers.services.is_empty() && callers.nodes.is_empty() && callers.gateways.is_empty());
     if callers.any && is_listed {
         mistakes.add(Some(raw.span), "`from`: `any = true` and a list contradict each other");
-    } else if !callers.any && !is_listed {
-        let text = "`from` names nobody: write `any = true`, `services`, `nodes` or `gateways`";
+    } else if !callers.any && !is_listed && callers.labels.is_empty() {
+        let text = "`from` names nobody: write `any = true`, `services`, `nodes`, `gateways` or `labels`";
         mistakes.add_if_sound(raw.span.clone(), raw.span, text);
     }
+    callers.any |= !is_listed;
     callers
 }
 

@@ -5,16 +5,27 @@
 //! Asked by the data path for every request and every stream, and again for open connections when rules change.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use http::HeaderMap;
-use weft_gossip::identity::{SpiffeId, Subject};
+use weft_gossip::identity::{GrantedLabels, SpiffeId};
 use weft_gossip::{NodeId, ServiceName};
 
 use super::condition::{HeaderCondition, MethodSet, RequestView, Several, Test};
-use super::index::{Asks, Crowded, Index, Query};
+use super::index::{Asks, Crowded};
 use super::path::Pattern;
 use super::place::{Place, Step, note};
 use super::raw::Action;
+use super::rule_index::RuleIndex;
+
+/// Who calls: what the certificate of a connection proves, read once a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller<'c> {
+    /// Whom it names.
+    pub identity: &'c SpiffeId,
+    /// The labels that a signer granted to the node that holds it.
+    pub labels: &'c Arc<GrantedLabels>,
+}
 
 /// What is being called.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +93,8 @@ pub(crate) struct Callers {
     pub(crate) services: Vec<ServiceName>,
     pub(crate) nodes: Vec<NodeId>,
     pub(crate) gateways: Vec<ServiceName>,
+    /// What each of them must have, too.
+    pub(crate) labels: GrantedLabels,
 }
 
 /// A rule, valid.
@@ -101,102 +114,22 @@ impl Rule {
     }
 
     /// Whether method and header fields match.
-    fn takes(&self, method: &http::Method, headers: &HeaderMap) -> bool {
+    pub(crate) fn takes(&self, method: &http::Method, headers: &HeaderMap) -> bool {
         self.methods.takes(method) && self.headers.iter().all(|condition| condition.holds(headers, self.several()))
     }
 
     /// Whether it looks at anything of a request.
-    fn is_conditional(&self) -> bool {
+    pub(crate) fn is_conditional(&self) -> bool {
         !self.paths.is_empty() || !self.methods.is_every() || !self.headers.is_empty()
     }
 
-    fn asks(&self) -> Asks<'_> {
+    pub(crate) fn asks(&self) -> Asks<'_> {
         let exact = self.headers.iter().find_map(|condition| match &condition.test {
             Test::Exact(value) => Some(Asks::Header(&condition.name, value)),
             _ => None,
         });
         let is_free = self.methods.is_every() && self.headers.is_empty();
         exact.unwrap_or(if is_free { Asks::Nothing } else { Asks::Other })
-    }
-}
-
-/// The rules of one action for one caller.
-#[derive(Debug, Default)]
-struct Side {
-    /// The first rule that asks for nothing of HTTP.
-    any_call: Option<u32>,
-    paths: Index,
-}
-
-/// The rules of one action, by caller.
-#[derive(Debug, Default)]
-struct RuleIndex {
-    any: Side,
-    services: HashMap<ServiceName, Side>,
-    nodes: HashMap<NodeId, Side>,
-    gateways: HashMap<ServiceName, Side>,
-    count: usize,
-    /// Whether any of the rules looks at method, path or header fields.
-    conditional: bool,
-}
-
-impl RuleIndex {
-    fn insert(&mut self, number: u32, rule: &Rule) -> Result<(), Crowded> {
-        self.count += 1;
-        self.conditional |= rule.is_conditional();
-        if rule.callers.any {
-            self.any.insert(number, rule)?;
-        }
-        for name in &rule.callers.services {
-            self.services.entry(name.clone()).or_default().insert(number, rule)?;
-        }
-        for id in &rule.callers.nodes {
-            self.nodes.entry(id.clone()).or_default().insert(number, rule)?;
-        }
-        for name in &rule.callers.gateways {
-            self.gateways.entry(name.clone()).or_default().insert(number, rule)?;
-        }
-        Ok(())
-    }
-
-    /// The first of the rules that matches.
-    fn first<'p>(&self, rules: &'p [Rule], caller: &SpiffeId, call: Call<'_>) -> Option<&'p Rule> {
-        if self.count == 0 {
-            return None;
-        }
-        let own = match &caller.subject {
-            Subject::Service(name) => self.services.get(name),
-            Subject::Node(id) => self.nodes.get(id),
-            Subject::Gateway(name) => self.gateways.get(name),
-        };
-        let sides = [Some(&self.any), own];
-        let mut best = sides.iter().flatten().filter_map(|side| side.any_call).min().unwrap_or(u32::MAX);
-        if let Call::Http(request) = call {
-            let rule_of = |number: u32| usize::try_from(number).ok().and_then(|number| rules.get(number));
-            let accepts = |number: u32| rule_of(number).is_some_and(|rule| rule.takes(request.method, request.headers));
-            let mut query = Query { headers: request.headers, accepts: &accepts, best };
-            let path = request.path.as_str();
-            let path = path.strip_suffix('/').unwrap_or(path);
-            for side in sides.into_iter().flatten() {
-                side.paths.search(path, &mut query);
-            }
-            best = query.best;
-        }
-        usize::try_from(best).ok().and_then(|number| rules.get(number))
-    }
-}
-
-impl Side {
-    fn insert(&mut self, number: u32, rule: &Rule) -> Result<(), Crowded> {
-        let asks = rule.asks();
-        if rule.paths.is_empty() && matches!(asks, Asks::Nothing) {
-            self.any_call.get_or_insert(number);
-            return Ok(());
-        }
-        if rule.paths.is_empty() {
-            return self.paths.insert(&Pattern::everything(), number, &asks);
-        }
-        rule.paths.iter().try_for_each(|path| self.paths.insert(path, number, &asks))
     }
 }
 
@@ -232,7 +165,7 @@ impl RuleSet {
         }
     }
 
-    fn first_of(&self, action: Action, caller: &SpiffeId, call: Call<'_>) -> Option<&Rule> {
+    fn first_of(&self, action: Action, caller: Caller<'_>, call: Call<'_>) -> Option<&Rule> {
         self.index(action).first(&self.rules, caller, call)
     }
 
@@ -268,9 +201,28 @@ pub(crate) struct Authorisation {
 
 impl ServiceRules {
     fn is_conditional(&self) -> bool {
-        let sets = self.shadows.iter().map(|shadow| &shadow.rules).chain([&self.enforced]);
-        sets.into_iter().any(|set| set.allow.conditional || set.deny.conditional)
+        self.any_index(|index| index.conditional)
     }
+
+    fn any_index(&self, is_so: impl Fn(&RuleIndex) -> bool) -> bool {
+        let mut sets = self.shadows.iter().map(|shadow| &shadow.rules).chain([&self.enforced]);
+        sets.any(|set| is_so(&set.allow) || is_so(&set.deny))
+    }
+}
+
+/// Where rules ask for labels, a step says which the caller has and where from.
+fn note_labels<'r>(
+    mut rules: impl Iterator<Item = &'r ServiceRules>,
+    caller: Caller<'_>,
+    steps: &mut Option<&mut Vec<Step>>,
+) {
+    if steps.is_none() || !rules.any(|rules| rules.any_index(|index| index.labelled)) {
+        return;
+    }
+    note(steps, || match caller.labels.is_empty() {
+        true => Step::new("labels", None, "the caller's certificate carries none"),
+        false => Step::new("labels", None, format!("the caller's certificate carries {}", caller.labels)),
+    });
 }
 
 impl Authorisation {
@@ -296,12 +248,13 @@ impl Authorisation {
     /// Decides, and notes each step where somebody asks.
     pub(crate) fn decide(
         &self,
-        caller: &SpiffeId,
+        caller: Caller<'_>,
         called: &ServiceName,
         call: Call<'_>,
         mut steps: Option<&mut Vec<Step>>,
     ) -> Verdict<'_> {
         let own = self.services.get(called);
+        note_labels(own.into_iter().chain([&self.mesh]), caller, &mut steps);
         let sets = [own.map(|own| &own.enforced), Some(&self.mesh.enforced)];
         let (action, reason) = self.enforced(sets, caller, call, &mut steps);
         let mut verdict = Verdict { action, reason, shadow: Vec::new() };
@@ -322,7 +275,7 @@ impl Authorisation {
     fn enforced<'p>(
         &'p self,
         sets: [Option<&'p RuleSet>; 2],
-        caller: &SpiffeId,
+        caller: Caller<'_>,
         call: Call<'_>,
         steps: &mut Option<&mut Vec<Step>>,
     ) -> (Action, Reason<'p>) {
@@ -371,7 +324,7 @@ impl Shadow {
         &self,
         reason: Reason<'_>,
         default: Option<Action>,
-        caller: &SpiffeId,
+        caller: Caller<'_>,
         call: Call<'_>,
     ) -> Option<&Place> {
         if let Some(rule) = self.rules.first_of(Action::Deny, caller, call) {

@@ -22,7 +22,7 @@ use parsed::{Body, Parsed};
 
 /// Most rules of a policy, of authorisation and routes together: ten times what a large fleet needs.
 pub const RULES_MAX: usize = 200_000;
-/// Most entries of the index: an authorisation rule has one per called service, caller and path. About 100 bytes each.
+/// Most entries of the index: an authorisation rule has one per called service, caller, and path or label. About 100 bytes each.
 pub const ENTRIES_MAX: usize = 1_000_000;
 /// Most regular expressions of a policy: each may take 256 KiB.
 pub const REGEXES_MAX: usize = 512;
@@ -137,7 +137,8 @@ impl Compiler {
             let callers = &rule.callers;
             let callers =
                 usize::from(callers.any) + callers.services.len() + callers.nodes.len() + callers.gateways.len();
-            self.entries = self.entries.saturating_add(services * callers * rule.paths.len().max(1));
+            let places = rule.paths.len().max(1) + rule.callers.labels.len();
+            self.entries = self.entries.saturating_add(services * callers * places);
             let tests = rule.headers.iter().map(|condition| &condition.test);
             self.regexes += tests.filter(|test| matches!(test, Test::Regex(_))).count();
         }

@@ -7,6 +7,7 @@ pub mod traffic;
 use std::time::Duration;
 
 use http::HeaderName;
+use weft_gossip::identity::GrantedLabels;
 use weft_gossip::{NodeId, ServiceName};
 
 use crate::strict::{Either, Method, Whole};
@@ -100,7 +101,7 @@ raw_table! {
 }
 
 raw_table! {
-    /// Callers, by the identity of their certificates: those of any of the lists, or everybody.
+    /// Callers, by their certificates: those of any of the lists, or everybody; with `labels`, only those of them that have all of these.
     RawFrom, "from" {
         /// `true`: every identity of the mesh. Then no list may stand.
         any: optional bool = "false",
@@ -110,6 +111,8 @@ raw_table! {
         nodes: list NodeId,
         /// These gateways.
         gateways: list ServiceName,
+        /// Only callers whose node has all of these labels by a signer's grant (`weft token create --label`), as their certificates say. Alone: any caller with them. What a node says of itself (`weft expose --label`) counts for nothing here.
+        labels: optional GrantedLabels = "none",
     }
 }
 

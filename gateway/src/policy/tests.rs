@@ -8,8 +8,11 @@ mod paths;
 mod random;
 mod routing;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use weft_gossip::identity::SpiffeId;
+use weft_gossip::identity::{GrantedLabels, SpiffeId, granted_label};
 
 /// The documents of one file, all of one revision.
 fn policy(text: &str) -> Policy {
@@ -27,8 +30,26 @@ fn mistakes(text: &str) -> Vec<String> {
     found.iter().map(ToString::to_string).collect()
 }
 
-fn caller(subject: &str) -> SpiffeId {
-    format!("spiffe://bank/{subject}").parse().unwrap()
+/// `svc/web`, or with labels `svc/web team=payments,env=live`.
+struct From {
+    identity: SpiffeId,
+    labels: Arc<GrantedLabels>,
+}
+
+fn caller(text: &str) -> From {
+    let (subject, labels) = text.split_once(' ').unwrap_or((text, ""));
+    let pairs = labels.split(',').filter(|pair| !pair.is_empty());
+    let labels: BTreeMap<String, String> = pairs.map(|pair| granted_label(pair).unwrap()).collect();
+    From {
+        identity: format!("spiffe://bank/{subject}").parse().unwrap(),
+        labels: Arc::new(GrantedLabels::try_from(labels).unwrap()),
+    }
+}
+
+impl From {
+    fn calls(&self) -> Caller<'_> {
+        Caller { identity: &self.identity, labels: &self.labels }
+    }
 }
 
 fn service(name: &str) -> ServiceName {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use http::HeaderName;
+use weft_gossip::identity::GrantedLabels;
 use weft_gossip::ids::NameError;
 use weft_gossip::{NodeId, ServiceName};
 
@@ -246,5 +247,20 @@ impl Read for TextMap {
             texts.insert(name.to_owned(), text);
         }
         Some(Self(texts))
+    }
+}
+
+impl Read for GrantedLabels {
+    fn form() -> Form {
+        Form::TextMap
+    }
+
+    fn read(node: Node<'_>, mistakes: &mut Mistakes<'_>) -> Option<Self> {
+        let TextMap(labels) = TextMap::read(node, mistakes)?;
+        if labels.is_empty() {
+            mistakes.add(node.span(), "is empty: leave it out, or fill it");
+            return None;
+        }
+        Self::try_from(labels).map_err(|error| mistakes.add(node.span(), error.to_string())).ok()
     }
 }

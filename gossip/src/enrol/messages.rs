@@ -11,8 +11,8 @@ use crate::identity::{PublicKey, SignedBundle, SignedEnrolment, SpiffeId, TokenI
 use crate::ids::NodeId;
 use crate::wire::Signed;
 
-/// No request or reply is longer: 100 chains of 1.5 KB, and a bundle of 20 signers.
-pub(super) const SIGN_LEN_MAX: usize = 256 * 1024;
+/// No request or reply is longer: 100 chains of 2.5 KB, and the bundles of one message.
+pub(super) const SIGN_LEN_MAX: usize = 384 * 1024;
 /// Certificates in one request: a node's own and one for each of its services.
 pub(super) const WISHES_MAX: usize = 100;
 /// A whole exchange takes no longer, the handshake not counted.

@@ -12,8 +12,8 @@ use super::*;
 use crate::codes::{Code, Failure};
 use crate::identity::testing::{self, NOW, TestMesh};
 use crate::identity::{
-    Enrolment, Fingerprint, Grants, IssuedCertificate, JoinToken, LEAF_LIFETIME, Revocations, Roles, SignedBundle,
-    SigningKey, SpiffeId, TrustBundle, bundles_after, tls,
+    Enrolment, Fingerprint, Grants, IssuedCertificate, JoinToken, LEAF_LIFETIME, LabelChanges, Revocations, Roles,
+    SignedBundle, SigningKey, SpiffeId, TrustBundle, bundles_after, tls,
 };
 use crate::ids::NodeId;
 use crate::membership::{MembersView, NODES_MAX};
@@ -55,6 +55,7 @@ impl TestDesk {
         let wish = TokenWish {
             grants: Grants::Only(["web".parse().unwrap()].into()),
             roles: Roles::default(),
+            labels: LabelChanges::default(),
             cell: "default".parse().unwrap(),
             time_to_live: Duration::from_secs(600),
             seeds: vec![SIGNER_AT.parse().unwrap()],

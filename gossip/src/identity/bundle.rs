@@ -11,6 +11,7 @@ use weft_env::Timestamp;
 use super::certificate::{self, CertificateError, Fingerprint};
 use super::enrolment::Grants;
 use super::keys::{PublicKey, SigningKey};
+use super::labels::GrantedLabels;
 use crate::ids::{MeshName, NodeId};
 use crate::wire::{self, Kind, MESSAGE_LEN_MAX, Signed, WireError};
 
@@ -72,7 +73,7 @@ pub struct SignerEntry {
     pub key: PublicKey,
     /// The root that signed it.
     pub root: Fingerprint,
-    /// The services that it may speak for; nodes it may always.
+    /// The services that it may speak for; nodes it may always, and labels only if these are all.
     pub scope: Grants,
     /// Whether it counts.
     pub state: SignerStanding,
@@ -152,6 +153,11 @@ impl SignerEntry {
     /// Whether what it signed counts.
     pub fn counts(&self) -> bool {
         self.state != SignerStanding::Revoked
+    }
+
+    /// Whether it may say this of a node. Labels are words of the whole mesh: only a signer without limits says them.
+    pub fn may_grant(&self, grants: &Grants, labels: &GrantedLabels) -> bool {
+        grants.within(&self.scope) && (labels.is_empty() || self.scope == Grants::All)
     }
 }
 

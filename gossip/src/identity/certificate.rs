@@ -16,8 +16,9 @@ use time::OffsetDateTime;
 use webpki::EndEntityCert;
 use weft_env::{Random, Timestamp};
 
-use super::der::{OBJECT_ID, SEQUENCE, SET, element, expect};
+use super::der::attribute;
 use super::keys::{PublicKey, SigningKey};
+use super::labels::{GrantedLabels, LabelError};
 use super::spiffe::{SpiffeId, Subject};
 use super::validity::validity;
 use crate::ids::{MeshName, NodeId};
@@ -62,6 +63,9 @@ pub enum CertificateError {
     /// It does not say which node holds it, or names another node than its own name does.
     #[error("the certificate does not say which node holds it")]
     Node,
+    /// Its description is not the text of labels.
+    #[error("the certificate's description is not that of granted labels")]
+    Labels,
     /// It could not be made.
     #[error("the certificate cannot be made: {0}")]
     Make(String),
@@ -72,6 +76,9 @@ pub enum CertificateError {
 
 /// The attribute organizationalUnitName (X.520): in it a leaf names the node that holds it.
 const UNIT_NAME: &[u8] = &[0x55, 0x04, 0x0b];
+/// The attribute description (X.520, 2.5.4.13): in it a leaf says which labels a signer granted to that node; absent where there are none.
+const DESCRIPTION: &[u8] = &[0x55, 0x04, 0x0d];
+const DESCRIPTION_PARTS: &[u64] = &[2, 5, 4, 13];
 
 /// SHA-256 of a root certificate's DER: how a token names a mesh's root.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -82,6 +89,8 @@ pub struct Fingerprint(pub [u8; 32]);
 pub struct IssuedCertificate {
     /// Who.
     pub id: SpiffeId,
+    /// The labels that a signer granted to the node that holds it.
+    pub labels: GrantedLabels,
     /// The leaf and the signer's certificate.
     pub chain: Vec<CertificateDer<'static>>,
     /// The leaf's key.
@@ -101,6 +110,8 @@ pub struct LeafSubject<'a> {
     pub key: &'a PublicKey,
     /// The node that holds it.
     pub node: &'a NodeId,
+    /// The labels that a signer granted to that node.
+    pub labels: &'a GrantedLabels,
 }
 
 /// What a signer issues with.
@@ -146,7 +157,7 @@ struct StoredCertificate {
 }
 
 impl IssuedCertificate {
-    /// Puts a chain and its key together; reads id and validity from the leaf.
+    /// Puts a chain and its key together; reads id, labels and validity from the leaf.
     pub fn new(chain: Vec<CertificateDer<'static>>, key: SigningKey) -> Result<Self, CertificateError> {
         let id = peer_identity(&chain)?;
         let leaf = chain.first().ok_or(CertificateError::Missing)?;
@@ -154,7 +165,8 @@ impl IssuedCertificate {
             return Err(CertificateError::Key);
         }
         let (not_before, not_after) = validity(leaf).ok_or(CertificateError::Malformed)?;
-        Ok(Self { id, chain, key, not_before, not_after })
+        let labels = peer_labels(&chain)?;
+        Ok(Self { id, labels, chain, key, not_before, not_after })
     }
 
     /// When to renew: at half of the life.
@@ -219,11 +231,14 @@ impl Issuer {
         now: Timestamp,
         random: &Random,
     ) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
-        let LeafSubject { id, key, node } = subject;
+        let LeafSubject { id, key, node, labels } = subject;
         let mut name = DistinguishedName::new();
         name.push(DnType::OrganizationName, id.mesh.as_str());
         name.push(DnType::OrganizationalUnitName, node.as_str());
         name.push(DnType::CommonName, id.short());
+        if !labels.is_empty() {
+            name.push(DnType::CustomDnType(DESCRIPTION_PARTS.to_vec()), labels.to_string());
+        }
         let mut params = base_params(name, now, lifetime, random)?;
         if let Some((_, signer_end)) = validity(&self.certificate) {
             params.not_after = params.not_after.min(moment(signer_end)?);
@@ -259,7 +274,7 @@ pub fn peer_identity(chain: &[CertificateDer<'_>]) -> Result<SpiffeId, Certifica
 pub fn peer_node(chain: &[CertificateDer<'_>]) -> Result<NodeId, CertificateError> {
     let leaf = chain.first().ok_or(CertificateError::Missing)?;
     let parsed = EndEntityCert::try_from(leaf).map_err(|_| CertificateError::Malformed)?;
-    let named = unit_name(parsed.subject()).ok_or(CertificateError::Node)?;
+    let named = attribute(parsed.subject(), UNIT_NAME).flatten().ok_or(CertificateError::Node)?;
     let node: NodeId = named.parse().map_err(|_| CertificateError::Node)?;
     match peer_identity(chain)?.subject {
         Subject::Node(own) if own != node => Err(CertificateError::Node),
@@ -267,24 +282,19 @@ pub fn peer_node(chain: &[CertificateDer<'_>]) -> Result<NodeId, CertificateErro
     }
 }
 
+/// The labels that a signer granted to the node that holds a chain's leaf. Says nothing about whether the chain is trusted.
+pub fn peer_labels(chain: &[CertificateDer<'_>]) -> Result<GrantedLabels, CertificateError> {
+    let leaf = chain.first().ok_or(CertificateError::Missing)?;
+    let parsed = EndEntityCert::try_from(leaf).map_err(|_| CertificateError::Malformed)?;
+    match attribute(parsed.subject(), DESCRIPTION).ok_or(CertificateError::Labels)? {
+        None => Ok(GrantedLabels::default()),
+        Some(text) => text.parse().map_err(|_: LabelError| CertificateError::Labels),
+    }
+}
+
 /// The key of a chain's leaf.
 pub fn peer_key(chain: &[CertificateDer<'_>]) -> Result<PublicKey, CertificateError> {
     public_key(chain.first().ok_or(CertificateError::Missing)?)
-}
-
-/// The organizational unit of a distinguished name (RFC 5280, section 4.1.2.4): a sequence of sets of pairs, its own tag left out.
-fn unit_name(mut name: &[u8]) -> Option<&str> {
-    while !name.is_empty() {
-        let (set, rest) = expect(SET, name)?;
-        let (pair, _) = expect(SEQUENCE, set)?;
-        let (kind, value) = expect(OBJECT_ID, pair)?;
-        if kind == UNIT_NAME {
-            let (_, text, _) = element(value)?;
-            return std::str::from_utf8(text).ok();
-        }
-        name = rest;
-    }
-    None
 }
 
 /// The Ed25519 key that a certificate is for.
@@ -404,7 +414,12 @@ mod tests {
     fn a_node_certificate_of_another_holder_is_none() {
         let mesh = testing::mesh();
         let (id, key) = ("spiffe://bank/node/vm-b".parse().unwrap(), SigningKey::generate(&mesh.random));
-        let subject = LeafSubject { id: &id, key: &key.public(), node: &"vm-a".parse().unwrap() };
+        let subject = LeafSubject {
+            id: &id,
+            key: &key.public(),
+            node: &"vm-a".parse().unwrap(),
+            labels: &GrantedLabels::default(),
+        };
         let chain = mesh.seed.issuer.issue(subject, LEAF_LIFETIME, testing::NOW, &mesh.random).unwrap();
         assert_eq!(peer_node(&chain).unwrap_err(), CertificateError::Node);
     }
@@ -430,5 +445,55 @@ mod tests {
         let signer = peer_identity(&issued.chain[1..]).unwrap_err();
         assert_eq!(signer, CertificateError::Names { uris: 0, dns: 0 });
         assert_eq!(peer_identity(&[]).unwrap_err(), CertificateError::Missing);
+    }
+    /// A chain whose description is this text, whatever it says.
+    fn described(mesh: &testing::TestMesh, texts: &[&str]) -> Vec<CertificateDer<'static>> {
+        let key = SigningKey::generate(&mesh.random);
+        let mut name = DistinguishedName::new();
+        name.push(DnType::OrganizationalUnitName, "vm-a");
+        for (number, text) in texts.iter().enumerate() {
+            // The library keeps one value a kind, so that further ones come in under another and are renamed.
+            let last = 13 - u64::try_from(number).unwrap();
+            name.push(DnType::CustomDnType(vec![2, 5, 4, last]), *text);
+        }
+        let mut params = base_params(name, testing::NOW, LEAF_LIFETIME, &mesh.random).unwrap();
+        params.subject_alt_names = vec![SanType::URI("spiffe://bank/svc/orders".try_into().unwrap())];
+        let issuer = rcgen::Issuer::new(ca_params(DistinguishedName::new()), Signing(&key));
+        let made = params.signed_by(&Public(key.public()), &issuer).unwrap();
+        let mut renamed = made.der().to_vec();
+        while let Some(at) = renamed.windows(3).position(|part| part == [0x55, 0x04, 0x0c]) {
+            renamed[at + 2] = 0x0d;
+        }
+        vec![CertificateDer::from(renamed)]
+    }
+
+    #[test]
+    fn granted_labels_are_read_back_from_every_leaf() {
+        let mesh = testing::mesh();
+        let labels: GrantedLabels = "env=live,team=payments".parse().unwrap();
+        for id in ["spiffe://bank/svc/orders", "spiffe://bank/node/vm-a"] {
+            let issued = mesh.issue_labelled(id, &labels);
+            assert_eq!((&issued.labels, &peer_labels(&issued.chain).unwrap()), (&labels, &labels));
+            assert_eq!(peer_identity(&issued.chain).unwrap().to_string(), id, "one URI, and nothing else");
+            let back = IssuedCertificate::from_state(&issued.to_state().unwrap()).unwrap();
+            assert_eq!(back.labels, labels);
+        }
+        let longest = (0..8).map(|n| format!("{n}{}={}", "n".repeat(62), "v".repeat(63))).collect::<Vec<_>>().join(",");
+        let longest: GrantedLabels = longest.parse().unwrap();
+        assert_eq!(mesh.issue_labelled("spiffe://bank/svc/orders", &longest).labels, longest);
+        let without = mesh.issue_for("spiffe://bank/svc/orders", LEAF_LIFETIME);
+        assert!(without.labels.is_empty());
+        assert!(!without.chain[0].windows(3).any(|part| part == DESCRIPTION), "no labels leave no trace");
+    }
+
+    #[test]
+    fn a_description_that_is_no_text_of_labels_is_refused() {
+        let mesh = testing::mesh();
+        assert_eq!(peer_labels(&described(&mesh, &["team=payments"])).unwrap().to_string(), "team=payments");
+        for wrong in ["payments", "", "team=", "b=1,a=1", "a=1,a=1", "a=1, b=2", "team=pay ments", "team=päyments"] {
+            assert_eq!(peer_labels(&described(&mesh, &[wrong])).unwrap_err(), CertificateError::Labels, "{wrong:?}");
+        }
+        let twice = described(&mesh, &["team=payments", "team=payments"]);
+        assert_eq!(peer_labels(&twice).unwrap_err(), CertificateError::Labels);
     }
 }

@@ -7,6 +7,7 @@ use weft_env::Timestamp;
 
 use super::bundle::TrustBundle;
 use super::keys::PublicKey;
+use super::labels::GrantedLabels;
 use crate::ids::{CellName, MeshName, NodeId, ServiceName};
 use crate::wire::Signed;
 
@@ -44,6 +45,8 @@ pub struct Enrolment {
     pub grants: Grants,
     /// What else it may be.
     pub roles: Roles,
+    /// Its labels: each of its certificates carries them.
+    pub labels: GrantedLabels,
     /// Higher than that of every enrolment that the signer knew of; of two for one node the higher counts.
     pub serial: u64,
     /// When.
@@ -122,7 +125,7 @@ impl Enrolment {
         }
         let verified = entries.find_map(|signer| Some((signer, signed.verify(ENROLMENT_CONTEXT, &signer.key).ok()?)));
         let (signer, enrolment) = verified.ok_or(EnrolmentError::Signature)?;
-        if !enrolment.grants.within(&signer.scope) {
+        if !signer.may_grant(&enrolment.grants, &enrolment.labels) {
             return Err(EnrolmentError::Scope(enrolment.signer));
         }
         Ok(enrolment)

@@ -43,6 +43,9 @@ pub enum IdentityRefusal {
     /// A signer that may not speak for this service.
     #[error("{0} has a certificate of signer {1}, which may not issue it")]
     OutOfScope(SpiffeId, NodeId),
+    /// A signer that may not grant labels.
+    #[error("{0} has labels in a certificate of signer {1}, whose scope is limited: it may not grant them")]
+    LabelsOutOfScope(SpiffeId, NodeId),
     /// Another than was dialled.
     #[error("dialled {dialled} and {presented} answered")]
     NotDialled {

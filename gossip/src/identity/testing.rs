@@ -5,7 +5,9 @@ use std::time::Duration;
 use rustls_pki_types::CertificateDer;
 use weft_env::{Clock, Random, Timestamp};
 
-use super::{IssuedCertificate, LeafSubject, SigningKey, SpiffeId, Subject, Trust, TrustBundle};
+use super::{
+    GrantedLabels, IssuedCertificate, LEAF_LIFETIME, LeafSubject, SigningKey, SpiffeId, Subject, Trust, TrustBundle,
+};
 use crate::signer::{Founding, NewMesh, make_mesh};
 
 /// 2026-01-01, a whole second.
@@ -23,8 +25,12 @@ pub(crate) fn mesh() -> TestMesh {
 
 pub(crate) fn mesh_of(name: &str, seed: u64) -> TestMesh {
     let random = Random::seeded(seed);
-    let founding =
-        Founding { mesh: name.parse().unwrap(), node: "vm-a".parse().unwrap(), cell: "default".parse().unwrap() };
+    let founding = Founding {
+        mesh: name.parse().unwrap(),
+        node: "vm-a".parse().unwrap(),
+        cell: "default".parse().unwrap(),
+        labels: GrantedLabels::default(),
+    };
     TestMesh { seed: make_mesh(&founding, NOW, &random).unwrap(), random }
 }
 
@@ -40,13 +46,22 @@ impl TestMesh {
 
     /// A certificate for `id`, held by the node that it names, or by `vm-a`.
     pub(crate) fn issue_for(&self, id: &str, lifetime: Duration) -> IssuedCertificate {
+        self.issue(id, &GrantedLabels::default(), lifetime)
+    }
+
+    /// The same, of a node with these labels.
+    pub(crate) fn issue_labelled(&self, id: &str, labels: &GrantedLabels) -> IssuedCertificate {
+        self.issue(id, labels, LEAF_LIFETIME)
+    }
+
+    fn issue(&self, id: &str, labels: &GrantedLabels, lifetime: Duration) -> IssuedCertificate {
         let id: SpiffeId = id.parse().unwrap();
         let key = SigningKey::generate(&self.random);
         let node = match &id.subject {
             Subject::Node(node) => node.clone(),
             _ => "vm-a".parse().unwrap(),
         };
-        let subject = LeafSubject { id: &id, key: &key.public(), node: &node };
+        let subject = LeafSubject { id: &id, key: &key.public(), node: &node, labels };
         let chain = self.seed.issuer.issue(subject, lifetime, NOW, &self.random).unwrap();
         IssuedCertificate::new(chain, key).unwrap()
     }

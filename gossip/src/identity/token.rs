@@ -13,13 +13,14 @@ use weft_env::{Random, Timestamp};
 
 use super::certificate::Fingerprint;
 use super::enrolment::{Grants, Roles};
+use super::labels::LabelChanges;
 use crate::codes::{Code, Failure};
 use crate::ids::{CellName, MeshName, NodeId};
 use crate::wire::{self, Kind};
 
 /// What every token starts with; the digit is the version of the form.
 const PREFIX: &str = "weft1.";
-/// No token is longer; 100 grants of the longest names are 7 KB.
+/// No token is longer; 100 grants of the longest names are 9 KB as text, with labels 11 KB.
 const TOKEN_LEN_MAX: usize = 16 * 1024;
 
 /// Names a token in the signer's book; no secret.
@@ -52,6 +53,8 @@ pub struct JoinToken {
     pub grants: Grants,
     /// What else it may be.
     pub roles: Roles,
+    /// What becomes of its labels.
+    pub labels: LabelChanges,
     /// The cell that it joins.
     pub cell: CellName,
 }
@@ -148,6 +151,7 @@ mod tests {
             expires_at: Timestamp(1000),
             grants: Grants::Only(["web".parse().unwrap()].into()),
             roles: Roles::default(),
+            labels: LabelChanges::new([("team".to_owned(), "web".to_owned())], ["env".to_owned()]).unwrap(),
             cell: "default".parse().unwrap(),
         }
     }

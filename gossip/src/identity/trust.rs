@@ -2,7 +2,7 @@
 //! handshake, in both directions.
 //!
 //! What must hold: a chain leaf, signer, root that ends at this mesh's root; valid now by the seam's clock; exactly one name, a SPIFFE
-//! id of this mesh; the signer not revoked and in scope for that name; neither the key nor the node that holds it revoked; and for
+//! id of this mesh, and labels that read; the signer not revoked and in scope for that name and for labels; neither the key nor the node that holds it revoked; and for
 //! dialling, the name that was dialled.
 
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use weft_env::{Clock, Timestamp};
 
 use super::bundle::{RootEntry, RootStanding, SignerEntry, TrustBundle};
 use super::certificate::{self, CertificateError};
+use super::enrolment::Grants;
 use super::names::{any_node_name, dial_name};
 use super::provider;
 use super::refusal::IdentityRefusal;
@@ -76,6 +77,9 @@ impl Trust {
         };
         if !in_scope {
             return Err(IdentityRefusal::OutOfScope(id, entry.node.clone()));
+        }
+        if !entry.may_grant(&Grants::none(), &certificate::peer_labels(chain)?) {
+            return Err(IdentityRefusal::LabelsOutOfScope(id, entry.node.clone()));
         }
         self.check_revoked(chain, &id)?;
         Ok(id)

@@ -5,7 +5,7 @@ use weft_env::{Clock, Disk, Env, Link, Random, SimNetwork};
 use super::*;
 use crate::catalog::Protocol;
 use crate::identity::testing::{NOW, TestMesh, mesh};
-use crate::identity::{Grants, Revocations, Roles};
+use crate::identity::{GrantedLabels, Grants, Revocations, Roles};
 use crate::ids::NodeId;
 use crate::ledger::LedgerMark;
 
@@ -46,6 +46,7 @@ impl Cell {
             cell: "default".parse().unwrap(),
             grants: Grants::Only(["web".parse().unwrap()].into()),
             roles: Roles::default(),
+            labels: GrantedLabels::default(),
             serial: u64::from(number),
             issued_at: NOW,
             signer: "vm-a".parse().unwrap(),

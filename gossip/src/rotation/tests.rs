@@ -4,7 +4,8 @@ use super::*;
 use crate::identity::OperatorStanding;
 use crate::identity::testing::{self, NOW, TestMesh};
 use crate::identity::{
-    Enrolment, IdentityRefusal, IssuedCertificate, Issuer, LEAF_LIFETIME, LeafSubject, Side, SpiffeId, Trust,
+    Enrolment, GrantedLabels, IdentityRefusal, IssuedCertificate, Issuer, LEAF_LIFETIME, LeafSubject, Side, SpiffeId,
+    Trust,
 };
 
 /// A mesh whose trust changes, and a verifier that follows each bundle.
@@ -52,7 +53,8 @@ impl Scene {
             key: key.clone(),
         };
         let (id, leaf): (SpiffeId, _) = ("spiffe://bank/svc/orders".parse().unwrap(), self.key());
-        let subject = LeafSubject { id: &id, key: &leaf.public(), node: &issuer.node };
+        let subject =
+            LeafSubject { id: &id, key: &leaf.public(), node: &issuer.node, labels: &GrantedLabels::default() };
         let chain = issuer.issue(subject, LEAF_LIFETIME, NOW, &self.mesh.random).unwrap();
         IssuedCertificate::new(chain, leaf).unwrap()
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use weft_env::Timestamp;
 
-use crate::identity::{Enrolment, Grants, PublicKey, Roles, TokenId};
+use crate::identity::{Enrolment, GrantedLabels, Grants, LabelChanges, PublicKey, Roles, TokenId};
 use crate::ids::{CellName, NodeId};
 
 /// A used or expired token is remembered this long, so that a second use gets the true reason.
@@ -35,6 +35,8 @@ pub struct TokenEntry {
     pub grants: Grants,
     /// The roles that it gives.
     pub roles: Roles,
+    /// What it does to labels.
+    pub labels: LabelChanges,
     /// The cell that it is for.
     pub cell: CellName,
     /// Who used it.
@@ -64,6 +66,8 @@ pub struct EnrolledNode {
     pub grants: Grants,
     /// What else it may be.
     pub roles: Roles,
+    /// Its labels.
+    pub labels: GrantedLabels,
     /// The serial of its last enrolment.
     pub serial: u64,
     /// When that was made.
@@ -91,6 +95,7 @@ impl EnrolledNode {
             cell: enrolment.cell.clone(),
             grants: enrolment.grants.clone(),
             roles: enrolment.roles,
+            labels: enrolment.labels.clone(),
             serial: enrolment.serial,
             enrolled_at: enrolment.issued_at,
             revoked: false,

@@ -5,9 +5,9 @@ use weft_env::{Random, Timestamp};
 use super::{EnrolledNode, SignerState};
 use crate::codes::{Code, Failure};
 use crate::identity::{
-    ENROLMENT_CONTEXT, Enrolment, Fingerprint, Grants, Issuer, OperatorEntry, Roles, RootEntry, RootStanding,
-    SignedBundle, SignedEnrolment, SignerEntry, SignerStanding, SigningKey, TrustBundle, root_certificate,
-    signer_certificate,
+    ENROLMENT_CONTEXT, Enrolment, Fingerprint, GrantedLabels, Grants, Issuer, OperatorEntry, Roles, RootEntry,
+    RootStanding, SignedBundle, SignedEnrolment, SignerEntry, SignerStanding, SigningKey, TrustBundle,
+    root_certificate, signer_certificate,
 };
 use crate::ids::{CellName, MeshName, NodeId};
 use crate::wire::Signed;
@@ -21,6 +21,8 @@ pub struct Founding {
     pub node: NodeId,
     /// That node's cell.
     pub cell: CellName,
+    /// That node's labels.
+    pub labels: GrantedLabels,
 }
 
 /// A new mesh: all its secrets, and what they signed.
@@ -46,7 +48,7 @@ pub struct NewMesh {
 
 /// Makes the keys of a new mesh and everything that they sign first.
 pub fn make_mesh(founding: &Founding, now: Timestamp, random: &Random) -> Result<NewMesh, Failure> {
-    let Founding { mesh, node, cell } = founding;
+    let Founding { mesh, node, cell, labels } = founding;
     let internal = |error: String| Failure::new(Code::Internal, error);
     let [root_key, operator_key, signer_key, node_key] = std::array::from_fn(|_| SigningKey::generate(random));
     let root = root_certificate(mesh, &root_key, now, random).map_err(|error| internal(error.to_string()))?;
@@ -76,6 +78,7 @@ pub fn make_mesh(founding: &Founding, now: Timestamp, random: &Random) -> Result
         cell: cell.clone(),
         grants: Grants::All,
         roles,
+        labels: labels.clone(),
         serial: 1,
         issued_at: now,
         signer: node.clone(),

@@ -1,7 +1,7 @@
 use super::*;
 use crate::enrol::CertificateWish;
 use crate::identity::testing::{self, NOW, TestMesh};
-use crate::identity::{LEAF_LIFETIME, SignerEntry, SignerStanding, SigningKey};
+use crate::identity::{LEAF_LIFETIME, SignerEntry, SignerStanding, SigningKey, peer_labels};
 use crate::membership::NODES_DEFAULT;
 
 const TEN_MINUTES: Duration = Duration::from_secs(600);
@@ -43,9 +43,14 @@ impl Desk {
     }
 
     fn token(&mut self, grants: Grants) -> JoinToken {
+        self.token_with(grants, LabelChanges::default())
+    }
+
+    fn token_with(&mut self, grants: Grants, labels: LabelChanges) -> JoinToken {
         let wish = TokenWish {
             grants,
             roles: Roles::default(),
+            labels,
             cell: "default".parse().unwrap(),
             time_to_live: TEN_MINUTES,
             seeds: vec!["127.0.0.1:4510".parse().unwrap()],
@@ -288,12 +293,133 @@ fn a_newer_enrolment_of_the_book_comes_with_the_certificates() {
     assert_eq!(desk.certify(&newer, &["spiffe://bank/svc/api"]).unwrap().enrolment, None);
 }
 
+fn changes(granted: &[(&str, &str)], removed: &[&str]) -> LabelChanges {
+    let granted = granted.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    LabelChanges::new(granted, removed.iter().map(|name| (*name).to_owned())).unwrap()
+}
+
+/// What an admission's enrolment and its certificate say, which must be the same.
+fn labels_of(desk: &Desk, admission: &Admission) -> String {
+    let says = Enrolment::verify(&admission.enrolment, &desk.bundle).unwrap().labels;
+    assert_eq!(labels_in(&admission.chain), says.to_string());
+    says.to_string()
+}
+
+fn labels_in(chain: &[Vec<u8>]) -> String {
+    let chain: Vec<_> = chain.iter().cloned().map(rustls_pki_types::CertificateDer::from).collect();
+    peer_labels(&chain).unwrap().to_string()
+}
+
+#[test]
+fn labels_come_from_tokens_and_stand_in_every_certificate() {
+    let mut desk = Desk::new();
+    let key = desk.key();
+    let token = desk.token_with(web(), changes(&[("team", "payments"), ("env", "live")], &[]));
+    let first = desk.join(&token, "vm-b", &key, NOW).unwrap();
+    assert_eq!(labels_of(&desk, &first), "env=live,team=payments");
+    let certified = desk.certify(&first.enrolment, &["spiffe://bank/node/vm-b", "spiffe://bank/svc/web"]).unwrap();
+    for chain in &certified.chains {
+        assert_eq!(labels_in(chain), "env=live,team=payments");
+    }
+
+    // What a later token does not name stays; what it names is changed or goes.
+    let token = desk.token(web());
+    let again = desk.join(&token, "vm-b", &key, NOW).unwrap();
+    assert_eq!(labels_of(&desk, &again), "env=live,team=payments");
+    let other = desk.token_with(Grants::none(), changes(&[("team", "web")], &["env"]));
+    let changed = desk.join(&other, "vm-b", &key, NOW).unwrap();
+    assert_eq!(labels_of(&desk, &changed), "team=web");
+
+    // The enrolment of before brings nothing back at the signer that knows better; nor does a token that was used.
+    let certified = desk.certify(&first.enrolment, &["spiffe://bank/svc/web"]).unwrap();
+    assert_eq!(labels_in(&certified.chains[0]), "team=web");
+    assert_eq!(certified.enrolment, Some(changed.enrolment.clone()));
+    let gone = desk.token_with(Grants::none(), changes(&[], &["team"]));
+    let removed = desk.join(&gone, "vm-b", &key, NOW).unwrap();
+    assert_eq!(labels_of(&desk, &removed), "");
+    let soon = NOW.after(Duration::from_secs(30));
+    let replayed = desk.join_with(&other, ("vm-b", &key), soon, Some(changed.enrolment)).unwrap();
+    assert_eq!(labels_of(&desk, &replayed), "", "the same token again is no news");
+}
+
+#[test]
+fn a_node_gets_no_labels_by_asking() {
+    let mut desk = Desk::new();
+    let key = desk.key();
+    let token = desk.token(web());
+    let joined = desk.join(&token, "vm-b", &key, NOW).unwrap();
+    let mut claim = joined.enrolment.claim().unwrap();
+    claim.labels = "team=payments".parse().unwrap();
+    let forged = Signed::sign(&claim, ENROLMENT_CONTEXT, &key).unwrap();
+    assert_eq!(code(desk.certify(&forged, &["spiffe://bank/svc/web"])), Code::EnrolmentRefused);
+    let token = desk.token(web());
+    let again = desk.join_with(&token, ("vm-b", &key), NOW, Some(forged)).unwrap();
+    assert_eq!(labels_of(&desk, &again), "");
+}
+
+#[test]
+fn labels_have_bounds_and_need_a_signer_without_a_scope() {
+    let mut desk = Desk::new();
+    let key = desk.key();
+    let names: Vec<String> = (0..8).map(|number| format!("n{number}")).collect();
+    let eight: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "v")).collect();
+    let token = desk.token_with(web(), changes(&eight, &[]));
+    let full = desk.join(&token, "vm-b", &key, NOW).unwrap();
+    let token = desk.token_with(web(), changes(&[("ninth", "v")], &[]));
+    assert_eq!(code(desk.join(&token, "vm-b", &key, NOW)), Code::UsageInvalid);
+
+    desk.bundle.signers[0].scope = web();
+    let wish = |labels| TokenWish {
+        grants: web(),
+        roles: Roles::default(),
+        labels,
+        cell: "default".parse().unwrap(),
+        time_to_live: TEN_MINUTES,
+        seeds: Vec::new(),
+    };
+    let granted = changes(&[("team", "payments")], &[]);
+    let refused = desk.with(NOW, |state, deciding| state.create_token(deciding, wish(granted.clone())));
+    assert_eq!(code(refused), Code::GrantMissing);
+    assert!(desk.with(NOW, |state, deciding| state.create_token(deciding, wish(changes(&[], &["team"])))).is_ok());
+    // Nobody believes an enrolment with labels of a signer that may not grant them.
+    assert_eq!(code(desk.certify(&full.enrolment, &["spiffe://bank/svc/web"])), Code::EnrolmentRefused);
+
+    // Nor does such a signer write the labels that another granted.
+    let first = Desk::new();
+    let (mut second, _) = second_signer(&first);
+    second.bundle.signers[1].scope = web();
+    let mut labelled = full.enrolment.claim().unwrap();
+    labelled.labels = "team=payments".parse().unwrap();
+    let labelled = Signed::sign(&labelled, ENROLMENT_CONTEXT, &first.mesh.seed.issuer.key).unwrap();
+    assert_eq!(code(second.certify(&labelled, &["spiffe://bank/svc/web"])), Code::GrantMissing);
+}
+
+#[test]
+fn a_second_signer_keeps_labels_of_the_newest_enrolment() {
+    let mut first = Desk::new();
+    let key = first.key();
+    let token = first.token_with(web(), changes(&[("team", "payments")], &[]));
+    let enrolment = first.join(&token, "vm-b", &key, NOW).unwrap().enrolment;
+    let (mut second, _) = second_signer(&first);
+    let token = second.token_with(web(), changes(&[("env", "live")], &[]));
+    let joined = second.join_with(&token, ("vm-b", &key), NOW, Some(enrolment.clone())).unwrap();
+    assert_eq!(labels_of(&second, &joined), "env=live,team=payments");
+    let certified = second.certify(&enrolment, &["spiffe://bank/svc/web"]).unwrap();
+    assert_eq!(labels_in(&certified.chains[0]), "env=live,team=payments", "its book is newer");
+    let (mut third, _) = second_signer(&first);
+    third.bundle.signers[0].state = SignerStanding::Tainted;
+    let certified = third.certify(&enrolment, &["spiffe://bank/svc/web"]).unwrap();
+    let taken = Enrolment::verify(&certified.enrolment.unwrap(), &third.bundle).unwrap();
+    assert_eq!(taken.labels.to_string(), "team=payments");
+}
+
 #[test]
 fn a_signer_out_of_office_or_scope_or_bounds_creates_no_token() {
     let mut desk = Desk::new();
     let wish = |grants| TokenWish {
         grants,
         roles: Roles::default(),
+        labels: LabelChanges::default(),
         cell: "default".parse().unwrap(),
         time_to_live: TEN_MINUTES,
         seeds: Vec::new(),

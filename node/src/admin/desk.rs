@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use weft_actors::control::ledger::{DraftWish, Reach};
 use weft_gossip::catalog::Protocol;
+use weft_gossip::identity::LabelChanges;
 use weft_gossip::ledger::{Hash, SignedDraft};
 use weft_gossip::{CellName, Failure, ServiceName};
 
@@ -169,6 +170,9 @@ pub struct TokenRequest {
     /// Whether it becomes a signer.
     #[serde(default)]
     pub signer: bool,
+    /// What becomes of its labels: by name, the value that it gets, or null where the label is taken away.
+    #[serde(default)]
+    pub labels: LabelChanges,
     /// The cell it joins; the signer's own if none.
     #[serde(default)]
     pub cell: Option<CellName>,

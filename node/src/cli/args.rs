@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use weft_gateway::policy::Kind;
 use weft_gossip::catalog::Protocol;
+use weft_gossip::identity::granted_label;
 use weft_gossip::{CellName, MeshName, NodeId, ServiceName};
 
 use super::output::Output;
@@ -159,6 +160,9 @@ pub struct InitOptions {
     /// The cell (one gossip pool, by convention a datacenter).
     #[arg(long)]
     pub cell: Option<CellName>,
+    /// A label that the node's certificates carry, for rules to ask for; may be repeated.
+    #[arg(long = "label", value_parser = granted_label, value_name = "NAME=VALUE")]
+    pub labels: Vec<(String, String)>,
     /// A file with the passphrase of the root and operator keys. WEFT_PASSPHRASE serves, too; with neither, and without a
     /// terminal, one is made and printed once.
     #[arg(long, value_name = "FILE")]
@@ -189,23 +193,33 @@ pub struct JoinOptions {
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
     /// Makes a token and prints the one line to run on the other machine.
-    Create {
-        /// A service that the new node may offer; may be repeated.
-        #[arg(long = "grant", value_name = "SERVICE", value_delimiter = ',')]
-        grants: Vec<ServiceName>,
-        /// The new node may offer every service.
-        #[arg(long, conflicts_with = "grants")]
-        grant_all: bool,
-        /// The new node becomes a signer, too.
-        #[arg(long)]
-        signer: bool,
-        /// The cell that the new node joins.
-        #[arg(long)]
-        cell: Option<CellName>,
-        /// How long the token is good for.
-        #[arg(long, default_value = "10m", value_parser = span, value_name = "SPAN")]
-        ttl: Duration,
-    },
+    Create(TokenOptions),
+}
+
+/// `weft token create`.
+#[derive(Debug, Args)]
+pub struct TokenOptions {
+    /// A service that the new node may offer; may be repeated.
+    #[arg(long = "grant", value_name = "SERVICE", value_delimiter = ',')]
+    pub grants: Vec<ServiceName>,
+    /// The new node may offer every service.
+    #[arg(long, conflicts_with = "grants")]
+    pub grant_all: bool,
+    /// The new node becomes a signer, too.
+    #[arg(long)]
+    pub signer: bool,
+    /// A label that the node's certificates carry from then on, for rules to ask for; replaces the one of the same name. May be repeated.
+    #[arg(long = "label", value_parser = granted_label, value_name = "NAME=VALUE")]
+    pub labels: Vec<(String, String)>,
+    /// Takes the label of this name away from a node that has it; may be repeated.
+    #[arg(long = "remove-label", value_name = "NAME")]
+    pub removed_labels: Vec<String>,
+    /// The cell that the new node joins.
+    #[arg(long)]
+    pub cell: Option<CellName>,
+    /// How long the token is good for.
+    #[arg(long, default_value = "10m", value_parser = span, value_name = "SPAN")]
+    pub ttl: Duration,
 }
 
 /// `weft expose`.

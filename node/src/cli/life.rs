@@ -38,6 +38,7 @@ pub(super) async fn init(env: &Env, dir: &Path, output: Output, options: InitOpt
         node: node_name(env, options.node)?,
         cell,
         zone: config.zone,
+        labels: remote::granted(options.labels)?,
         advertise: options.advertise,
         bind: listen_address(options.bind, options.advertise),
         passphrase: text,
@@ -90,7 +91,13 @@ pub(super) async fn join(env: &Env, dir: &Path, output: Output, options: JoinOpt
     let done = enlist::join(env, args).await?;
     let said =
         format!("node {} joined mesh {} at {}\nnext: weft run", done.file.node, done.file.mesh, done.file.advertise);
-    output.result(&said, json!({ "mesh": done.file.mesh, "node": done.file.node, "advertise": done.file.advertise }));
+    let value = json!({
+        "mesh": done.file.mesh,
+        "node": done.file.node,
+        "advertise": done.file.advertise,
+        "labels": done.enrolment.labels,
+    });
+    output.result(&said, value);
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use http::Method;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use weft_gossip::identity::{GrantedLabels, LabelChanges, LabelError};
 use weft_gossip::{Code, Failure};
 
 use super::args::{BindOptions, ExposeOptions, Listing};
@@ -15,9 +16,9 @@ use super::output::{Output, fields, table};
 use crate::admin::{BindRequest, ExposeRequest, HealthRequest, JoinRequest, TokenRequest};
 
 /// The columns that `weft ls` shows first.
-const NODE_COLUMNS: &[&str] = &["node", "state", "addr", "zone", "services"];
+const NODE_COLUMNS: &[&str] = &["node", "state", "addr", "zone", "services", "labels"];
 const SERVICE_COLUMNS: &[&str] = &["service", "node", "protocol", "healthy", "weight", "in_flight", "addr"];
-const CERT_COLUMNS: &[&str] = &["identity", "not_before", "not_after", "key"];
+const CERT_COLUMNS: &[&str] = &["identity", "not_before", "not_after", "labels", "key"];
 
 /// `weft status`.
 pub(super) async fn status(dir: &Path, output: Output) -> Result<(), Failure> {
@@ -78,6 +79,21 @@ pub(super) async fn list_certificates(dir: &Path, output: Output) -> Result<(), 
     Ok(())
 }
 
+/// The labels of `--label NAME=VALUE`, each name once.
+pub(super) fn granted(labels: Vec<(String, String)>) -> Result<GrantedLabels, Failure> {
+    let changes = LabelChanges::new(labels, []).map_err(unlabelled)?;
+    GrantedLabels::default().after(&changes).map_err(unlabelled)
+}
+
+/// What a token does to labels.
+pub(super) fn label_changes(granted: Vec<(String, String)>, removed: Vec<String>) -> Result<LabelChanges, Failure> {
+    LabelChanges::new(granted, removed).map_err(unlabelled)
+}
+
+fn unlabelled(error: LabelError) -> Failure {
+    Failure::new(Code::UsageInvalid, error.to_string())
+}
+
 /// `weft token create`.
 pub(super) async fn create_token(dir: &Path, output: Output, request: TokenRequest) -> Result<(), Failure> {
     let value = ask(dir, Method::POST, "/v1/tokens", Some(body(&request)?)).await?;
@@ -91,7 +107,7 @@ pub(super) async fn create_token(dir: &Path, output: Output, request: TokenReque
 /// `weft join` where the node runs already.
 pub(super) async fn join(dir: &Path, output: Output, request: JoinRequest) -> Result<(), Failure> {
     let value = ask(dir, Method::POST, "/v1/join", Some(body(&request)?)).await?;
-    let said = format!("node {} has the grants of the token", text(&value, "node"));
+    let said = format!("node {} has the grants and labels of the token", text(&value, "node"));
     output.result(&said, value);
     Ok(())
 }

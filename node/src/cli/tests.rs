@@ -22,6 +22,10 @@ fn the_lines_of_the_readme_are_taken() {
         "weft expose orders 8080 --protocol http",
         "weft expose orders --remove",
         "weft token create --grant web --ttl 10m",
+        "weft init bank --advertise 10.0.0.11 --label team=ops",
+        "weft token create --grant web --label team=payments --label env=live --remove-label tier",
+        "weft why web orders --label team=payments",
+        "weft route GET orders/ --label team=payments",
         "weft join 10.0.0.11 --token weft1.abc",
         "weft bind ledger-db 5432",
         "weft bind ledger-db 5432 --as web",
@@ -47,6 +51,10 @@ fn what_makes_no_sense_is_refused() {
         "weft bind orders 80 --remove 80",
         "weft token create --ttl 0s",
         "weft token create --ttl soon",
+        "weft token create --label team",
+        "weft token create --label team=",
+        "weft token create --label team=a,b",
+        "weft why vm-a.6f1c2a9e00d41b77 --label team=payments",
         "weft ls everything",
     ] {
         assert!(parse(line).is_err(), "{line}");

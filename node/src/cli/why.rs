@@ -4,31 +4,40 @@ use std::path::Path;
 
 use http::Method;
 use serde_json::Value;
+use weft_gossip::identity::GrantedLabels;
 use weft_gossip::ids::SERVICE_DOMAIN;
 use weft_gossip::{Code, Failure, ServiceName};
 
 use super::args::{RouteOptions, WhyOptions};
 use super::client::{ask, body};
 use super::output::Output;
-use super::remote::instant;
+use super::remote::{granted, instant};
 use crate::hypothesis::Hypothesis;
 
 /// `weft why`.
 pub(super) async fn run(dir: &Path, output: Output, options: WhyOptions) -> Result<(), Failure> {
-    let WhyOptions { subject, to, method, path, headers } = options;
+    let WhyOptions { subject, to, method, path, labels, headers } = options;
     let Some(to) = to else {
         let value = ask(dir, Method::GET, &format!("/v1/why/{}", in_path(&subject)), None).await?;
         output.result(&shown(&value), value);
         return Ok(());
     };
-    decide(dir, output, Hypothesis { from: Some(subject), to, method, path, headers }).await
+    let labels = supposed(labels)?;
+    decide(dir, output, Hypothesis { from: Some(subject), labels, to, method, path, headers }).await
 }
 
 /// `weft route`.
 pub(super) async fn route(dir: &Path, output: Output, options: RouteOptions) -> Result<(), Failure> {
     let (to, path) = place_of(&options.url)?;
-    let RouteOptions { method, url: _, identity: from, headers } = options;
-    decide(dir, output, Hypothesis { from, to, method: Some(method), path: Some(path), headers }).await
+    let RouteOptions { method, url: _, identity: from, labels, headers } = options;
+    let labels = supposed(labels)?;
+    decide(dir, output, Hypothesis { from, labels, to, method: Some(method), path: Some(path), headers }).await
+}
+
+/// The labels that were given; none if none were.
+fn supposed(labels: Vec<(String, String)>) -> Result<Option<GrantedLabels>, Failure> {
+    let labels = granted(labels)?;
+    Ok(Some(labels).filter(|labels| !labels.is_empty()))
 }
 
 async fn decide(dir: &Path, output: Output, call: Hypothesis) -> Result<(), Failure> {

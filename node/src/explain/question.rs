@@ -1,6 +1,8 @@
 //! What would become of a call, asked of one world: the same decisions that the data path makes, with the steps written down. Nothing
 //! is counted and nothing sent.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, Method};
 use serde::Serialize;
 use weft_actors::settings::Settings;
@@ -10,11 +12,11 @@ use weft_gateway::policy::change::Asked;
 use weft_gateway::policy::limit::RateLimit;
 use weft_gateway::policy::route::{RouteRule, Target};
 use weft_gateway::policy::traffic::{Balancing, Preference, Traffic};
-use weft_gateway::policy::{Call, NormalPath, PathFault, RequestView};
+use weft_gateway::policy::{Call, Caller, NormalPath, PathFault, RequestView};
 use weft_gateway::{Choice, Subset, Way, choose};
 use weft_gossip::ServiceName;
 use weft_gossip::catalog::Protocol;
-use weft_gossip::identity::SpiffeId;
+use weft_gossip::identity::{GrantedLabels, SpiffeId};
 
 use super::{Step, settings};
 
@@ -23,6 +25,8 @@ use super::{Step, settings};
 pub struct Question {
     /// Who calls; none: this node, as it usually calls.
     pub caller: Option<SpiffeId>,
+    /// The labels that the caller's certificate is supposed to carry; none: those of this node where it calls itself, else no labels.
+    pub labels: Option<Arc<GrantedLabels>>,
     /// The service that is dialled.
     pub service: ServiceName,
     /// The method; none: a TCP stream.
@@ -38,6 +42,8 @@ pub struct Question {
 pub struct Explanation {
     /// As whom the call is made.
     pub caller: Option<String>,
+    /// The labels of the caller's certificate, by name.
+    pub labels: GrantedLabels,
     /// The service that it goes to, after a route's say.
     pub service: String,
     /// The revision that decided.
@@ -93,10 +99,11 @@ pub(crate) fn explain(
     now_ns: u64,
     random: &mut dyn FnMut(u64) -> u64,
 ) -> Explanation {
-    let usual = world.credentials.usual.as_ref().map(|credential| &credential.identity);
-    let caller = question.caller.as_ref().or(usual);
+    let no_labels = Arc::default();
+    let caller = caller_of(world, question, &no_labels);
     let mut told = Explanation {
-        caller: caller.map(SpiffeId::to_string),
+        caller: caller.map(|caller| caller.identity.to_string()),
+        labels: caller.map(|caller| GrantedLabels::clone(caller.labels)).unwrap_or_default(),
         service: question.service.to_string(),
         revision: world.policy.revision(),
         is_allowed: false,
@@ -105,7 +112,7 @@ pub(crate) fn explain(
         endpoints: Vec::new(),
     };
     match caller {
-        Some(caller) => told.steps.push(Step::new("identity", format!("the call is made as {caller}"))),
+        Some(caller) => told.steps.push(Step::new("identity", made_as(caller, question))),
         None => told.steps.push(Step::new("identity", "this node has no certificate for its calls")),
     }
     let (path, query) = match question.path.split_once('?') {
@@ -133,6 +140,24 @@ pub(crate) fn explain(
     told.steps.extend(settings::of_carriage(rule, world.policy.traffic(service), own));
     chosen(world, (service, target), question, (now_ns, random), &mut told);
     told
+}
+
+/// Who calls: as the question supposes, or this node with its own certificate.
+fn caller_of<'q>(world: &'q World, question: &'q Question, no_labels: &'q Arc<GrantedLabels>) -> Option<Caller<'q>> {
+    let usual = world.credentials.usual.as_ref().map(|credential| credential.caller());
+    let caller = match &question.caller {
+        Some(identity) => Some(Caller { identity, labels: no_labels }),
+        None => usual,
+    };
+    caller.map(|caller| Caller { labels: question.labels.as_ref().unwrap_or(caller.labels), ..caller })
+}
+
+fn made_as(caller: Caller<'_>, question: &Question) -> String {
+    let identity = caller.identity;
+    match &question.labels {
+        Some(labels) => format!("the call is made as {identity}, supposing that its certificate carries {labels}"),
+        None => format!("the call is made as {identity}"),
+    }
 }
 
 fn faulty(world: &World, question: &Question, fault: PathFault) -> Step {
@@ -169,7 +194,7 @@ fn share(target: &Target, dialled: &ServiceName, of: u64) -> Share {
 }
 
 /// Authorisation and limits, as they would be decided where the call arrives.
-fn judged(world: &World, ends: (&SpiffeId, &ServiceName), call: Call<'_>, told: &mut Explanation) {
+fn judged(world: &World, ends: (Caller<'_>, &ServiceName), call: Call<'_>, told: &mut Explanation) {
     let (caller, called) = ends;
     let (verdict, steps) = world.policy.explain_authorise(caller, called, call);
     told.steps.extend(steps.iter().map(Step::from));

@@ -66,7 +66,12 @@ impl NodeDesk {
             }
             Question::Join(request) => {
                 let done = self.control.join(&request.token.parse()?, request.at).await?;
-                Ok(json!({ "mesh": done.file.mesh, "node": done.file.node, "advertise": done.file.advertise }))
+                Ok(json!({
+                    "mesh": done.file.mesh,
+                    "node": done.file.node,
+                    "advertise": done.file.advertise,
+                    "labels": done.enrolment.labels,
+                }))
             }
             Question::Ledger => value(&self.control.ledger()?),
             Question::Documents => value(&self.control.documents()?),
@@ -177,6 +182,7 @@ impl From<admin::TokenRequest> for TokenRequest {
             grants: request.grants.into_iter().collect(),
             grant_all: request.grant_all,
             signer: request.signer,
+            labels: request.labels,
             cell: request.cell,
             life_seconds: request.ttl_seconds,
         }

@@ -7,9 +7,8 @@ use http::{Request, Uri};
 use weft_actors::world::World;
 use weft_gateway::head::{self, Upgrade};
 use weft_gateway::policy::limit::Admission;
-use weft_gateway::policy::{Call, NormalPath, Policy, Reason, RequestView, Verdict};
+use weft_gateway::policy::{Call, Caller, NormalPath, Policy, Reason, RequestView, Verdict};
 use weft_gossip::catalog::Protocol;
-use weft_gossip::identity::SpiffeId;
 use weft_gossip::{Code, ServiceName};
 
 use super::Exchange;
@@ -22,14 +21,14 @@ pub(crate) struct Arrival<'a> {
     /// The documents.
     pub(crate) policy: &'a Policy,
     /// Who calls.
-    pub(crate) caller: &'a SpiffeId,
+    pub(crate) caller: Caller<'a>,
     /// Whom.
     pub(crate) called: &'a ServiceName,
 }
 
 impl<'a> Arrival<'a> {
     /// A call in a world.
-    pub(crate) fn new(world: &'a World, caller: &'a SpiffeId, called: &'a ServiceName) -> Self {
+    pub(crate) fn new(world: &'a World, caller: Caller<'a>, called: &'a ServiceName) -> Self {
         Self { policy: &world.policy, caller, called }
     }
 
@@ -118,20 +117,20 @@ impl<'a> Arrival<'a> {
             return Ok(());
         }
         let worker = exchange.worker();
-        let admitted = worker.limiter().admit_all(limits, self.caller, call, worker.now_ns());
+        let admitted = worker.limiter().admit_all(limits, self.caller.identity, call, worker.now_ns());
         exchange.judged.allowances.note(&admitted);
         let over = admitted.iter().find_map(|(limit, admission)| match admission {
             Admission::Over(span) => Some((limit, *span)),
             Admission::Pass(_) => None,
         });
         let Some((limit, span)) = over else { return Ok(()) };
-        let why = format!("{} is over the limit of {}", self.caller, limit.place);
+        let why = format!("{} is over the limit of {}", self.caller.identity, limit.place);
         Err(Refusal { retry_after: Some(span), ..Refusal::new(Code::RateLimited, why) })
     }
 
     fn refusal(&self, verdict: &Verdict<'_>, call: Call<'_>) -> Refusal {
         let (_, steps) = self.policy.explain_authorise(self.caller, self.called, call);
-        let (caller, called) = (self.caller, self.called);
+        let (caller, called) = (self.caller.identity, self.called);
         let why = match verdict.reason {
             Reason::Rule(place) => format!("{place} denies {caller} this call of {called}"),
             Reason::ServiceDefault(place) => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request};
 use tokio::time::Instant;
-use weft_actors::world::{LocalReplica, World, WorldCell};
+use weft_actors::world::{Credential, LocalReplica, World, WorldCell};
 use weft_gateway::endpoint::InFlight;
 use weft_gossip::identity::SpiffeId;
 use weft_gossip::{Code, NodeId};
@@ -22,7 +22,7 @@ use crate::metrics::{Direction, Meter, Slot};
 use crate::pool::Host;
 use crate::problem::Refusal;
 use crate::refusals::RefusalRecord;
-use crate::vigil::{Chain, Permit};
+use crate::vigil::{Chain, Footing, Permit};
 use crate::worker::Worker;
 
 /// Longest that a called node waits for its application because the caller does.
@@ -67,8 +67,7 @@ pub(crate) struct Exchange {
     pub(super) judged: Judged,
     patience: Option<Duration>,
     slots: Vec<Slot>,
-    permit: Option<Box<Permit>>,
-    peer: Option<Chain>,
+    footing: Footing,
 }
 
 /// What counts the exchange at its endpoint or replica.
@@ -116,8 +115,7 @@ impl Exchange {
                 judged: Judged::default(),
                 patience: None,
                 slots: Vec::new(),
-                permit: None,
-                peer: None,
+                footing: Footing::default(),
             })
         })
     }
@@ -190,20 +188,25 @@ impl Exchange {
 
     /// Notes as what it was let pass, for as long as it stays open.
     pub(crate) fn permitted(&mut self, permit: Box<Permit>) {
-        self.permit = Some(permit);
+        self.footing.permit = Some(permit);
     }
 
     /// Notes with whom it is carried on.
     pub(crate) fn carried_with(&mut self, peer: Option<Chain>) {
-        self.peer = peer;
+        self.footing.peer = peer;
+    }
+
+    /// Notes with which of this node's credentials it was opened, for as long as it stays open.
+    pub(crate) fn opened_with(&mut self, credential: &Credential) {
+        self.footing.labels = Some(&credential.labels).filter(|labels| !labels.is_empty()).cloned();
     }
 
     /// What watches over it while it stays open.
-    pub(crate) fn watched(&mut self) -> (Option<Box<Permit>>, Option<Chain>) {
-        (self.permit.take(), self.peer.take())
+    pub(crate) fn watched(&mut self) -> Footing {
+        std::mem::take(&mut self.footing)
     }
 
-    /// An open stream ends because it is no longer allowed, or its peer no longer believed.
+    /// An open stream ends because it is no longer allowed, its peer no longer believed, or a label lost.
     pub(crate) fn closed_by(&mut self, refusal: &Refusal, cell: Option<&WorldCell>) {
         if let Some(cell) = cell {
             let id = self.refused(refusal, &cell.load(), None);
@@ -278,7 +281,7 @@ impl Exchange {
             self.judged.allowances.forget();
         }
         if let Some(peer) = connection.as_ref().and_then(Http1::peer) {
-            self.peer = Some(Arc::clone(peer));
+            self.footing.peer = Some(Arc::clone(peer));
         }
         self.lease = connection.map(|connection| (host.clone(), connection));
     }

@@ -40,8 +40,7 @@ pub(super) async fn endpoints(
         exchange.at_endpoint(endpoint.load.enter(), endpoint.node.clone());
         let route = tries.way_to(endpoint, wire);
         if matches!(route.to, Target::App(_)) && !arrived {
-            Arrival::new(world, &matched.credential.identity, &matched.table.service)
-                .request(exchange, &mut request)?;
+            Arrival::new(world, matched.credential.caller(), &matched.table.service).request(exchange, &mut request)?;
             arrived = true;
         }
         let copy = Copied::of(&request, repeat);

@@ -19,7 +19,9 @@ use weft_env::{Clock, Random, Timestamp};
 use weft_gateway::endpoint::{AppAddr, Endpoint, EndpointLoad, EndpointTable, PeerAddr};
 use weft_gossip::catalog::Protocol;
 use weft_gossip::identity::tls::{self, ALPN_HTTP1, ALPN_HTTP2, ALPN_TCP};
-use weft_gossip::identity::{IssuedCertificate, LeafSubject, SigningKey, SpiffeId, Subject, Trust, TrustBundle};
+use weft_gossip::identity::{
+    GrantedLabels, IssuedCertificate, LeafSubject, SigningKey, SpiffeId, Subject, Trust, TrustBundle,
+};
 use weft_gossip::signer::{Founding, NewMesh, make_mesh};
 
 mod authorisation;
@@ -40,6 +42,8 @@ struct Mesh {
     net: u8,
     /// Of the nodes that are made from now on.
     settings: Settings,
+    /// The granted labels of nodes that are made from now on.
+    labels: BTreeMap<u8, GrantedLabels>,
     /// The metrics of all of its nodes.
     telemetry: Telemetry,
 }
@@ -56,21 +60,26 @@ impl Mesh {
     fn new(net: u8) -> Self {
         let random = Random::machine();
         let now = Clock::machine().wall();
-        let founding =
-            Founding { mesh: "bank".parse().unwrap(), node: "vm-1".parse().unwrap(), cell: "default".parse().unwrap() };
+        let founding = Founding {
+            mesh: "bank".parse().unwrap(),
+            node: "vm-1".parse().unwrap(),
+            cell: "default".parse().unwrap(),
+            labels: GrantedLabels::default(),
+        };
         let seed = make_mesh(&founding, now, &random).unwrap();
         let root = seed.root_certificate.clone().into();
         let bundle = TrustBundle::verify(&seed.bundle, &root).unwrap();
         let trust = Trust::new(bundle, Clock::machine());
         let settings = Settings { workers: 2, ..Settings::default() };
-        Self { seed, trust, random, now, net, settings, telemetry: Telemetry::new() }
+        let (labels, telemetry) = (BTreeMap::new(), Telemetry::new());
+        Self { seed, trust, random, now, net, settings, labels, telemetry }
     }
 
     fn at(&self, node: u8, port: u16) -> SocketAddr {
         SocketAddr::from(([127, 77, self.net, node], port))
     }
 
-    fn issue(&self, id: &str) -> IssuedCertificate {
+    fn issue(&self, id: &str, labels: &GrantedLabels) -> IssuedCertificate {
         let id: SpiffeId = id.parse().unwrap();
         let key = SigningKey::generate(&self.random);
         let day = Duration::from_secs(86_400);
@@ -78,21 +87,23 @@ impl Mesh {
             Subject::Node(node) => node.clone(),
             _ => "vm-1".parse().unwrap(),
         };
-        let subject = LeafSubject { id: &id, key: &key.public(), node: &node };
+        let subject = LeafSubject { id: &id, key: &key.public(), node: &node, labels };
         let chain = self.seed.issuer.issue(subject, day, self.now, &self.random).unwrap();
         IssuedCertificate::new(chain, key).unwrap()
     }
 
     fn credentials(&self, node: u8, services: &[&str]) -> Arc<Credentials> {
+        let labels = self.labels.get(&node).cloned().unwrap_or_default();
         let mut ids = vec![format!("spiffe://bank/node/vm-{node}")];
         ids.extend(services.iter().map(|service| format!("spiffe://bank/svc/{service}")));
         let held: BTreeMap<SpiffeId, IssuedCertificate> =
-            ids.iter().map(|id| (id.parse().unwrap(), self.issue(id))).collect();
+            ids.iter().map(|id| (id.parse().unwrap(), self.issue(id, &labels))).collect();
         let dial = |own: &IssuedCertificate, alpn| tls::dial_config(&self.trust, own, alpn).unwrap();
         let identities = held.iter().map(|(id, own)| {
             let credential = Credential {
                 identity: id.clone(),
                 key: own.key.public(),
+                labels: Arc::new(own.labels.clone()),
                 dial_http1: dial(own, ALPN_HTTP1),
                 dial_http2: dial(own, ALPN_HTTP2),
                 dial_tcp: dial(own, ALPN_TCP),
@@ -506,21 +517,6 @@ async fn a_node_that_dies_under_load_costs_no_get() {
         task.await.unwrap();
     }
     assert_eq!(near._path.in_flight(), 0, "nothing leaks");
-}
-
-#[tokio::test]
-async fn a_renewed_certificate_is_used_without_a_dropped_connection() {
-    let mesh = Mesh::new(10);
-    app(mesh.at(2, 8080), "orders").await;
-    let far = mesh.node(2, &[("orders", HTTP)], &[]).await;
-    let near = mesh.node(1, &[], &[("orders", HTTP, &[2])]).await;
-    for _ in 0..5 {
-        assert!(get(near.outbound, "orders").await.starts_with("HTTP/1.1 200"));
-        let (one, two) = (mesh.credentials(1, &[]), mesh.credentials(2, &["orders"]));
-        near.world.change(|world| world.credentials = Arc::clone(&one));
-        far.world.change(|world| world.credentials = Arc::clone(&two));
-    }
-    assert!(get(near.outbound, "orders").await.starts_with("HTTP/1.1 200"));
 }
 
 #[tokio::test]

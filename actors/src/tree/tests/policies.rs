@@ -1,6 +1,6 @@
 //! The ledger and the policy of one node: in force at once, after a crash, after a restart, and while something cannot be compiled.
 
-use weft_gateway::policy::{Call, read_file};
+use weft_gateway::policy::{Call, Caller, read_file};
 use weft_gossip::identity::SpiffeId;
 use weft_gossip::ledger::journal::{Audience, Posting};
 use weft_gossip::ledger::{Document, DocumentId, DocumentParts, Hash, Prune, Signing};
@@ -57,8 +57,9 @@ async fn settled(tree: &NodeTree, hash: &Hash) -> String {
 
 /// Whether a caller may open a stream to a service, as this node decides now.
 fn is_allowed(tree: &NodeTree) -> bool {
-    let caller: SpiffeId = "spiffe://bank/svc/web".parse().unwrap();
-    tree.world.load().policy.authorise(&caller, &"orders".parse().unwrap(), Call::Tcp).is_allowed()
+    let identity: SpiffeId = "spiffe://bank/svc/web".parse().unwrap();
+    let caller = Caller { identity: &identity, labels: &Arc::default() };
+    tree.world.load().policy.authorise(caller, &"orders".parse().unwrap(), Call::Tcp).is_allowed()
 }
 
 #[tokio::test(start_paused = true)]

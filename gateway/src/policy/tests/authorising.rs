@@ -38,11 +38,11 @@ fn the_examples_of_the_book_are_true() {
             );
         };
         if bare(2) == "tcp" {
-            let (verdict, steps) = policy.explain_authorise(&from, &to, Call::Tcp);
+            let (verdict, steps) = policy.explain_authorise(from.calls(), &to, Call::Tcp);
             check(verdict, steps);
         } else {
             Request::of(&bare(2)).ask(|view| {
-                let (verdict, steps) = policy.explain_authorise(&from, &to, Call::Http(view));
+                let (verdict, steps) = policy.explain_authorise(from.calls(), &to, Call::Http(view));
                 check(verdict, steps);
             });
         }
@@ -52,7 +52,7 @@ fn the_examples_of_the_book_are_true() {
 #[test]
 fn without_documents_everything_passes() {
     let policy = Policy::default();
-    let verdict = policy.authorise(&caller("svc/web"), &service("orders"), Call::Tcp);
+    let verdict = policy.authorise(caller("svc/web").calls(), &service("orders"), Call::Tcp);
     assert!(verdict.is_allowed() && verdict.reason == Reason::NothingStated);
 }
 
@@ -62,7 +62,7 @@ fn a_refusal_names_document_file_line_and_revision() {
         action = \"allow\"\nfrom = { any = true }\n\n[[authorisation.rule]]\naction = \"deny\"\nfrom = { services = [\"web\"] }\n";
     let sources = read_file("policies/orders.toml", text).unwrap();
     let policy = compile(&[(sources[0].clone(), 12)]).unwrap();
-    let verdict = policy.authorise(&caller("svc/web"), &service("orders"), Call::Tcp);
+    let verdict = policy.authorise(caller("svc/web").calls(), &service("orders"), Call::Tcp);
     let place = verdict.reason.place().unwrap();
     assert_eq!(place.to_string(), "policies/orders.toml:11 (revision 12)");
     assert_eq!(place.document.id.to_string(), "authorisation/orders");
@@ -75,7 +75,8 @@ fn rules_in_one_line_have_their_places_too() {
     let text = "[[authorisation]]\nname = \"a\"\nservice = \"a\"\nrule = [\n  { action = \"allow\", from = { any = true } },\n  \
         { action = \"deny\", from = { services = [\"b\"] } },\n]\n";
     let policy = policy(text);
-    let line = |from: &str| policy.authorise(&caller(from), &service("a"), Call::Tcp).reason.place().unwrap().line;
+    let line =
+        |from: &str| policy.authorise(caller(from).calls(), &service("a"), Call::Tcp).reason.place().unwrap().line;
     assert_eq!((line("svc/c"), line("svc/b")), (5, 6));
 }
 
@@ -89,7 +90,15 @@ fn of_two_rules_that_match_the_older_is_named() {
     };
     let named = |documents: &[(Source, u64)]| {
         let policy = compile(documents).unwrap();
-        policy.authorise(&caller("svc/c"), &service("a"), Call::Tcp).reason.place().unwrap().document.id.name.clone()
+        policy
+            .authorise(caller("svc/c").calls(), &service("a"), Call::Tcp)
+            .reason
+            .place()
+            .unwrap()
+            .document
+            .id
+            .name
+            .clone()
     };
     assert_eq!(named(&[(document("a"), 2), (document("z"), 1)]), "z");
     assert_eq!(named(&[(document("z"), 1), (document("b"), 1)]), "b");
@@ -123,12 +132,12 @@ fn another_spelling_of_a_path_gets_around_no_rule() {
         "/%75ser%40h%6Fme",
     ] {
         let verdict = Request::of(&format!("GET {path}"))
-            .ask(|view| policy.authorise(&caller("svc/web"), &service("a"), Call::Http(view)).action);
+            .ask(|view| policy.authorise(caller("svc/web").calls(), &service("a"), Call::Http(view)).action);
         assert_eq!(verdict, Action::Deny, "{path}");
     }
     for path in ["/", "/administration", "/orders", "/orders/8", "/Admin"] {
         let verdict = Request::of(&format!("GET {path}"))
-            .ask(|view| policy.authorise(&caller("svc/web"), &service("a"), Call::Http(view)).action);
+            .ask(|view| policy.authorise(caller("svc/web").calls(), &service("a"), Call::Http(view)).action);
         assert_eq!(verdict, Action::Allow, "{path}");
     }
 }
@@ -139,6 +148,22 @@ fn an_options_request_for_the_whole_server_is_decided_too() {
         paths = [\"/**\"]\n";
     let policy = policy(text);
     let denied = Request::of("OPTIONS *")
-        .ask(|view| policy.authorise(&caller("svc/web"), &service("a"), Call::Http(view)).action);
+        .ask(|view| policy.authorise(caller("svc/web").calls(), &service("a"), Call::Http(view)).action);
     assert_eq!(denied, Action::Deny);
+}
+
+#[test]
+fn a_step_says_which_labels_the_certificate_carries_where_rules_ask_for_them() {
+    let labelled = "[[authorisation]]\nname = \"a\"\nservice = \"a\"\nmode = \"shadow\"\n[[authorisation.rule]]\naction = \"allow\"\n\
+        from = { labels = { team = \"payments\" } }\n";
+    let steps = |text: &str, from: &str| {
+        let policy = policy(text);
+        let (_, steps) = policy.explain_authorise(caller(from).calls(), &service("a"), Call::Tcp);
+        steps.into_iter().filter(|step| step.what == "labels").map(|step| step.outcome).collect::<Vec<_>>()
+    };
+    assert_eq!(steps(labelled, "svc/web"), ["the caller's certificate carries none"]);
+    let with = steps(labelled, "svc/web team=web,env=live");
+    assert_eq!(with, ["the caller's certificate carries env=live,team=web"]);
+    let without = labelled.replace("labels = { team = \"payments\" }", "any = true");
+    assert!(steps(&without, "svc/web team=web").is_empty());
 }

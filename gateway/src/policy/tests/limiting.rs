@@ -14,7 +14,7 @@ fn limited(body: &str) -> Policy {
 
 fn admit(policy: &Policy, limiter: &Limiter, from: &str, line: &str, now_ns: u64) -> Admission {
     let limit = &policy.limits(&service("a"))[0];
-    Request::of(line).ask(|view| limiter.admit(limit, &caller(from), Call::Http(view), now_ns))
+    Request::of(line).ask(|view| limiter.admit(limit, &caller(from).identity, Call::Http(view), now_ns))
 }
 
 #[test]

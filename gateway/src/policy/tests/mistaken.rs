@@ -105,6 +105,30 @@ fn authorisation() {
         ),
         ("action = \"allow\"\nfrom = { service = [\"b\"] }", "6:10: unknown key `service`; did you mean `services`?"),
         ("action = \"allow\"\nfrom = { nodes = [\"vm_d\"] }", "6:19: `nodes`: node name \"vm_d\" is not valid"),
+        ("action = \"allow\"\nfrom = { labels = {} }", "6:19: `labels`: is empty: leave it out, or fill it"),
+        ("action = \"allow\"\nfrom = { labels = \"team\" }", "6:19: `labels`: must be a table { name = \"value\" }"),
+        (
+            "action = \"allow\"\nfrom = { labels = { team = 1 } }",
+            "6:28: `labels`: must be a text in quotes, is a integer",
+        ),
+        (
+            "action = \"allow\"\nfrom = { labels = { team = \"pay ments\" } }",
+            "6:19: `labels`: \"pay ments\" cannot be the name or value of a granted label: 1 to 63 of A-Z,",
+        ),
+        ("action = \"allow\"\nfrom = { labels = { \"a,b\" = \"1\" } }", "6:19: `labels`: \"a,b\" cannot be the name"),
+        ("action = \"allow\"\nfrom = { labels = { team = \"\" } }", "6:19: `labels`: \"\" cannot be the name or value"),
+        (
+            "action = \"allow\"\nfrom = { labels = { a=\"1\", b=\"1\", c=\"1\", d=\"1\", e=\"1\", f=\"1\", g=\"1\", h=\"1\", i=\"1\" } }",
+            "6:19: `labels`: 9 granted labels are more than 8",
+        ),
+        (
+            "action = \"allow\"\nfrom = { label = { team = \"a\" } }",
+            "6:10: unknown key `label`; did you mean `labels`?",
+        ),
+        (
+            "action = \"allow\"\nfrom = { any = true, services = [\"b\"], labels = { team = \"a\" } }",
+            "6:8: `from`: `any = true` and a list contradict each other",
+        ),
         (
             "action = \"allow\"\nfrom = { any = true }\nmethods = [\"FETCH\"]",
             "7:12: `methods`: \"FETCH\" is none of GET, HEAD, ",

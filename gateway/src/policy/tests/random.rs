@@ -16,6 +16,7 @@ type HeaderSpec = (char, u8);
 struct RuleSpec {
     is_deny: bool,
     callers: Vec<&'static str>,
+    labels: Vec<&'static str>,
     methods: Vec<&'static str>,
     paths: Vec<String>,
     headers: Vec<HeaderSpec>,
@@ -32,6 +33,7 @@ struct DocumentSpec {
 #[derive(Debug, Clone)]
 struct RequestSpec {
     caller: &'static str,
+    labels: Vec<&'static str>,
     method: &'static str,
     segments: Vec<&'static str>,
     ends_in_slash: bool,
@@ -72,18 +74,20 @@ fn fits(pattern: &str, path: &[&str]) -> bool {
             .all(|(want, have)| if want.starts_with('{') { !have.is_empty() } else { want == have })
 }
 
-fn rule_matches(rule: &RuleSpec, request: &RequestSpec) -> bool {
+fn comes_from(rule: &RuleSpec, request: &RequestSpec) -> bool {
     (rule.callers.contains(&"any") || rule.callers.contains(&request.caller))
+        && rule.labels.iter().all(|label| request.labels.contains(label))
+}
+
+fn rule_matches(rule: &RuleSpec, request: &RequestSpec) -> bool {
+    comes_from(rule, request)
         && (rule.methods.is_empty() || rule.methods.contains(&request.method))
         && (rule.paths.is_empty() || rule.paths.iter().any(|path| fits(path, &request.segments)))
         && rule.headers.iter().all(|header| header_meets(*header, request, !rule.is_deny))
 }
 
-fn stream_matches(rule: &RuleSpec, caller: &str) -> bool {
-    (rule.callers.contains(&"any") || rule.callers.contains(&caller))
-        && rule.methods.is_empty()
-        && rule.paths.is_empty()
-        && rule.headers.is_empty()
+fn stream_matches(rule: &RuleSpec, request: &RequestSpec) -> bool {
+    comes_from(rule, request) && rule.methods.is_empty() && rule.paths.is_empty() && rule.headers.is_empty()
 }
 
 /// Whether the call passes, by which (document, rule), and which shadows object.
@@ -148,7 +152,13 @@ fn written(mesh: Option<bool>, documents: &[DocumentSpec]) -> String {
                 let names = list(prefix);
                 from.extend((!names.is_empty()).then(|| format!("{key} = {names:?}")));
             }
-            let from = if rule.callers.contains(&"any") { "any = true".to_owned() } else { from.join(", ") };
+            if rule.callers.contains(&"any") && (rule.labels.is_empty() || rule.methods.is_empty()) {
+                from.push("any = true".to_owned());
+            }
+            let labels = rule.labels.iter().filter_map(|label| label.split_once('='));
+            let labels: Vec<String> = labels.map(|(name, value)| format!("{name} = \"{value}\"")).collect();
+            from.extend((!labels.is_empty()).then(|| format!("labels = {{ {} }}", labels.join(", "))));
+            let from = from.join(", ");
             writeln!(text, "from = {{ {from} }}").unwrap();
             conditions(&mut text, &rule.methods, &rule.headers);
             if !rule.paths.is_empty() {
@@ -183,6 +193,13 @@ impl RequestSpec {
     }
 }
 
+/// One value of each name at most.
+fn labels() -> impl Strategy<Value = Vec<&'static str>> {
+    let one = |values: [&'static str; 2]| option::weighted(0.5, proptest::sample::select(values.to_vec()));
+    (one(["a=1", "a=2"]), one(["b=1", "b=2"]), one(["c=1", "c=2"]))
+        .prop_map(|(a, b, c)| [a, b, c].into_iter().flatten().collect())
+}
+
 const CALLERS: [&str; 5] = ["svc/web", "svc/b", "node/web", "gw/web", "gw/b"];
 
 fn pattern() -> impl Strategy<Value = String> {
@@ -207,8 +224,18 @@ fn methods() -> impl Strategy<Value = Vec<&'static str>> {
 
 fn rule() -> impl Strategy<Value = RuleSpec> {
     let callers = prop_oneof![Just(vec!["any"]), proptest::sample::subsequence(CALLERS.to_vec(), 1..=3)];
-    (any::<bool>(), callers, methods(), vec(pattern(), 0..3), headers())
-        .prop_map(|(is_deny, callers, methods, paths, headers)| RuleSpec { is_deny, callers, methods, paths, headers })
+    // Most rules ask for no label.
+    let asked = prop_oneof![2 => Just(Vec::new()), 1 => labels()];
+    (any::<bool>(), callers, asked, methods(), vec(pattern(), 0..3), headers()).prop_map(
+        |(is_deny, callers, labels, methods, paths, headers)| RuleSpec {
+            is_deny,
+            callers,
+            labels,
+            methods,
+            paths,
+            headers,
+        },
+    )
 }
 
 fn document() -> impl Strategy<Value = DocumentSpec> {
@@ -227,9 +254,10 @@ fn request() -> impl Strategy<Value = RequestSpec> {
     let query = option::of(prop_oneof![Just("q=1"), Just("q=2&r"), Just("r=%31"), Just("q=3&q=1")]);
     let caller = proptest::sample::select(CALLERS.to_vec());
     let method = proptest::sample::select(vec!["GET", "POST", "PROPFIND"]);
-    (caller, method, vec(segment, 0..5), any::<bool>(), vec(header, 0..3), query).prop_map(
-        |(caller, method, segments, ends_in_slash, headers, query)| RequestSpec {
+    (caller, labels(), method, vec(segment, 0..5), any::<bool>(), vec(header, 0..3), query).prop_map(
+        |(caller, labels, method, segments, ends_in_slash, headers, query)| RequestSpec {
             caller,
+            labels,
             method,
             segments,
             ends_in_slash,
@@ -348,13 +376,13 @@ proptest! {
         let text = written(mesh, &documents);
         let policy = policy(&text);
         for request in requests {
-            let from = caller(request.caller);
+            let from = caller(&format!("{} {}", request.caller, request.labels.join(",")));
             let wanted = plainly(mesh, &documents, &|rule| rule_matches(rule, &request));
             let found = Request::of(&request.line())
-                .ask(|view| decided(&text, &policy.authorise(&from, &service("a"), Call::Http(view))));
+                .ask(|view| decided(&text, &policy.authorise(from.calls(), &service("a"), Call::Http(view))));
             prop_assert_eq!(found, wanted, "{}\n{}", text, request.line());
-            let wanted = plainly(mesh, &documents, &|rule| stream_matches(rule, request.caller));
-            let found = decided(&text, &policy.authorise(&from, &service("a"), Call::Tcp));
+            let wanted = plainly(mesh, &documents, &|rule| stream_matches(rule, &request));
+            let found = decided(&text, &policy.authorise(from.calls(), &service("a"), Call::Tcp));
             prop_assert_eq!(found, wanted, "{}\ntcp", text);
         }
     }

@@ -6,8 +6,8 @@ use weft_env::Random;
 use super::*;
 use crate::identity::testing::{self, NOW, TestMesh};
 use crate::identity::{
-    Grants, IssuedCertificate, Issuer, LEAF_LIFETIME, LeafSubject, SIGNER_LIFETIME, SignerStanding, SigningKey,
-    root_certificate, signer_certificate,
+    GrantedLabels, Grants, IssuedCertificate, Issuer, LEAF_LIFETIME, LeafSubject, SIGNER_LIFETIME, SignerStanding,
+    SigningKey, root_certificate, signer_certificate,
 };
 
 const ORDERS: &str = "spiffe://bank/svc/orders";
@@ -89,6 +89,19 @@ fn a_signer_counts_while_it_is_active_and_in_scope() {
 }
 
 #[test]
+fn labels_count_only_from_a_signer_without_a_scope() {
+    let mesh = testing::mesh();
+    let labelled = mesh.issue_labelled(ORDERS, &"team=payments".parse().unwrap());
+    assert!(trust(&mesh).identify(&labelled.chain, Side::Client, NOW).is_ok());
+    let mut bundle = mesh.bundle();
+    bundle.signers[0].scope = Grants::Only(["orders".parse().unwrap()].into());
+    let narrow = Trust::new(bundle, Clock::machine());
+    let refused = narrow.identify(&labelled.chain, Side::Client, NOW);
+    assert!(matches!(refused, Err(IdentityRefusal::LabelsOutOfScope(..))), "{refused:?}");
+    assert!(narrow.identify(&mesh.issue_for(ORDERS, LEAF_LIFETIME).chain, Side::Client, NOW).is_ok());
+}
+
+#[test]
 fn a_revoked_node_or_key_is_refused_whatever_it_proves() {
     let mesh = testing::mesh();
     let (orders, node) =
@@ -143,7 +156,7 @@ fn a_signer_cannot_name_another_mesh_nor_a_leaf_sign() {
     };
     let key = SigningKey::generate(&mesh.random);
     let id = ORDERS.parse().unwrap();
-    let subject = LeafSubject { id: &id, key: &key.public(), node: &forger.node };
+    let subject = LeafSubject { id: &id, key: &key.public(), node: &forger.node, labels: &GrantedLabels::default() };
     let mut chain = forger.issue(subject, LEAF_LIFETIME, NOW, &mesh.random).unwrap();
     chain.push(leaf.chain[1].clone());
     assert!(trust(&mesh).identify(&chain, Side::Client, NOW).is_err());
@@ -161,7 +174,7 @@ fn the_root_signs_no_leaf_and_a_rogue_root_signs_nothing() {
     let issuer = Issuer { mesh: name.clone(), node, certificate, key };
     let leaf = SigningKey::generate(&random);
     let id = ORDERS.parse().unwrap();
-    let subject = LeafSubject { id: &id, key: &leaf.public(), node: &issuer.node };
+    let subject = LeafSubject { id: &id, key: &leaf.public(), node: &issuer.node, labels: &GrantedLabels::default() };
     let mut chain = issuer.issue(subject, LEAF_LIFETIME, NOW, &random).unwrap();
     assert!(trust(&mesh).identify(&chain, Side::Server, NOW).is_err());
     chain.push(root_certificate(&name, &rogue, NOW, &random).unwrap());

@@ -3,7 +3,7 @@ use weft_env::Clock;
 use super::*;
 use crate::catalog::{Protocol, ReplicaRecord, SignedRecord, encode_value};
 use crate::identity::testing::{NOW, TestMesh, mesh};
-use crate::identity::{ENROLMENT_CONTEXT, Enrolment, Grants, Revocations, Roles, SigningKey};
+use crate::identity::{ENROLMENT_CONTEXT, Enrolment, GrantedLabels, Grants, Revocations, Roles, SigningKey};
 use crate::ledger::LedgerMark;
 use crate::wire::Signed;
 
@@ -23,6 +23,7 @@ fn record(mesh: &TestMesh, node: &str, key: &SigningKey, last: u8) -> NodeRecord
         cell: "default".parse().unwrap(),
         grants: Grants::Only(["web".parse().unwrap()].into()),
         roles: Roles::default(),
+        labels: GrantedLabels::default(),
         serial: 1,
         issued_at: NOW,
         signer: "vm-a".parse().unwrap(),

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use weft_gossip::ServiceName;
+use weft_gossip::identity::granted_label;
 
 /// `weft why`.
 #[derive(Debug, Args)]
@@ -16,6 +17,9 @@ pub struct WhyOptions {
     pub method: Option<String>,
     /// The path with its query.
     pub path: Option<String>,
+    /// A label that the caller's certificate is supposed to carry; may be repeated.
+    #[arg(long = "label", value_parser = granted_label, value_name = "NAME=VALUE", requires = "to")]
+    pub labels: Vec<(String, String)>,
     /// A header of the request, `Name: value`; may be repeated.
     #[arg(short = 'H', long = "header")]
     pub headers: Vec<String>,
@@ -31,6 +35,9 @@ pub struct RouteOptions {
     /// Who calls: a service, node/NAME or gw/NAME; as whom this node calls usually if none.
     #[arg(long = "as", value_name = "CALLER")]
     pub identity: Option<String>,
+    /// A label that the caller's certificate is supposed to carry; may be repeated. Without any, and without --as, those of this node.
+    #[arg(long = "label", value_parser = granted_label, value_name = "NAME=VALUE")]
+    pub labels: Vec<(String, String)>,
     /// A header of the request, `Name: value`; may be repeated.
     #[arg(short = 'H', long = "header")]
     pub headers: Vec<String>,

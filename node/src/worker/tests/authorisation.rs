@@ -156,3 +156,58 @@ async fn a_document_in_shadow_mode_is_counted_and_refuses_nothing() {
     let labels = ["service=\"orders\"", "document=\"orders\""];
     assert_eq!(mesh.sum("weft_shadow_refusals_total", &labels), 1.0);
 }
+
+/// `team = payments` may call, whoever it is otherwise.
+const LABELLED: &str = r#"
+[[authorisation]]
+name = "orders"
+service = "orders"
+
+[[authorisation.rule]]
+action = "deny"
+from = { labels = { state = "suspect" } }
+
+[[authorisation.rule]]
+action = "allow"
+from = { services = ["web", "orders"], labels = { team = "payments" } }
+"#;
+
+/// A mesh whose nodes 1 to 4 are of these labels.
+fn labelled(net: u8, labels: [&str; 4]) -> Mesh {
+    let mut mesh = Mesh::new(net);
+    for (node, labels) in (1..).zip(labels).filter(|(_, labels)| !labels.is_empty()) {
+        mesh.labels.insert(node, labels.parse().unwrap());
+    }
+    mesh
+}
+
+#[tokio::test]
+async fn the_labels_of_the_certificate_tell_two_replicas_of_one_service_apart() {
+    let mesh = labelled(25, ["team=payments", "team=payments", "team=reports", "state=suspect,team=payments"]);
+    for node in 1..=4 {
+        app(mesh.at(node, 8080), "orders").await;
+    }
+    let far = mesh.node(2, &[("orders", HTTP)], &[]).await;
+    let rules = policy(12, LABELLED);
+    far.apply(&rules);
+    for (number, status, step) in [
+        (1, "200", ""),
+        (3, "403", "the caller's certificate carries team=reports"),
+        (4, "403", "the caller's certificate carries state=suspect,team=payments"),
+    ] {
+        let node = mesh.node(number, &[("web", HTTP)], &[("orders", HTTP, &[2])]).await;
+        let answer = get_path(node.outbound, "/").await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{number}: {answer}");
+        if status == "403" {
+            let kept = far._path.refusals(&problem(&answer).1).unwrap();
+            assert!(kept.steps.iter().any(|one| one.what == "labels" && one.outcome == step), "{kept:?}");
+        }
+    }
+    // Directly, on one machine, by the node's own certificate.
+    for (number, status) in [(1, "200"), (3, "403")] {
+        let node = mesh.node(number, &[("orders", HTTP)], &[("orders", HTTP, &[number])]).await;
+        node.apply(&rules);
+        let answer = get_path(node.outbound, "/").await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{number}: {answer}");
+    }
+}

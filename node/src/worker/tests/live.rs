@@ -157,3 +157,74 @@ async fn a_caller_drops_its_connections_to_a_revoked_node() {
     };
     tokio::time::timeout(SOON, closed).await.expect("the pooled connection is closed");
 }
+
+/// Only callers with this label.
+fn only(labels: &str) -> String {
+    format!(
+        "[[authorisation]]\nname = \"o\"\nservice = \"orders\"\n[[authorisation.rule]]\naction = \"allow\"\n\
+         from = {{ labels = {{ {labels} }} }}\n"
+    )
+}
+
+#[tokio::test]
+async fn a_stream_is_judged_again_with_the_labels_of_its_certificate() {
+    let mut mesh = Mesh::new(36);
+    mesh.labels.insert(1, "team=payments".parse().unwrap());
+    mesh.labels.insert(2, "team=payments".parse().unwrap());
+    echo(mesh.at(2, 8080)).await;
+    let far = mesh.node(2, &[("orders", Protocol::Tcp)], &[("orders", Protocol::Tcp, &[2])]).await;
+    let near = mesh.node(1, &[], &[("orders", Protocol::Tcp, &[2])]).await;
+    far.apply(&policy(1, &only("team = \"payments\"")));
+    let mut through_the_mesh = tunnel(near.outbound).await;
+    let mut directly = tunnel(far.outbound).await;
+    far.apply(&policy(2, &(only("team = \"payments\"") + "[[traffic]]\nname = \"t\"\nservice = \"orders\"\n")));
+    carries(&mut through_the_mesh).await;
+    carries(&mut directly).await;
+    far.apply(&policy(3, &only("team = \"reports\"")));
+    ends(&mut through_the_mesh).await;
+    ends(&mut directly).await;
+}
+
+#[tokio::test]
+async fn what_was_opened_with_a_label_ends_where_the_node_loses_it() {
+    let mut mesh = Mesh::new(37);
+    mesh.labels.insert(1, "team=payments".parse().unwrap());
+    echo(mesh.at(2, 8080)).await;
+    let _far = mesh.node(2, &[("orders", Protocol::Tcp)], &[]).await;
+    let near = mesh.node(1, &[], &[("orders", Protocol::Tcp, &[2])]).await;
+    let relabel = |mesh: &mut Mesh, labels: &str| {
+        let labels = if labels.is_empty() { GrantedLabels::default() } else { labels.parse().unwrap() };
+        mesh.labels.insert(1, labels);
+        let credentials = mesh.credentials(1, &[]);
+        near.world.change(|world| world.credentials = Arc::clone(&credentials));
+    };
+    let mut stream = tunnel(near.outbound).await;
+    relabel(&mut mesh, "env=live,team=payments");
+    carries(&mut stream).await;
+    relabel(&mut mesh, "env=live");
+    ends(&mut stream).await;
+    let mut stream = tunnel(near.outbound).await;
+    relabel(&mut mesh, "env=trial");
+    ends(&mut stream).await;
+    let mut stream = tunnel(near.outbound).await;
+    relabel(&mut mesh, "");
+    ends(&mut stream).await;
+    let mut stream = tunnel(near.outbound).await;
+    relabel(&mut mesh, "team=payments");
+    carries(&mut stream).await;
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_used_without_a_dropped_connection() {
+    let mesh = Mesh::new(10);
+    app(mesh.at(2, 8080), "orders").await;
+    let far = mesh.node(2, &[("orders", HTTP)], &[]).await;
+    let near = mesh.node(1, &[], &[("orders", HTTP, &[2])]).await;
+    for _ in 0..5 {
+        assert!(get(near.outbound, "orders").await.starts_with("HTTP/1.1 200"));
+        let (one, two) = (mesh.credentials(1, &[]), mesh.credentials(2, &["orders"]));
+        near.world.change(|world| world.credentials = Arc::clone(&one));
+        far.world.change(|world| world.credentials = Arc::clone(&two));
+    }
+    assert!(get(near.outbound, "orders").await.starts_with("HTTP/1.1 200"));
+}

@@ -163,6 +163,7 @@ async fn a_question_is_answered_with_the_steps_of_the_decision() {
     let (_mesh, _far, near) = routed(46).await;
     let question = |path: &str| Question {
         caller: None,
+        labels: None,
         service: "orders".parse().unwrap(),
         method: Some(http::Method::GET),
         path: path.to_owned(),
