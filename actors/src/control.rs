@@ -14,9 +14,9 @@ use weft_gossip::catalog::Protocol;
 use weft_gossip::identity::{Grants, JoinToken, Roles};
 use weft_gossip::membership::{Member, MemberState};
 use weft_gossip::signer::TokenWish;
-use weft_gossip::{CellName, Code, Failure, MeshName, NodeId, ServiceName, ZoneName};
+use weft_gossip::{CellName, Code, Failure, MeshName, NodeId, ReplicaName, ServiceName, ZoneName};
 
-use crate::core::Core;
+use crate::core::{Core, ReplicaId};
 use crate::enlist::{self, JoinDone};
 use crate::{health, identity, listeners, membership, signer};
 
@@ -25,11 +25,13 @@ pub const WEIGHT_DEFAULT: u16 = 100;
 /// The life of a token that states none.
 pub const TOKEN_LIFE_DEFAULT: Duration = Duration::from_secs(600);
 
-/// A service that this node offers: an application on this machine.
+/// A replica that this node offers: an application on this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceSpec {
     /// The service.
     pub service: ServiceName,
+    /// Its name among the replicas of the service on this node.
+    pub replica: ReplicaName,
     /// Where the application listens.
     pub app: SocketAddr,
     /// What it speaks.
@@ -132,7 +134,7 @@ pub struct NodeStatus {
     pub restarts: BTreeMap<String, u64>,
     /// The local ports that lead to services.
     pub bindings: Vec<BindSpec>,
-    /// The services that this node offers.
+    /// The replicas that this node offers.
     pub exposed: Vec<ServiceSpec>,
 }
 
@@ -150,7 +152,7 @@ pub struct NodeRow {
     /// The generation of its process.
     pub generation: u64,
     /// The services that it offers.
-    pub services: Vec<ServiceName>,
+    pub services: BTreeSet<ServiceName>,
 }
 
 /// One service in a list.
@@ -169,9 +171,13 @@ pub struct ServiceRow {
 pub struct EndpointRow {
     /// The node.
     pub node: NodeId,
-    /// Its mesh port.
+    /// What the node calls the replica.
+    pub replica: ReplicaName,
+    /// Its version; may be empty.
+    pub version: String,
+    /// The node's mesh port.
     pub addr: SocketAddr,
-    /// Its zone.
+    /// The node's zone.
     pub zone: Option<ZoneName>,
     /// Its share.
     pub weight: u32,
@@ -210,11 +216,16 @@ impl Default for HealthSpec {
 }
 
 impl ServiceSpec {
-    /// A service with the usual weight, probed by a TCP connect.
+    /// A replica called like its service, with the usual weight, probed by a TCP connect.
     pub fn new(service: ServiceName, app: SocketAddr, protocol: Protocol) -> Self {
-        let health = HealthSpec::default();
+        let (replica, health) = (ReplicaName::from(&service), HealthSpec::default());
         let (version, labels) = (String::new(), BTreeMap::new());
-        Self { service, app, protocol, version, weight: WEIGHT_DEFAULT, labels, health }
+        Self { service, replica, app, protocol, version, weight: WEIGHT_DEFAULT, labels, health }
+    }
+
+    /// What it is found by on its node.
+    pub(crate) fn id(&self) -> ReplicaId {
+        (self.service.clone(), self.replica.clone())
     }
 }
 
@@ -252,7 +263,7 @@ impl NodeControl {
             state: "alive".to_owned(),
             zone: core.file.zone.clone(),
             generation: core.generation.load(Ordering::Relaxed),
-            services: core.exposed.load().keys().cloned().collect(),
+            services: core.exposed.load().keys().map(|(service, _)| service.clone()).collect(),
         });
         rows.sort_by(|one, two| one.node.cmp(&two.node));
         rows
@@ -263,6 +274,8 @@ impl NodeControl {
         let world = self.0.world.load();
         let row = |endpoint: &Arc<weft_gateway::endpoint::Endpoint>| EndpointRow {
             node: endpoint.node.clone(),
+            replica: endpoint.replica.clone(),
+            version: endpoint.version.clone(),
             addr: endpoint.addr.0,
             zone: endpoint.zone.clone(),
             weight: endpoint.weight,
@@ -290,7 +303,7 @@ impl NodeControl {
         world.credentials.identities.values().map(row).collect()
     }
 
-    /// Offers a service, or changes how it is offered; done once it is on disk and its certificate is there.
+    /// Offers a replica of a service, or changes how it is offered; done once it is on disk and the service's certificate is there.
     pub async fn expose(&self, spec: ServiceSpec) -> Result<(), Failure> {
         self.granted(&spec.service)?;
         health::check_fits(&self.0, &spec).await?;
@@ -299,9 +312,9 @@ impl NodeControl {
         self.0.health.call(|reply| health::Message::Expose(spec, reply)).await?
     }
 
-    /// Offers a service no more.
-    pub async fn unexpose(&self, service: ServiceName) -> Result<(), Failure> {
-        self.0.health.call(|reply| health::Message::Unexpose(service, reply)).await?
+    /// Offers a service no more; or only one replica of it, if that is named.
+    pub async fn unexpose(&self, service: ServiceName, replica: Option<ReplicaName>) -> Result<(), Failure> {
+        self.0.health.call(|reply| health::Message::Unexpose(service, replica, reply)).await?
     }
 
     /// Whether this node may offer a service and call as it.

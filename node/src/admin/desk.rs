@@ -10,7 +10,7 @@ use serde_json::Value;
 use weft_actors::control::ledger::{DraftWish, Reach};
 use weft_gossip::catalog::Protocol;
 use weft_gossip::ledger::{Hash, SignedDraft};
-use weft_gossip::{CellName, Failure, ServiceName};
+use weft_gossip::{CellName, Failure, ReplicaName, ServiceName};
 
 use crate::hypothesis::Hypothesis;
 
@@ -40,7 +40,7 @@ pub enum Question {
     /// Offer a service.
     Expose(ExposeRequest),
     /// Offer it no more.
-    Unexpose(ServiceName),
+    Unexpose(ServiceName, Option<ReplicaName>),
     /// Lead a local port to a service.
     Bind(BindRequest),
     /// Close it.
@@ -112,6 +112,9 @@ pub struct JoinRequest {
 pub struct ExposeRequest {
     /// The service.
     pub service: ServiceName,
+    /// The replica's name; none names it like the service.
+    #[serde(default)]
+    pub replica: Option<ReplicaName>,
     /// Where the application listens.
     pub app: SocketAddr,
     /// What it speaks.
