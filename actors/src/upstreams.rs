@@ -121,17 +121,20 @@ fn service_table(offered: BTreeMap<ServiceName, Vec<Offer>>, old: &ServiceTable)
         for offer in list {
             by_node.entry(offer.node.clone()).or_default().insert(offer.replica.name.clone(), offer);
         }
-        let of_node = |offers: BTreeMap<ReplicaName, Offer>| {
-            let several = offers.len() > 1;
-            offers.into_values().map(move |offer| {
-                let selector = if several { selector(&offer.replica.name) } else { None };
-                Arc::new(Endpoint { selector, ..endpoint(offer, before) })
-            })
-        };
-        let endpoints = by_node.into_values().flat_map(of_node).collect();
+        let endpoints = by_node.into_values().flat_map(|offers| endpoints_of(offers, before)).collect();
         table.insert(service.clone(), Arc::new(EndpointTable { service, protocol, endpoints }));
     }
     table
+}
+
+/// The endpoints of one node, which calls must tell apart where there are several.
+fn endpoints_of(offers: BTreeMap<ReplicaName, Offer>, before: Option<&EndpointTable>) -> Vec<Arc<Endpoint>> {
+    let several = offers.len() > 1;
+    let endpoint = |offer: Offer| {
+        let selector = if several { selector(&offer.replica.name) } else { None };
+        Arc::new(Endpoint { selector, ..endpoint(offer, before) })
+    };
+    offers.into_values().map(endpoint).collect()
 }
 
 fn endpoint(offer: Offer, before: Option<&EndpointTable>) -> Endpoint {

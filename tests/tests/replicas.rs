@@ -31,7 +31,7 @@ fn route_to(target: &str) -> String {
 
 fn get_with(to: SocketAddr, field: &str) -> Reply {
     let request = format!("GET /headers HTTP/1.1\r\nhost: orders.weft.internal\r\n{field}\r\n\r\n");
-    Connection::open(to).unwrap().send(request.as_bytes()).unwrap()
+    Connection::open(to).expect("the outbound port is open").send(request.as_bytes()).expect("it answers")
 }
 
 #[test]
