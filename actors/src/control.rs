@@ -3,6 +3,7 @@
 
 pub mod ledger;
 mod listing;
+mod service_spec;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -13,58 +14,17 @@ use serde::{Deserialize, Serialize};
 use weft_gossip::catalog::Protocol;
 use weft_gossip::identity::{GrantedLabels, Grants, JoinToken, LabelChanges, Roles, SpiffeId};
 use weft_gossip::signer::TokenWish;
-use weft_gossip::{CellName, Code, Failure, MeshName, NodeId, ServiceName, ZoneName};
+use weft_gossip::{CellName, Code, Failure, MeshName, NodeId, ReplicaName, ServiceName, ZoneName};
 
 use crate::core::Core;
 use crate::enlist::{self, JoinDone};
 use crate::{health, identity, listeners, membership, signer};
 
 pub use listing::{CertRow, EndpointRow, NodeRow, ServiceRow};
+pub use service_spec::{HealthSpec, ProbeKind, ServiceSpec, WEIGHT_DEFAULT};
 
-/// The share of a replica that states none.
-pub const WEIGHT_DEFAULT: u16 = 100;
 /// The life of a token that states none.
 pub const TOKEN_LIFE_DEFAULT: Duration = Duration::from_secs(600);
-
-/// A service that this node offers: an application on this machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ServiceSpec {
-    /// The service.
-    pub service: ServiceName,
-    /// Where the application listens.
-    pub app: SocketAddr,
-    /// What it speaks.
-    pub protocol: Protocol,
-    /// The version that the operator gives it; may be empty.
-    pub version: String,
-    /// Its share of the calls, 100 by default.
-    pub weight: u16,
-    /// What routes choose its replicas by, beside the version.
-    pub labels: BTreeMap<String, String>,
-    /// How it is probed.
-    pub health: HealthSpec,
-}
-
-/// How a replica is probed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HealthSpec {
-    /// What a probe does.
-    pub kind: ProbeKind,
-    /// Space between two probes in milliseconds; none takes the node's setting.
-    pub interval_ms: Option<u64>,
-}
-
-/// What a probe does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ProbeKind {
-    /// `GET` of this path must answer below 400.
-    Http(String),
-    /// The port must accept a connection.
-    Tcp,
-    /// No probe: always healthy.
-    Off,
-}
 
 /// A local port that leads to a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,7 +97,7 @@ pub struct NodeStatus {
     pub restarts: BTreeMap<String, u64>,
     /// The local ports that lead to services.
     pub bindings: Vec<BindSpec>,
-    /// The services that this node offers.
+    /// The replicas that this node offers.
     pub exposed: Vec<ServiceSpec>,
 }
 
@@ -150,21 +110,6 @@ impl Default for TokenRequest {
         let life_seconds = TOKEN_LIFE_DEFAULT.as_secs();
         let (grants, labels) = (BTreeSet::new(), LabelChanges::default());
         Self { grants, grant_all: false, signer: false, labels, cell: None, life_seconds }
-    }
-}
-
-impl Default for HealthSpec {
-    fn default() -> Self {
-        Self { kind: ProbeKind::Tcp, interval_ms: None }
-    }
-}
-
-impl ServiceSpec {
-    /// A service with the usual weight, probed by a TCP connect.
-    pub fn new(service: ServiceName, app: SocketAddr, protocol: Protocol) -> Self {
-        let health = HealthSpec::default();
-        let (version, labels) = (String::new(), BTreeMap::new());
-        Self { service, app, protocol, version, weight: WEIGHT_DEFAULT, labels, health }
     }
 }
 
@@ -192,7 +137,7 @@ impl NodeControl {
         }
     }
 
-    /// Offers a service, or changes how it is offered; done once it is on disk and its certificate is there.
+    /// Offers a replica of a service, or changes how it is offered; done once it is on disk and the service's certificate is there.
     pub async fn expose(&self, spec: ServiceSpec) -> Result<(), Failure> {
         self.granted(&spec.service)?;
         health::check_fits(&self.0, &spec).await?;
@@ -201,9 +146,9 @@ impl NodeControl {
         self.0.health.call(|reply| health::Message::Expose(spec, reply)).await?
     }
 
-    /// Offers a service no more.
-    pub async fn unexpose(&self, service: ServiceName) -> Result<(), Failure> {
-        self.0.health.call(|reply| health::Message::Unexpose(service, reply)).await?
+    /// Offers a service no more; or only one replica of it, if that is named.
+    pub async fn unexpose(&self, service: ServiceName, replica: Option<ReplicaName>) -> Result<(), Failure> {
+        self.0.health.call(|reply| health::Message::Unexpose(service, replica, reply)).await?
     }
 
     /// Whether this node may offer a service and call as it.

@@ -15,7 +15,7 @@ use weft_gossip::ledger::LedgerMark;
 use weft_gossip::membership::MembersView;
 use weft_gossip::metrics::GossipMetrics;
 use weft_gossip::wire::{self, Kind};
-use weft_gossip::{Code, Failure, ServiceName};
+use weft_gossip::{Code, Failure, ReplicaName, ServiceName};
 
 use crate::address::Address;
 use crate::control::{BindSpec, ServiceSpec};
@@ -30,8 +30,10 @@ use crate::telemetry::Telemetry;
 use crate::world::WorldCell;
 use crate::{health, identity, ledger, listeners, membership, policy, signer, store, telemetry, upstreams};
 
-/// The services that a node offers, as its operator said.
-pub(crate) type Exposed = BTreeMap<ServiceName, ServiceSpec>;
+/// One replica of this node.
+pub(crate) type ReplicaId = (ServiceName, ReplicaName);
+/// The replicas that a node offers, as its operator said.
+pub(crate) type Exposed = BTreeMap<ReplicaId, ServiceSpec>;
 /// The local ports that lead to services.
 pub(crate) type Bindings = BTreeMap<SocketAddr, BindSpec>;
 /// The open listeners by address.

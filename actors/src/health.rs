@@ -1,9 +1,9 @@
-//! The Health actor: the services that this node offers and whether their replicas answer.
+//! The Health actor: the replicas that this node offers and whether they answer.
 //!
-//! - Owns: the exposed services and a probe task for each.
+//! - Owns: the exposed replicas and a probe task for each.
 //! - Receives: expose and unexpose, from the operator; what a probe found.
-//! - Publishes: [`LocalTable`] into the world; the exposed services, from which this node's record follows.
-//! - A crash loses: the count of failed probes in a row; the services are on disk, the last health stays in the world.
+//! - Publishes: [`LocalTable`] into the world; the exposed replicas, from which this node's record follows.
+//! - A crash loses: the count of failed probes in a row; the replicas are on disk, the last health stays in the world.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,11 +14,11 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use weft_env::Env;
-use weft_gossip::{Code, Failure, ServiceName};
+use weft_gossip::{Code, Failure, ReplicaName, ServiceName};
 
 use crate::address::Reply;
 use crate::control::{ProbeKind, ServiceSpec};
-use crate::core::{Core, Exposed};
+use crate::core::{Core, Exposed, ReplicaId};
 use crate::membership;
 use crate::shell::Role;
 use crate::store::key;
@@ -31,19 +31,19 @@ const STATUS_LEN: usize = 12;
 
 /// What Health is sent.
 pub(crate) enum Message {
-    /// Offer a service.
+    /// Offer a replica.
     Expose(ServiceSpec, Reply<Result<(), Failure>>),
-    /// Offer it no more.
-    Unexpose(ServiceName, Reply<Result<(), Failure>>),
-    /// A probe ended: whether the replica answered.
-    Probed(ServiceName, SocketAddr, bool),
+    /// Offer a service no more, or only this replica of it.
+    Unexpose(ServiceName, Option<ReplicaName>, Reply<Result<(), Failure>>),
+    /// A probe ended: whether the replica, and at which address, answered.
+    Probed(ReplicaId, SocketAddr, bool),
 }
 
 /// Health's state.
 pub(crate) struct Health {
     core: Arc<Core>,
-    probes: BTreeMap<ServiceName, JoinHandle<()>>,
-    failed: BTreeMap<ServiceName, u32>,
+    probes: BTreeMap<ReplicaId, JoinHandle<()>>,
+    failed: BTreeMap<ReplicaId, u32>,
 }
 
 impl Role for Health {
@@ -52,7 +52,7 @@ impl Role for Health {
 
     async fn start(core: Arc<Core>) -> Result<Self, Failure> {
         let kept: Vec<ServiceSpec> = core.kept(key::EXPOSED).await?.unwrap_or_default();
-        core.exposed.store(Arc::new(kept.into_iter().map(|spec| (spec.service.clone(), spec)).collect()));
+        core.exposed.store(Arc::new(kept.into_iter().map(|spec| (spec.id(), spec)).collect()));
         let mut health = Self { core, probes: BTreeMap::new(), failed: BTreeMap::new() };
         health.publish();
         Ok(health)
@@ -61,8 +61,10 @@ impl Role for Health {
     async fn handle(&mut self, message: Message) -> Result<(), Failure> {
         match message {
             Message::Expose(spec, reply) => drop(reply.send(self.expose(spec).await)),
-            Message::Unexpose(service, reply) => drop(reply.send(self.unexpose(&service).await)),
-            Message::Probed(service, app, answered) => self.probed(&service, app, answered),
+            Message::Unexpose(service, replica, reply) => {
+                drop(reply.send(self.unexpose(&service, replica.as_ref()).await));
+            }
+            Message::Probed(id, app, answered) => self.probed(&id, app, answered),
         }
         Ok(())
     }
@@ -72,21 +74,25 @@ impl Health {
     async fn expose(&mut self, spec: ServiceSpec) -> Result<(), Failure> {
         check_fits(&self.core, &spec).await?;
         let mut exposed = Exposed::clone(&self.core.exposed.load());
-        let service = spec.service.clone();
-        exposed.insert(service.clone(), spec);
+        speaks_like_others(&exposed, &spec)?;
+        let id = spec.id();
+        exposed.insert(id.clone(), spec);
         self.keep(exposed).await?;
         // It may be probed in another way from now on.
-        if let Some(probe) = self.probes.remove(&service) {
+        if let Some(probe) = self.probes.remove(&id) {
             probe.abort();
         }
         self.publish();
         Ok(())
     }
 
-    async fn unexpose(&mut self, service: &ServiceName) -> Result<(), Failure> {
+    async fn unexpose(&mut self, service: &ServiceName, replica: Option<&ReplicaName>) -> Result<(), Failure> {
         let mut exposed = Exposed::clone(&self.core.exposed.load());
-        if exposed.remove(service).is_none() {
-            return Err(Failure::new(Code::ServiceUnknown, format!("this node does not offer {service}")));
+        let before = exposed.len();
+        exposed.retain(|(of, name), _| of != service || replica.is_some_and(|replica| replica != name));
+        if exposed.len() == before {
+            let which = replica.map(|replica| format!(" as {replica}")).unwrap_or_default();
+            return Err(Failure::new(Code::ServiceUnknown, format!("this node does not offer {service}{which}")));
         }
         self.keep(exposed).await?;
         self.publish();
@@ -107,33 +113,32 @@ impl Health {
         let table = Arc::new(local_table(&exposed, &old.local));
         self.core.world.change(|world| world.local = Arc::clone(&table));
         self.core.offered.send_modify(|changes| *changes += 1);
-        self.probes.retain(|service, probe| {
-            let stays = exposed.contains_key(service);
+        self.probes.retain(|id, probe| {
+            let stays = exposed.contains_key(id);
             if !stays {
                 probe.abort();
             }
             stays
         });
-        self.failed.retain(|service, _| exposed.contains_key(service));
+        self.failed.retain(|id, _| exposed.contains_key(id));
         for spec in exposed.values().filter(|spec| spec.health.kind != ProbeKind::Off) {
             let core = &self.core;
-            self.probes
-                .entry(spec.service.clone())
-                .or_insert_with(|| tokio::spawn(probe(Arc::clone(core), spec.clone())));
+            self.probes.entry(spec.id()).or_insert_with(|| tokio::spawn(probe(Arc::clone(core), spec.clone())));
         }
     }
 
-    fn probed(&mut self, service: &ServiceName, app: SocketAddr, answered: bool) {
-        let failed = self.failed.entry(service.clone()).or_default();
+    fn probed(&mut self, id: &ReplicaId, app: SocketAddr, answered: bool) {
+        let (service, name) = id;
+        let world = self.core.world.load();
+        let local = world.local.get(service).and_then(|local| local.named(name.as_str().as_bytes()));
+        // A probe of what is offered no more, or from another address, says nothing.
+        let Some(replica) = local.filter(|replica| replica.app.0 == app) else { return };
+        let failed = self.failed.entry(id.clone()).or_default();
         *failed = if answered { 0 } else { failed.saturating_add(1) };
         let healthy = *failed < self.core.settings.unhealthy_after;
-        let world = self.core.world.load();
-        let Some(local) = world.local.get(service) else { return };
-        for replica in local.replicas.iter().filter(|replica| replica.app.0 == app) {
-            if replica.healthy.swap(healthy, Ordering::Relaxed) != healthy {
-                tracing::info!(%service, %app, healthy, "the health of a replica changed");
-                self.core.offered.send_modify(|changes| *changes += 1);
-            }
+        if replica.healthy.swap(healthy, Ordering::Relaxed) != healthy {
+            tracing::info!(%service, replica = %name, %app, healthy, "the health of a replica changed");
+            self.core.offered.send_modify(|changes| *changes += 1);
         }
     }
 }
@@ -147,28 +152,57 @@ impl Drop for Health {
 /// Whether this node's record can say that it offers this service, too; [`Code::RecordTooLarge`] if not.
 pub(crate) async fn check_fits(core: &Core, spec: &ServiceSpec) -> Result<(), Failure> {
     let mut exposed = Exposed::clone(&core.exposed.load());
-    exposed.insert(spec.service.clone(), spec.clone());
+    exposed.insert(spec.id(), spec.clone());
     let replicas = replicas_of(&exposed, &core.world.load().local);
     core.membership.call(|reply| membership::Message::Fits(replicas, reply)).await?
 }
 
+/// Callers speak to a service, not to a replica.
+fn speaks_like_others(exposed: &Exposed, spec: &ServiceSpec) -> Result<(), Failure> {
+    let others = exposed.values().filter(|other| other.service == spec.service && other.replica != spec.replica);
+    let Some(other) = others.into_iter().find(|other| other.protocol != spec.protocol) else { return Ok(()) };
+    let detail = format!(
+        "{} speaks another protocol as {} on this node; all replicas of a service on a node speak the same",
+        spec.service, other.replica
+    );
+    Err(Failure::new(Code::ProtocolMismatch, detail))
+}
+
 fn local_table(exposed: &Exposed, old: &LocalTable) -> LocalTable {
-    let local = |spec: &ServiceSpec| {
-        if let Some(same) = old.get(&spec.service)
-            && same.protocol == spec.protocol
-            && same.replicas.iter().all(|replica| replica.app.0 == spec.app)
-        {
-            return Arc::clone(same);
+    let mut services: BTreeMap<&ServiceName, Vec<&ServiceSpec>> = BTreeMap::new();
+    for spec in exposed.values() {
+        services.entry(&spec.service).or_default().push(spec);
+    }
+    services.into_iter().map(|(service, specs)| (service.clone(), local_service(&specs, old.get(service)))).collect()
+}
+
+/// A service and its replicas, at least one; what is as it was stays the same.
+fn local_service(specs: &[&ServiceSpec], old: Option<&Arc<LocalService>>) -> Arc<LocalService> {
+    let first = specs[0];
+    let old = old.filter(|old| old.protocol == first.protocol);
+    let replica = |spec: &&ServiceSpec| {
+        let same = old.and_then(|old| old.named(spec.replica.as_str().as_bytes()));
+        match same.filter(|same| same.app.0 == spec.app) {
+            Some(same) => Arc::clone(same),
+            None => {
+                let (name, app) = (spec.replica.clone(), AppAddr(spec.app));
+                Arc::new(LocalReplica { name, app, healthy: true.into(), in_flight: 0.into() })
+            }
         }
-        let replica = LocalReplica { app: AppAddr(spec.app), healthy: true.into(), in_flight: 0.into() };
-        Arc::new(LocalService {
-            service: spec.service.clone(),
-            protocol: spec.protocol,
-            replicas: vec![Arc::new(replica)],
-            turn: 0.into(),
-        })
     };
-    exposed.values().map(|spec| (spec.service.clone(), local(spec))).collect()
+    let replicas: Vec<_> = specs.iter().map(replica).collect();
+    let is_same = |old: &&Arc<LocalService>| {
+        old.replicas.len() == replicas.len() && old.replicas.iter().zip(&replicas).all(|(a, b)| Arc::ptr_eq(a, b))
+    };
+    match old.filter(is_same) {
+        Some(same) => Arc::clone(same),
+        None => Arc::new(LocalService {
+            service: first.service.clone(),
+            protocol: first.protocol,
+            replicas,
+            turn: 0.into(),
+        }),
+    }
 }
 
 async fn probe(core: Arc<Core>, spec: ServiceSpec) {
@@ -176,7 +210,7 @@ async fn probe(core: Arc<Core>, spec: ServiceSpec) {
     loop {
         let found = tokio::time::timeout(core.settings.health_timeout, answers(&core.env, &spec)).await;
         // A full mailbox: the next probe says it again.
-        let _ = core.health.try_send(Message::Probed(spec.service.clone(), spec.app, found.unwrap_or(false)));
+        let _ = core.health.try_send(Message::Probed(spec.id(), spec.app, found.unwrap_or(false)));
         tokio::time::sleep(core.env.random.jitter(interval, 0.1)).await;
     }
 }

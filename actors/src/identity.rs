@@ -289,7 +289,7 @@ fn due(core: &Core, extra: impl Iterator<Item = SpiffeId>) -> Vec<SpiffeId> {
     if let Grants::Only(services) = &core.standing.load().enrolment.grants {
         wanted.extend(services.iter().map(|service| SpiffeId::service(&file.mesh, service)));
     }
-    wanted.extend(core.exposed.load().keys().map(|service| SpiffeId::service(&file.mesh, service)));
+    wanted.extend(core.exposed.load().keys().map(|(service, _)| SpiffeId::service(&file.mesh, service)));
     // A binding that an older version took in may name what is not granted, for which a signer would refuse the rest, too.
     let (bindings, standing) = (core.bindings.load(), core.standing.load_full());
     let grants = &standing.enrolment.grants;

@@ -12,12 +12,12 @@ use std::sync::atomic::Ordering;
 use tokio::task::JoinHandle;
 use weft_gossip::catalog::{NodeRecord, Offer, ReplicaRecord, offers};
 use weft_gossip::membership::{MemberState, MembersView};
-use weft_gossip::{Failure, NodeId, ServiceName};
+use weft_gossip::{Failure, NodeId, ReplicaName, ServiceName};
 
 use crate::core::{Core, Exposed};
 use crate::shell::Role;
 use crate::world::{LocalTable, ServiceTable};
-use weft_gateway::endpoint::{Endpoint, EndpointLoad, EndpointTable, PeerAddr};
+use weft_gateway::endpoint::{Endpoint, EndpointLoad, EndpointTable, PeerAddr, selector};
 
 /// What Upstreams is sent.
 pub(crate) enum Message {
@@ -97,6 +97,7 @@ pub(crate) fn own_replicas(core: &Core, local: &LocalTable) -> Vec<ReplicaRecord
 pub(crate) fn replicas_of(exposed: &Exposed, local: &LocalTable) -> Vec<ReplicaRecord> {
     let record = |spec: &crate::control::ServiceSpec| ReplicaRecord {
         service: spec.service.clone(),
+        name: spec.replica.clone(),
         version: spec.version.clone(),
         protocol: spec.protocol,
         port: spec.app.port(),
@@ -104,38 +105,49 @@ pub(crate) fn replicas_of(exposed: &Exposed, local: &LocalTable) -> Vec<ReplicaR
         labels: spec.labels.clone(),
         healthy: local
             .get(&spec.service)
-            .is_some_and(|local| local.replicas.iter().any(|replica| replica.healthy.load(Ordering::Relaxed))),
+            .and_then(|local| local.named(spec.replica.as_str().as_bytes()))
+            .is_some_and(|replica| replica.healthy.load(Ordering::Relaxed)),
     };
     exposed.values().map(record).collect()
 }
 
-/// The endpoint tables; an endpoint of the same node and generation keeps its load figures.
+/// The endpoint tables; the same replica in the same life of its node keeps its load figures.
 fn service_table(offered: BTreeMap<ServiceName, Vec<Offer>>, old: &ServiceTable) -> ServiceTable {
     let mut table = ServiceTable::new();
     for (service, list) in offered {
         let Some(protocol) = list.first().map(|offer| offer.replica.protocol) else { continue };
-        let mut by_node: BTreeMap<NodeId, Offer> = BTreeMap::new();
+        let before = old.get(&service).map(Arc::as_ref);
+        let mut by_node: BTreeMap<NodeId, BTreeMap<ReplicaName, Offer>> = BTreeMap::new();
         for offer in list {
-            by_node
-                .entry(offer.node.clone())
-                .and_modify(|known| known.replica.healthy |= offer.replica.healthy)
-                .or_insert(offer);
+            by_node.entry(offer.node.clone()).or_default().insert(offer.replica.name.clone(), offer);
         }
-        let before = old.get(&service);
-        let endpoints = by_node.into_values().map(|offer| Arc::new(endpoint(offer, before.map(Arc::as_ref)))).collect();
+        let endpoints = by_node.into_values().flat_map(|offers| endpoints_of(offers, before)).collect();
         table.insert(service.clone(), Arc::new(EndpointTable { service, protocol, endpoints }));
     }
     table
 }
 
+/// The endpoints of one node, which calls must tell apart where there are several.
+fn endpoints_of(offers: BTreeMap<ReplicaName, Offer>, before: Option<&EndpointTable>) -> Vec<Arc<Endpoint>> {
+    let several = offers.len() > 1;
+    let endpoint = |offer: Offer| {
+        let selector = if several { selector(&offer.replica.name) } else { None };
+        Arc::new(Endpoint { selector, ..endpoint(offer, before) })
+    };
+    offers.into_values().map(endpoint).collect()
+}
+
 fn endpoint(offer: Offer, before: Option<&EndpointTable>) -> Endpoint {
     let same = before
         .and_then(|table| {
-            table.endpoints.iter().find(|known| known.node == offer.node && known.generation == offer.generation)
+            let mut of_node = table.of_node(&offer.node);
+            of_node.find(|known| known.generation == offer.generation && known.replica == offer.replica.name)
         })
         .map(|known| Arc::clone(&known.load));
     Endpoint {
         node: offer.node,
+        replica: offer.replica.name,
+        selector: None,
         generation: offer.generation,
         addr: PeerAddr(offer.addr),
         zone: offer.zone,

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use weft_env::Timestamp;
-use weft_gateway::endpoint::{AppAddr, EndpointTable};
+use weft_gateway::endpoint::{AppAddr, Endpoint, EndpointTable};
 use weft_gateway::policy::{Caller, Policy};
 use weft_gossip::catalog::Protocol;
 use weft_gossip::identity::{GrantedLabels, PublicKey, Revocations, SpiffeId, Subject, Trust};
-use weft_gossip::{MeshName, NodeId, ServiceName, ZoneName};
+use weft_gossip::{MeshName, NodeId, ReplicaName, ServiceName, ZoneName};
 
 /// What a node is called and where it stands; fixed for the life of the process.
 #[derive(Debug)]
@@ -67,6 +67,8 @@ pub struct LocalService {
 /// One application process on this machine.
 #[derive(Debug)]
 pub struct LocalReplica {
+    /// Its name among the replicas of its service.
+    pub name: ReplicaName,
     /// Where it listens.
     pub app: AppAddr,
     /// What the last probes said; healthy until the first probe speaks against it.
@@ -76,6 +78,21 @@ pub struct LocalReplica {
 }
 
 impl LocalService {
+    /// The replica that a call names. One that is not healthy is taken, too: the caller chose by what its node was told last.
+    pub fn named(&self, name: &[u8]) -> Option<&Arc<LocalReplica>> {
+        self.replicas.iter().find(|replica| replica.name.as_str().as_bytes() == name)
+    }
+
+    /// The replica of an endpoint that is this node; the next in turn if it is offered no more.
+    pub fn chosen(&self, endpoint: &Endpoint) -> Option<&Arc<LocalReplica>> {
+        self.named(endpoint.replica.as_str().as_bytes()).or_else(|| self.next_replica())
+    }
+
+    /// The replica that a call names, if it is still offered; the next in turn for a call that names none.
+    pub fn for_call(&self, named: Option<&[u8]>) -> Option<&Arc<LocalReplica>> {
+        named.map_or_else(|| self.next_replica(), |name| self.named(name))
+    }
+
     /// The next healthy replica in turn; any replica when none is healthy, because a probe may be wrong.
     pub fn next_replica(&self) -> Option<&Arc<LocalReplica>> {
         let start = self.turn.fetch_add(1, Ordering::Relaxed);

@@ -226,7 +226,8 @@ fn is_in_view(endpoint: &Endpoint, choice: &Choice<'_>, pick: Pick) -> bool {
 /// The endpoint of a view with the highest score for a hash.
 fn highest<'t>(table: &'t EndpointTable, choice: &Choice<'_>, pick: Pick, hash: u64) -> Option<&'t Arc<Endpoint>> {
     let score = |endpoint: &Endpoint| {
-        let mixed = mixed(hash ^ hash_of(endpoint.node.as_str().as_bytes()));
+        let own = hash_of(endpoint.node.as_str().as_bytes()) ^ mixed(hash_of(endpoint.replica.as_str().as_bytes()));
+        let mixed = mixed(hash ^ own);
         // From (0, 1]: the logarithm is finite and at most 0.
         let share = ((mixed >> 11) + 1) as f64 / (1_u64 << 53) as f64;
         share.ln() / f64::from(endpoint.weight.max(1))
@@ -266,7 +267,7 @@ fn is_near(endpoint: &Endpoint, choice: &Choice<'_>) -> bool {
 }
 
 fn was_tried(endpoint: &Endpoint, choice: &Choice<'_>) -> bool {
-    choice.tried.iter().any(|tried| tried.node == endpoint.node && tried.generation == endpoint.generation)
+    choice.tried.iter().any(|tried| tried.is_same(endpoint))
 }
 
 #[cfg(test)]
@@ -282,6 +283,8 @@ mod tests {
     fn endpoint(node: &str, zone: Option<&str>) -> Endpoint {
         Endpoint {
             node: node.parse().unwrap(),
+            replica: "orders".parse().unwrap(),
+            selector: None,
             generation: 1,
             addr: PeerAddr("127.0.0.1:4510".parse().unwrap()),
             zone: zone.map(|zone| zone.parse().unwrap()),

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use weft_gossip::{NodeId, ServiceName, ZoneName};
+use http::HeaderValue;
+use weft_gossip::{NodeId, ReplicaName, ServiceName, ZoneName};
 
 use weft_gossip::catalog::Protocol;
 
@@ -30,15 +31,19 @@ pub struct EndpointTable {
     pub service: ServiceName,
     /// What its replicas speak.
     pub protocol: Protocol,
-    /// One entry a node that offers the service, healthy or not, ordered by node id.
+    /// One entry a replica, healthy or not, ordered by node and name.
     pub endpoints: Box<[Arc<Endpoint>]>,
 }
 
-/// One node that offers a service.
+/// One replica of a service, on its node.
 #[derive(Debug)]
 pub struct Endpoint {
     /// The node.
     pub node: NodeId,
+    /// What the node calls the replica.
+    pub replica: ReplicaName,
+    /// What a call names the replica by; none where its node offers no other of the service.
+    pub selector: Option<HeaderValue>,
     /// The generation of the node's process: a restart is a new generation and clears an ejection.
     pub generation: u64,
     /// Its mesh port.
@@ -86,7 +91,24 @@ pub const EJECTION_MAX: Duration = Duration::from_secs(30);
 /// An ejection doubles at most so often: from a second to half a minute by default, from minutes to hours where operators say so.
 const STRIKES_MAX: u32 = 5;
 
+/// How a call names a replica.
+pub fn selector(name: &ReplicaName) -> Option<HeaderValue> {
+    HeaderValue::from_str(name.as_str()).ok()
+}
+
+impl EndpointTable {
+    /// The endpoints of one node.
+    pub fn of_node<'t>(&'t self, node: &'t NodeId) -> impl Iterator<Item = &'t Arc<Endpoint>> {
+        self.endpoints.iter().filter(move |endpoint| endpoint.node == *node)
+    }
+}
+
 impl Endpoint {
+    /// Whether both are the same replica of the same life of its node.
+    pub fn is_same(&self, other: &Endpoint) -> bool {
+        self.node == other.node && self.generation == other.generation && self.replica == other.replica
+    }
+
     /// Whether it is of a version, and has all of some labels.
     pub fn is_of(&self, version: Option<&str>, labels: &BTreeMap<String, String>) -> bool {
         version.is_none_or(|version| self.version == version)

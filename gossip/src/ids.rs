@@ -119,6 +119,10 @@ name_type!(
     ServiceName, "service", LABEL_LEN_MAX
 );
 name_type!(
+    /// One replica of a service on its node: one application process. Unique on the node among the replicas of the service.
+    ReplicaName, "replica", LABEL_LEN_MAX
+);
+name_type!(
     /// A cell: one gossip pool, by convention one datacenter.
     CellName, "cell", LABEL_LEN_MAX
 );
@@ -126,6 +130,13 @@ name_type!(
     /// A zone inside a cell, for locality; a rack or an availability zone.
     ZoneName, "zone", LABEL_LEN_MAX
 );
+
+impl From<&ServiceName> for ReplicaName {
+    /// What a replica is called whose operator does not say: like its service.
+    fn from(service: &ServiceName) -> Self {
+        Self(Arc::clone(&service.0))
+    }
+}
 
 #[cfg(test)]
 mod tests {

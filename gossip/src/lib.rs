@@ -27,4 +27,4 @@ pub mod signer;
 pub mod wire;
 
 pub use codes::{Code, Failure};
-pub use ids::{CellName, MeshName, NodeId, ServiceName, ZoneName};
+pub use ids::{CellName, MeshName, NodeId, ReplicaName, ServiceName, ZoneName};

@@ -15,8 +15,9 @@ use http::{HeaderValue, Method};
 use metrics::Counter;
 use serde::Serialize;
 use weft_env::Timestamp;
+use weft_gateway::endpoint::Endpoint;
 use weft_gateway::policy::Place;
-use weft_gossip::{Code, NodeId};
+use weft_gossip::Code;
 
 use crate::metrics::{Direction, Meter};
 
@@ -39,7 +40,8 @@ pub(crate) struct Line {
     pub(crate) code: Option<Code>,
     pub(crate) bytes: u64,
     pub(crate) took: Duration,
-    pub(crate) node: Option<NodeId>,
+    /// Where the last try went.
+    pub(crate) endpoint: Option<Arc<Endpoint>>,
     /// The caller went away before the end.
     pub(crate) cut: bool,
     /// The revision of the policy that decided; 0 where none did.
@@ -70,6 +72,8 @@ struct Written<'a> {
     took_us: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     node: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replica: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     trace: Option<&'a str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -191,7 +195,8 @@ fn written(line: &Line) -> Written<'_> {
         code: line.code.map(Code::as_str),
         bytes: line.bytes,
         took_us: u64::try_from(line.took.as_micros()).unwrap_or(u64::MAX),
-        node: line.node.as_ref().map(NodeId::as_str),
+        node: line.endpoint.as_ref().map(|endpoint| endpoint.node.as_str()),
+        replica: line.endpoint.as_ref().map(|endpoint| endpoint.replica.as_str()),
         trace: line.trace.as_ref().and_then(|trace| trace.to_str().ok()),
         cut: line.cut,
         revision: line.revision,

@@ -14,7 +14,7 @@ use std::time::Duration;
 use weft_actors::settings::Settings;
 use weft_env::Disk;
 use weft_gossip::catalog::Protocol;
-use weft_gossip::{Code, Failure, ServiceName, ZoneName};
+use weft_gossip::{Code, Failure, ReplicaName, ServiceName, ZoneName};
 
 pub use keys::{KEYS, Key, socket_address};
 pub use read::{parse, protocol_of};
@@ -49,6 +49,8 @@ pub struct NodeConfig {
 pub struct ServiceConfig {
     /// The service.
     pub name: ServiceName,
+    /// The replica's name among those of the service on this node.
+    pub replica: ReplicaName,
     /// Where the application listens.
     pub app: SocketAddr,
     /// What it speaks.

@@ -30,6 +30,9 @@ pub(crate) const REVISION: HeaderName = HeaderName::from_static("weft-revision")
 /// up by its own setting before the caller does. Never leaves the mesh.
 pub(crate) const PATIENCE: HeaderName = HeaderName::from_static("weft-patience-ms");
 
+/// Between two nodes: which replica of the service the caller chose, where the called node offers several. Never leaves the mesh.
+pub(crate) const REPLICA: HeaderName = HeaderName::from_static("weft-replica");
+
 /// Why a request is not served.
 #[derive(Debug)]
 pub(crate) struct Refusal {

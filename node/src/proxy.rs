@@ -30,7 +30,7 @@ use weft_gossip::{Code, ServiceName};
 use crate::body::Body;
 use crate::metrics::{Direction, Meter, ServiceState};
 use crate::outbound::Outbound;
-use crate::problem::Refusal;
+use crate::problem::{REPLICA, Refusal};
 use crate::worker::{Gate, Worker};
 use crate::{inbound::Caller, tcp, trace};
 pub(crate) use arrival::Arrival;
@@ -239,10 +239,11 @@ async fn deliver(
     let meter = worker.states.meter(&state, Direction::Inbound, &caller.identity, &local.service);
     exchange.counted_by(Arc::clone(&meter));
     exchange.ends_by(worker.total_deadline(exchange.started()));
+    let named = request.headers_mut().remove(REPLICA);
     Arrival::new(world, caller.proven(), &local.service).request(exchange, &mut request)?;
     let wire = Wire::of(local.protocol).ok_or_else(|| not_http(&local.service))?;
     let (request, upgrade) = message::prepared(request, Framing::of(wire), exchange)?;
-    let response = tries::replica(exchange, local, &meter, wire, request).await?;
+    let response = tries::replica(exchange, local, (named, &meter), wire, request).await?;
     if upgrade.is_some() {
         exchange.carried_with(Some(Arc::clone(&caller.chain)));
     }

@@ -27,7 +27,7 @@ use crate::{trace, vigil};
 
 pub(crate) use stream::ServiceStream;
 
-/// Longest header or reply of a stream, envelope included: three names of one label each.
+/// Longest header or reply of a stream, envelope included: four names of one label each.
 const HEADER_LEN_MAX: usize = 1024;
 /// What one direction of a stream buffers; two of them fill one TLS record.
 const COPY_BUFFER_BYTES: usize = 16 * 1024;
@@ -37,6 +37,8 @@ const COPY_BUFFER_BYTES: usize = 16 * 1024;
 struct StreamHeader {
     /// The service that is called; must be the one that was dialled.
     service: String,
+    /// The replica that was chosen, where the called node offers several.
+    replica: Option<String>,
     /// W3C `traceparent`.
     trace: String,
     /// The node that the stream comes from, for its log.
@@ -117,7 +119,7 @@ pub(crate) async fn open(
             }
             matched.meter.retries.increment(1);
         }
-        exchange.at_endpoint(endpoint.load.enter(), endpoint.node.clone());
+        exchange.at_endpoint(endpoint);
         if let Some(local) = proxy::delivered_here(world, &matched.table.service, endpoint) {
             let arrival = Arrival::new(world, matched.credential.caller(), &matched.table.service);
             arrival.stream(exchange, local.protocol)?;
@@ -125,6 +127,7 @@ pub(crate) async fn open(
         matched.meter.connects.increment(1);
         let header = StreamHeader {
             service: matched.table.service.as_str().to_owned(),
+            replica: endpoint.selector.as_ref().map(|_| endpoint.replica.as_str().to_owned()),
             trace: trace.to_owned(),
             origin: world.facts.node.as_str().to_owned(),
         };
@@ -167,7 +170,7 @@ async fn open_at(
     let ((worker, world), (matched, carriage)) = (place, call);
     let within = carriage.connect.min(carriage.deadline.saturating_duration_since(Instant::now()));
     let here = proxy::delivered_here(world, &matched.table.service, endpoint);
-    if let Some(replica) = here.and_then(|local| local.next_replica()) {
+    if let Some(replica) = here.and_then(|local| local.chosen(endpoint)) {
         return dial::app(&worker.env.network, replica.app, within).await.map(ServiceStream::App);
     }
     let dial =
@@ -235,7 +238,7 @@ pub(crate) async fn inbound(caller: &Caller, mut stream: tokio_rustls::server::T
     }
 }
 
-/// Connects to a replica; to each of them in turn before it gives up.
+/// Connects to the replica that the header names; where it names none, to each of them in turn before it gives up.
 async fn deliver(
     caller: &Caller,
     world: &World,
@@ -251,9 +254,14 @@ async fn deliver(
         return Err(Refusal::new(Code::RequestMalformed, "the header names another service than was dialled"));
     }
     Arrival::new(world, caller.proven(), &local.service).stream(exchange, local.protocol)?;
-    let mut last = Refusal::new(Code::NoHealthyReplica, format!("no application is exposed as {}", local.service));
-    for _ in 0..local.replicas.len() {
-        let Some(replica) = local.next_replica() else { break };
+    let mut last = Refusal::new(
+        Code::NoHealthyReplica,
+        format!("no application is exposed as {}, or not as asked", local.service),
+    );
+    let named = header.replica.as_ref().map(String::as_bytes);
+    let tries = if named.is_some() { 1 } else { local.replicas.len() };
+    for _ in 0..tries {
+        let Some(replica) = local.for_call(named) else { break };
         exchange.at_replica(replica);
         meter.connects.increment(1);
         match dial::app(&worker.env.network, replica.app, worker.settings().connect_timeout).await {

@@ -121,6 +121,7 @@ fn port_seen(node: &Running, of: &NodeId) -> Option<u16> {
 fn replica(port: u16) -> Result<ReplicaRecord, Failure> {
     Ok(ReplicaRecord {
         service: "orders".parse().map_err(internal)?,
+        name: "orders".parse().map_err(internal)?,
         version: String::new(),
         protocol: Protocol::Http,
         port,

@@ -90,6 +90,7 @@ impl Rogue {
             roles: self.joined.enrolment.roles,
             replicas: vec![ReplicaRecord {
                 service: lie.service.parse().expect("a service's name"),
+                name: lie.service.parse().expect("a replica's name"),
                 version: String::new(),
                 protocol: Protocol::Http,
                 port: 1,

@@ -1,5 +1,6 @@
 //! What an operator can list of a running node: members, services, certificates. Read from snapshots.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,7 +10,7 @@ use weft_gateway::endpoint::Endpoint;
 use weft_gossip::catalog::Protocol;
 use weft_gossip::identity::GrantedLabels;
 use weft_gossip::membership::{Member, MemberState};
-use weft_gossip::{NodeId, ServiceName, ZoneName};
+use weft_gossip::{NodeId, ReplicaName, ServiceName, ZoneName};
 
 use super::NodeControl;
 use crate::world::Credential;
@@ -28,7 +29,7 @@ pub struct NodeRow {
     /// The generation of its process.
     pub generation: u64,
     /// The services that it offers.
-    pub services: Vec<ServiceName>,
+    pub services: BTreeSet<ServiceName>,
     /// The labels that a signer granted to it, as the enrolment in its record says.
     pub labels: GrantedLabels,
 }
@@ -49,9 +50,13 @@ pub struct ServiceRow {
 pub struct EndpointRow {
     /// The node.
     pub node: NodeId,
-    /// Its mesh port.
+    /// What the node calls the replica.
+    pub replica: ReplicaName,
+    /// Its version; may be empty.
+    pub version: String,
+    /// The node's mesh port.
     pub addr: SocketAddr,
-    /// Its zone.
+    /// The node's zone.
     pub zone: Option<ZoneName>,
     /// Its share.
     pub weight: u32,
@@ -88,7 +93,7 @@ impl NodeControl {
             state: "alive".to_owned(),
             zone: core.file.zone.clone(),
             generation: core.generation.load(Ordering::Relaxed),
-            services: core.exposed.load().keys().cloned().collect(),
+            services: core.exposed.load().keys().map(|(service, _)| service.clone()).collect(),
             labels: core.standing.load().enrolment.labels.clone(),
         });
         rows.sort_by(|one, two| one.node.cmp(&two.node));
@@ -100,6 +105,8 @@ impl NodeControl {
         let world = self.0.world.load();
         let row = |endpoint: &Arc<Endpoint>| EndpointRow {
             node: endpoint.node.clone(),
+            replica: endpoint.replica.clone(),
+            version: endpoint.version.clone(),
             addr: endpoint.addr.0,
             zone: endpoint.zone.clone(),
             weight: endpoint.weight,

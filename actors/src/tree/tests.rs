@@ -17,6 +17,7 @@ use crate::identity;
 use crate::opener::{ListenerSpec, OpenHandle};
 use crate::standing::News;
 use crate::store::{Store, key};
+use crate::world::LocalTable;
 
 const DIR: &str = "/state";
 const AT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
@@ -143,10 +144,46 @@ async fn a_crash_of_any_actor_leaves_the_world_and_the_listeners() {
         assert_eq!(tree.control.status().restarts.get(*actor), Some(&1), "{actor}");
     }
     // The tree works as before.
-    tree.control.unexpose("orders".parse().unwrap()).await.unwrap();
+    tree.control.unexpose("orders".parse().unwrap(), None).await.unwrap();
     tree.control.create_token(Default::default()).await.unwrap();
     tree.stop(Duration::from_secs(1)).await;
     assert_eq!(open.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_of_a_service_stand_beside_each_other() {
+    let (tree, _) = started(100).await;
+    let replica = |name: &str, version: &str| {
+        let (replica, version) = (name.parse().unwrap(), version.to_owned());
+        ServiceSpec { replica, version, ..unprobed("orders") }
+    };
+    tree.control.expose(replica("orders", "1")).await.unwrap();
+    tree.control.expose(replica("b", "2")).await.unwrap();
+    let before = tree.world.load().local.clone();
+    // A change of one replica leaves the other, with its health and what is under way, as it is.
+    tree.control.expose(ServiceSpec { app: SocketAddr::new(AT, 8081), ..replica("b", "3") }).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let world = tree.world.load();
+    let of = |table: &LocalTable, name: &str| Arc::clone(table["orders"].named(name.as_bytes()).unwrap());
+    assert!(Arc::ptr_eq(&of(&before, "orders"), &of(&world.local, "orders")));
+    assert_eq!(of(&world.local, "b").app.0.port(), 8081);
+    let rows = tree.control.services();
+    let shown: Vec<_> = rows[0].endpoints.iter().map(|row| (row.replica.as_str(), row.version.as_str())).collect();
+    assert_eq!(shown, [("b", "3"), ("orders", "1")]);
+    assert!(world.services["orders"].endpoints.iter().all(|endpoint| endpoint.selector.is_some()));
+
+    let other = ServiceSpec { protocol: Protocol::Tcp, ..replica("c", "") };
+    assert_eq!(tree.control.expose(other).await.unwrap_err().code, Code::ProtocolMismatch);
+    let name = || "orders".parse().unwrap();
+    let unknown = tree.control.unexpose(name(), Some("c".parse().unwrap())).await.unwrap_err();
+    assert_eq!(unknown.code, Code::ServiceUnknown);
+    tree.control.unexpose(name(), Some("b".parse().unwrap())).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let alone = tree.world.load().services["orders"].endpoints[0].clone();
+    assert_eq!((alone.replica.as_str(), &alone.selector), ("orders", &None), "nothing is to be told apart");
+    tree.control.unexpose(name(), None).await.unwrap();
+    assert!(tree.world.load().local.is_empty());
+    tree.stop(Duration::from_secs(1)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -214,7 +251,7 @@ async fn a_service_that_the_record_has_no_room_for_is_refused_and_changes_nothin
     tree.stop(Duration::from_secs(1)).await;
     let (tree, _) = started_on(&env, 100).await;
     assert_eq!(tree.control.status().exposed, same);
-    tree.control.unexpose("fits".parse().unwrap()).await.unwrap();
+    tree.control.unexpose("fits".parse().unwrap(), None).await.unwrap();
     tree.control.expose(unprobed("one-more")).await.unwrap();
     tree.stop(Duration::from_secs(1)).await;
 }
@@ -293,7 +330,7 @@ async fn an_offer_that_is_too_large_already_is_told_as_far_as_it_fits() {
     assert_eq!(tree.world.load().local.len(), 300, "here all of them are served");
     assert_eq!(tree.control.expose(unprobed("one-more")).await.unwrap_err().code, Code::RecordTooLarge);
     // The way out.
-    tree.control.unexpose("s001".parse().unwrap()).await.unwrap();
+    tree.control.unexpose("s001".parse().unwrap(), None).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(told().len() == 256 && !told().contains(&"s001".to_owned()));
     tree.stop(Duration::from_secs(1)).await;

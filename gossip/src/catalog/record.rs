@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Protocol;
 use crate::codes::{Code, Failure};
 use crate::identity::{Enrolment, EnrolmentError, PublicKey, Roles, SignedEnrolment, SigningKey, Trust};
-use crate::ids::{CellName, MeshName, NodeId, ServiceName, ZoneName};
+use crate::ids::{CellName, MeshName, NodeId, ReplicaName, ServiceName, ZoneName};
 use crate::ledger::LedgerMark;
 use crate::wire::{self, Kind, Signed};
 
@@ -31,6 +31,8 @@ pub const LABELS_MAX: usize = 32;
 pub struct ReplicaRecord {
     /// The service.
     pub service: ServiceName,
+    /// What its node calls it.
+    pub name: ReplicaName,
     /// The version that its operator gave it; may be empty.
     pub version: String,
     /// What it speaks.

@@ -85,6 +85,7 @@ impl Cell {
 fn web() -> ReplicaRecord {
     ReplicaRecord {
         service: "web".parse().unwrap(),
+        name: "web".parse().unwrap(),
         version: String::new(),
         protocol: Protocol::Http,
         port: 8080,

@@ -11,7 +11,7 @@ use weft_actors::control::ledger::{DraftWish, Reach};
 use weft_gossip::catalog::Protocol;
 use weft_gossip::identity::LabelChanges;
 use weft_gossip::ledger::{Hash, SignedDraft};
-use weft_gossip::{CellName, Failure, ServiceName};
+use weft_gossip::{CellName, Failure, ReplicaName, ServiceName};
 
 use crate::hypothesis::Hypothesis;
 
@@ -41,7 +41,7 @@ pub enum Question {
     /// Offer a service.
     Expose(ExposeRequest),
     /// Offer it no more.
-    Unexpose(ServiceName),
+    Unexpose(ServiceName, Option<ReplicaName>),
     /// Lead a local port to a service.
     Bind(BindRequest),
     /// Close it.
@@ -113,6 +113,9 @@ pub struct JoinRequest {
 pub struct ExposeRequest {
     /// The service.
     pub service: ServiceName,
+    /// The replica's name; none names it like the service.
+    #[serde(default)]
+    pub replica: Option<ReplicaName>,
     /// Where the application listens.
     pub app: SocketAddr,
     /// What it speaks.

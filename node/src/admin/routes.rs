@@ -1,5 +1,6 @@
 //! The routes of the admin API and the form of its errors.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -10,7 +11,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use weft_gossip::{Code, Failure, ServiceName};
+use weft_gossip::ids::NameError;
+use weft_gossip::{Code, Failure};
 
 use super::desk::{AdminDesk, Question};
 use super::ledger;
@@ -28,6 +30,7 @@ pub fn local_routes(desk: Desk) -> Router {
         .route("/v1/certs", get(|State(desk): State<Desk>| ask(desk, Question::Certs)))
         .route("/v1/services", get(|State(desk): State<Desk>| ask(desk, Question::Services)).post(expose))
         .route("/v1/services/{service}", delete(unexpose))
+        .route("/v1/services/{service}/{replica}", delete(unexpose_replica))
         .route("/v1/bindings", post(bind))
         .route("/v1/bindings/{port}", delete(unbind))
         .route("/v1/tokens", post(create_token))
@@ -90,9 +93,15 @@ async fn expose(State(desk): State<Desk>, body: Bytes) -> Answer {
 }
 
 async fn unexpose(State(desk): State<Desk>, Path(service): Path<String>) -> Answer {
-    let service: ServiceName =
-        service.parse().map_err(|error: weft_gossip::ids::NameError| refuse(Code::NameInvalid, &error))?;
-    ask(desk, Question::Unexpose(service)).await
+    ask(desk, Question::Unexpose(named(&service)?, None)).await
+}
+
+async fn unexpose_replica(State(desk): State<Desk>, Path((service, replica)): Path<(String, String)>) -> Answer {
+    ask(desk, Question::Unexpose(named(&service)?, Some(named(&replica)?))).await
+}
+
+fn named<T: FromStr<Err = NameError>>(text: &str) -> Result<T, Problem> {
+    text.parse().map_err(|error| refuse(Code::NameInvalid, &error))
 }
 
 async fn bind(State(desk): State<Desk>, body: Bytes) -> Answer {

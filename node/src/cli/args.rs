@@ -13,7 +13,7 @@ use clap_complete::Shell;
 use weft_gateway::policy::Kind;
 use weft_gossip::catalog::Protocol;
 use weft_gossip::identity::granted_label;
-use weft_gossip::{CellName, MeshName, NodeId, ServiceName};
+use weft_gossip::{CellName, MeshName, NodeId, ReplicaName, ServiceName};
 
 use super::output::Output;
 use crate::config::{parse_span, protocol_of};
@@ -233,6 +233,9 @@ pub struct ExposeOptions {
     /// What the application speaks: http, http2 (gRPC) or tcp.
     #[arg(long, value_parser = protocol_of, default_value = "http")]
     pub protocol: Protocol,
+    /// The replica's name, for a service of which this node offers several; else it is called like the service.
+    #[arg(long, value_name = "NAME")]
+    pub replica: Option<ReplicaName>,
     /// The version of the application, told to the other nodes.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub version: String,
@@ -245,7 +248,7 @@ pub struct ExposeOptions {
     /// How it is probed: none, tcp, or the path of a GET that must answer below 400.
     #[arg(long, default_value = "tcp", value_name = "none|tcp|/PATH")]
     pub health: String,
-    /// Offers the service no more.
+    /// Offers the service no more; with --replica only that replica.
     #[arg(long, conflicts_with = "app")]
     pub remove: bool,
 }

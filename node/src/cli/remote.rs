@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use weft_gossip::identity::{GrantedLabels, LabelChanges, LabelError};
-use weft_gossip::{Code, Failure};
+use weft_gossip::{Code, Failure, ReplicaName};
 
 use super::args::{BindOptions, ExposeOptions, Listing};
 use super::client::{ask, body};
@@ -17,7 +17,8 @@ use crate::admin::{BindRequest, ExposeRequest, HealthRequest, JoinRequest, Token
 
 /// The columns that `weft ls` shows first.
 const NODE_COLUMNS: &[&str] = &["node", "state", "addr", "zone", "services", "labels"];
-const SERVICE_COLUMNS: &[&str] = &["service", "node", "protocol", "healthy", "weight", "in_flight", "addr"];
+const SERVICE_COLUMNS: &[&str] =
+    &["service", "node", "replica", "version", "protocol", "healthy", "weight", "in_flight", "addr"];
 const CERT_COLUMNS: &[&str] = &["identity", "not_before", "not_after", "labels", "key"];
 
 /// `weft status`.
@@ -114,15 +115,18 @@ pub(super) async fn join(dir: &Path, output: Output, request: JoinRequest) -> Re
 
 /// `weft expose`.
 pub(super) async fn expose(dir: &Path, output: Output, options: ExposeOptions) -> Result<(), Failure> {
-    let service = options.service;
+    let (service, replica) = (options.service, options.replica);
     let Some(app) = options.app.filter(|_| !options.remove) else {
-        ask(dir, Method::DELETE, &format!("/v1/services/{service}"), None).await?;
-        output.result(
-            &format!("{service} is no longer offered from here"),
-            json!({ "service": service, "exposed": false }),
-        );
+        let (path, which) = match &replica {
+            Some(replica) => (format!("/v1/services/{service}/{replica}"), format!("replica {replica} of {service}")),
+            None => (format!("/v1/services/{service}"), service.to_string()),
+        };
+        ask(dir, Method::DELETE, &path, None).await?;
+        let told = json!({ "service": service, "replica": replica, "exposed": false });
+        output.result(&format!("{which} is no longer offered from here"), told);
         return Ok(());
     };
+    let replica = replica.unwrap_or_else(|| ReplicaName::from(&service));
     let health = match options.health.as_str() {
         "none" => HealthRequest::None,
         "tcp" => HealthRequest::Tcp,
@@ -136,10 +140,19 @@ pub(super) async fn expose(dir: &Path, output: Output, options: ExposeOptions) -
     };
     let (protocol, version, weight) = (options.protocol, options.version, options.weight);
     let labels = options.labels.into_iter().collect();
-    let request = ExposeRequest { service: service.clone(), app, protocol, version, weight, labels, health };
+    let request = ExposeRequest {
+        service: service.clone(),
+        replica: Some(replica.clone()),
+        app,
+        protocol,
+        version,
+        weight,
+        labels,
+        health,
+    };
     ask(dir, Method::POST, "/v1/services", Some(body(&request)?)).await?;
     let said = format!("{service} is offered from {app}; it answers at {service}.{}", weft_gossip::ids::SERVICE_DOMAIN);
-    output.result(&said, json!({ "service": service, "exposed": true, "app": app }));
+    output.result(&said, json!({ "service": service, "replica": replica, "exposed": true, "app": app }));
     Ok(())
 }
 

@@ -65,14 +65,16 @@ fn share(share: &Value) -> String {
     )
 }
 
-/// `endpoint: vm-b, would be chosen`, or why it would not.
+/// `endpoint: replica orders-b on vm-c, version 2, would be chosen`, or why it would not.
 fn endpoint(state: &Value) -> String {
     let standing = match (state["is_chosen"].as_bool(), state["why_not"].as_str()) {
         (Some(true), _) => "would be chosen".to_owned(),
         (_, Some(why)) => format!("not chosen: {why}"),
         _ => "might be chosen".to_owned(),
     };
-    format!("  endpoint: {}, {standing}", state["node"].as_str().unwrap_or_default())
+    let text = |name: &str| state[name].as_str().unwrap_or_default();
+    let version = if text("version").is_empty() { String::new() } else { format!(", version {}", text("version")) };
+    format!("  endpoint: replica {} on {}{version}, {standing}", text("replica"), text("node"))
 }
 
 /// The service and the path of a URL.

@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
+use std::str::FromStr;
 use std::time::Duration;
 
 use toml_edit::{Document, Item, TableLike};
 use weft_gateway::strict::{Mistake, Mistakes, parse_span, span_text};
-use weft_gossip::ServiceName;
 use weft_gossip::catalog::Protocol;
+use weft_gossip::ids::NameError;
+use weft_gossip::{ReplicaName, ServiceName};
 
 use super::keys::{KEYS, Kind};
 use super::{BindingConfig, HealthConfig, HealthKind, NodeConfig, ServiceConfig};
 
 /// Keys of one `[[service]]`.
 pub(super) const SERVICE_KEYS: &[&str] =
-    &["name", "port", "address", "protocol", "version", "weight", "labels", "health"];
+    &["name", "replica", "port", "address", "protocol", "version", "weight", "labels", "health"];
 /// Keys of a service's `health`.
 pub(super) const HEALTH_KEYS: &[&str] = &["kind", "path", "interval"];
 /// Keys of one `[[binding]]`.
@@ -131,7 +133,8 @@ impl Reader<'_> {
     fn service(&mut self, table: &dyn TableLike, at: Option<Range<usize>>) {
         self.known_only(table, SERVICE_KEYS);
         self.missing(table, at, "service", &["name", "port"]);
-        let name = self.field(table, "name", service_of);
+        let name = self.field(table, "name", named::<ServiceName>);
+        let replica = self.field(table, "replica", named);
         let port = self.field(table, "port", port_of);
         let address = self.field(table, "address", |item| {
             text_of(item)?.parse::<IpAddr>().map_err(|_| "must be an IP address".to_owned())
@@ -145,8 +148,11 @@ impl Reader<'_> {
         let labels = self.field(table, "labels", labels_of).unwrap_or_default();
         let health = self.health(table);
         if let (Some(name), Some(port)) = (name, port) {
+            let replica = replica.unwrap_or_else(|| ReplicaName::from(&name));
+            self.beside_others(table, (&name, &replica), protocol);
             self.config.services.push(ServiceConfig {
                 name,
+                replica,
                 app: SocketAddr::new(address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), port),
                 protocol,
                 version: version.unwrap_or_default().to_owned(),
@@ -154,6 +160,19 @@ impl Reader<'_> {
                 labels,
                 health,
             });
+        }
+    }
+
+    /// Notes what contradicts another replica of the same service.
+    fn beside_others(&mut self, table: &dyn TableLike, id: (&ServiceName, &ReplicaName), protocol: Protocol) {
+        let (name, replica) = id;
+        let others = || self.config.services.iter().filter(|other| other.name == *name);
+        if others().any(|other| other.replica == *replica) {
+            let text = format!("`name`: {name} is offered twice; give one of both another `replica`");
+            self.mistakes.add(key_span(table, "name"), text);
+        } else if others().any(|other| other.protocol != protocol) {
+            let text = format!("`protocol`: another replica of {name} speaks another; a service has one on a node");
+            self.mistakes.add(key_span(table, "protocol").or(key_span(table, "name")), text);
         }
     }
 
@@ -182,9 +201,9 @@ impl Reader<'_> {
     fn binding(&mut self, table: &dyn TableLike, at: Option<Range<usize>>) {
         self.known_only(table, BINDING_KEYS);
         self.missing(table, at, "binding", &["service", "port"]);
-        let service = self.field(table, "service", service_of);
+        let service = self.field(table, "service", named);
         let port = self.field(table, "port", port_of);
-        let identity = self.field(table, "as", service_of);
+        let identity = self.field(table, "as", named);
         if let Some(port) = port
             && self.config.bindings.iter().any(|other| other.port == port)
         {
@@ -210,8 +229,8 @@ fn labels_of(item: &Item) -> Result<BTreeMap<String, String>, String> {
     pairs.collect::<Result<_, String>>().map_err(|error| format!("holds texts: a value {error}"))
 }
 
-fn service_of(item: &Item) -> Result<ServiceName, String> {
-    text_of(item)?.parse().map_err(|error: weft_gossip::ids::NameError| error.to_string())
+fn named<T: FromStr<Err = NameError>>(item: &Item) -> Result<T, String> {
+    text_of(item)?.parse().map_err(|error: NameError| error.to_string())
 }
 
 fn count_of(item: &Item, min: u64, max: u64) -> Result<u64, String> {

@@ -41,6 +41,7 @@ The same as `weft expose`, from the start of the node on. The node's enrolment m
 | Key | Default | Meaning |
 |---|---|---|
 | `name` | needed | The service; callers reach it at `<name>.weft.internal`. |
+| `replica` | like `name` | The replica's name, where this node offers several of one service; they may be of different versions. |
 | `port` | needed | The port on which the application listens. |
 | `address` | `\"127.0.0.1\"` | The address on which the application listens. |
 | `protocol` | `\"http\"` | `http` (HTTP/1.1), `http2` (HTTP/2 with prior knowledge: gRPC; also written `grpc`) or `tcp`. |

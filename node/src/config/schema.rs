@@ -55,6 +55,7 @@ fn service() -> Value {
     });
     let properties = json!({
         "name": { "type": "string" },
+        "replica": { "type": "string" },
         "port": port(),
         "address": { "type": "string" },
         "protocol": { "enum": ["http", "http2", "grpc", "tcp"] },

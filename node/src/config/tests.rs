@@ -55,6 +55,13 @@ fn services_and_bindings_are_read() {
     assert_eq!(config.services[0].app, "127.0.0.1:8080".parse().unwrap());
     assert_eq!(config.services[0].health.kind, HealthKind::Http { path: "/up".to_owned() });
     assert_eq!(config.bindings[0].identity, Some("orders".parse().unwrap()));
+    assert_eq!(config.services[0].replica.as_str(), "orders", "called like the service");
+    let more = |lines: &str| format!("{text}[[service]]\nname = \"orders\"\nport = 8081\n{lines}");
+    let config = parse(&more("replica = \"b\"\nversion = \"2\"\n"), "n").unwrap();
+    assert_eq!((config.services.len(), config.services[1].replica.as_str()), (2, "b"));
+    assert!(parse(&more(""), "n").unwrap_err()[0].text.contains("offered twice"));
+    let other = parse(&more("replica = \"b\"\nprotocol = \"tcp\"\n"), "n").unwrap_err();
+    assert!(other[0].text.contains("speaks another"), "{other:?}");
     let twice = format!("{text}[[binding]]\nservice = \"x\"\nport = 5432\n");
     assert!(parse(&twice, "n").unwrap_err()[0].text.contains("bound twice"));
 }

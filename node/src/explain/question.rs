@@ -77,6 +77,8 @@ pub struct Share {
 pub struct EndpointState {
     /// The node.
     pub node: String,
+    /// What the node calls the replica.
+    pub replica: String,
     /// Its version.
     pub version: String,
     /// Its zone.
@@ -239,17 +241,19 @@ fn chosen(
         _ => Way::PowerOfTwo,
     });
     let choice = Choice { subset, ..Choice::new(now_ns, world.facts.zone.as_ref(), traffic, way) };
-    let winner = choose(table, &choice, random).map(|endpoint| &endpoint.node);
+    let winner = choose(table, &choice, random);
+    let is_winner = |endpoint: &Arc<Endpoint>| winner.is_some_and(|winner| Arc::ptr_eq(winner, endpoint));
     told.endpoints = table
         .endpoints
         .iter()
         .map(|endpoint| EndpointState {
             node: endpoint.node.to_string(),
+            replica: endpoint.replica.to_string(),
             version: endpoint.version.clone(),
             zone: endpoint.zone.as_ref().map(ToString::to_string),
             in_flight: endpoint.load.in_flight(),
-            is_chosen: winner == Some(&endpoint.node),
-            why_not: if winner == Some(&endpoint.node) { None } else { why_not(endpoint, &choice) },
+            is_chosen: is_winner(endpoint),
+            why_not: if is_winner(endpoint) { None } else { why_not(endpoint, &choice) },
         })
         .collect();
 }
@@ -262,7 +266,7 @@ fn carried(traffic: &Traffic, table: &EndpointTable) -> Step {
         Balancing::HashOfCookie(name) => format!("by the hash of the cookie {name}"),
     };
     let zone = if traffic.zone.preference == Preference::Near { ", the own zone first" } else { "" };
-    let text = format!("{} nodes offer {}; one is chosen: {how}{zone}", table.endpoints.len(), table.service);
+    let text = format!("{} has {} replicas; one is chosen: {how}{zone}", table.service, table.endpoints.len());
     match &traffic.place {
         Some(place) => Step::at("traffic", place, text),
         None => Step::new("traffic", text),

@@ -12,7 +12,7 @@ use weft_actors::control::ledger::DraftWish;
 use weft_actors::control::{BindSpec, HealthSpec, NodeControl, ProbeKind, ServiceSpec, TokenRequest};
 use weft_actors::settings::local_ip;
 use weft_actors::telemetry::Telemetry;
-use weft_gossip::{Code, Failure};
+use weft_gossip::{Code, Failure, ReplicaName};
 
 use crate::admin::{self, AdminDesk, ExposeRequest, HealthRequest, Question};
 use crate::config::{HealthKind, ServiceConfig};
@@ -49,7 +49,7 @@ impl NodeDesk {
             Question::Services => value(&self.control.services()),
             Question::Certs => value(&self.control.certs()),
             Question::Expose(request) => self.done(self.control.expose(ServiceSpec::from(request)).await),
-            Question::Unexpose(service) => self.done(self.control.unexpose(service).await),
+            Question::Unexpose(service, replica) => self.done(self.control.unexpose(service, replica).await),
             Question::Bind(request) => {
                 let at = self.local(request.port);
                 let spec = BindSpec { at, service: request.service, identity: request.identity };
@@ -145,6 +145,7 @@ impl From<ExposeRequest> for ServiceSpec {
             HealthRequest::Http { path } => ProbeKind::Http(path),
         };
         ServiceSpec {
+            replica: request.replica.unwrap_or_else(|| ReplicaName::from(&request.service)),
             service: request.service,
             app: request.app,
             protocol: request.protocol,
@@ -165,6 +166,7 @@ impl From<&ServiceConfig> for ServiceSpec {
         };
         let interval_ms = config.health.interval.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
         ServiceSpec {
+            replica: config.replica.clone(),
             service: config.name.clone(),
             app: config.app,
             protocol: config.protocol,

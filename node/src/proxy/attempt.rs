@@ -134,6 +134,8 @@ pub(crate) struct Failed {
     pub(crate) stage: Stage,
     /// The connection came from the pool, so that the failure says little of the endpoint.
     pub(crate) reused: bool,
+    /// No connection to the node came to be: none of its replicas can be reached.
+    pub(crate) is_of_node: bool,
     /// The request, if it was not written.
     pub(crate) request: Option<Box<Request<Body>>>,
 }
@@ -163,7 +165,7 @@ async fn send_http1(
         Some(connection) => connection,
         None => match open_http1(worker, route).await {
             Ok(connection) => connection,
-            Err(error) => return Err(unconnected(error, request, route.deadline)),
+            Err(error) => return Err(unconnected(error, request, route)),
         },
     };
     let asked = Instant::now();
@@ -188,7 +190,7 @@ async fn send_http2(
         Some(connection) => connection,
         None => match shared_http2(worker, route).await {
             Ok(connection) => connection,
-            Err(error) => return Err(unconnected(error, request, route.deadline)),
+            Err(error) => return Err(unconnected(error, request, route)),
         },
     };
     let asked = Instant::now();
@@ -256,24 +258,25 @@ fn mixed() -> DialError {
     DialError { code: Code::Internal, why: "a peer's address with an application's pool".to_owned() }
 }
 
-fn unconnected(error: DialError, request: Request<Body>, deadline: Instant) -> Failed {
+fn unconnected(error: DialError, request: Request<Body>, route: &Route<'_>) -> Failed {
     let DialError { mut code, why } = error;
-    if code == Code::ConnectTimeout && Instant::now() >= deadline {
+    if code == Code::ConnectTimeout && Instant::now() >= route.deadline {
         code = Code::RequestTimeout;
     }
-    Failed { code, why, stage: Stage::Connect, reused: false, request: Some(Box::new(request)) }
+    let is_of_node = matches!(route.to, Target::Peer(..));
+    Failed { code, why, stage: Stage::Connect, reused: false, is_of_node, request: Some(Box::new(request)) }
 }
 
 fn unanswered(failed: SendError, reused: bool) -> Failed {
     let stage = if failed.unsent.is_some() { Stage::Unsent } else { Stage::Sent };
     let code = dial::code_of(&failed.error).unwrap_or(Code::UpstreamReset);
     let why = format!("the connection broke before an answer: {}", with_cause(&failed.error));
-    Failed { code, why, stage, reused, request: failed.unsent }
+    Failed { code, why, stage, reused, is_of_node: false, request: failed.unsent }
 }
 
 fn late(reused: bool) -> Failed {
     let why = "no answer within the timeout of requests, or the total one".to_owned();
-    Failed { code: Code::RequestTimeout, why, stage: Stage::Sent, reused, request: None }
+    Failed { code: Code::RequestTimeout, why, stage: Stage::Sent, reused, is_of_node: false, request: None }
 }
 
 fn with_cause(error: &hyper::Error) -> String {

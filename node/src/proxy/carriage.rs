@@ -131,9 +131,9 @@ impl<'w> Carriage<'w> {
         let why = match (table.endpoints.len(), table.endpoints.iter().filter(of_subset).count()) {
             (0, _) => format!("no node offers {service} any more"),
             (count, 0) => {
-                format!("none of the {count} nodes that offer {service} has the version or labels of the route")
+                format!("none of the {count} replicas of {service} has the version or labels of the route")
             }
-            (_, count) => format!("none of the {count} nodes that offer {service} has a healthy replica"),
+            (_, count) => format!("none of the {count} replicas of {service} is healthy"),
         };
         Refusal::new(Code::NoHealthyReplica, why)
     }

@@ -9,9 +9,9 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request};
 use tokio::time::Instant;
 use weft_actors::world::{Credential, LocalReplica, World, WorldCell};
-use weft_gateway::endpoint::InFlight;
+use weft_gateway::endpoint::{Endpoint, InFlight};
+use weft_gossip::Code;
 use weft_gossip::identity::SpiffeId;
-use weft_gossip::{Code, NodeId};
 
 use super::Deadline;
 use super::judged::{Judged, Other};
@@ -73,7 +73,7 @@ pub(crate) struct Exchange {
 /// What counts the exchange at its endpoint or replica.
 enum Held {
     Nothing,
-    Endpoint { _in_flight: InFlight, node: NodeId },
+    Endpoint { _in_flight: InFlight, endpoint: Arc<Endpoint> },
     Replica { _in_flight: ReplicaFlight },
 }
 
@@ -263,8 +263,8 @@ impl Exchange {
     }
 
     /// Counts it at an endpoint until the end; replaces an earlier try.
-    pub(crate) fn at_endpoint(&mut self, in_flight: InFlight, node: NodeId) {
-        self.held = Held::Endpoint { _in_flight: in_flight, node };
+    pub(crate) fn at_endpoint(&mut self, endpoint: &Arc<Endpoint>) {
+        self.held = Held::Endpoint { _in_flight: endpoint.load.enter(), endpoint: Arc::clone(endpoint) };
     }
 
     /// Counts it at a replica until the end.
@@ -342,8 +342,8 @@ impl Exchange {
         let (Some(asked), Some(log)) = (self.asked.take(), self.worker.access_log()) else {
             return;
         };
-        let node = match &self.held {
-            Held::Endpoint { node, .. } => Some(node.clone()),
+        let endpoint = match &self.held {
+            Held::Endpoint { endpoint, .. } => Some(Arc::clone(endpoint)),
             Held::Nothing | Held::Replica { .. } => None,
         };
         log.push(
@@ -359,7 +359,7 @@ impl Exchange {
                 code: self.code,
                 bytes: self.sent_bytes,
                 took,
-                node,
+                endpoint,
                 cut: self.end == End::Open && self.code.is_none(),
                 revision: self.judged.revision,
                 route: self.judged.route.take(),

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 use weft_actors::world::{LocalService, World};
@@ -18,7 +18,7 @@ use super::{Arrival, Carriage, Exchange, Matched};
 use crate::body::Body;
 use crate::metrics::Meter;
 use crate::pool::Host;
-use crate::problem::{Delivery, Refusal};
+use crate::problem::{Delivery, REPLICA, Refusal};
 use crate::worker::Worker;
 
 /// Chooses, connects, sends; again elsewhere while that is wanted, safe and within the budget.
@@ -31,13 +31,13 @@ pub(super) async fn endpoints(
 ) -> Result<Response<Incoming>, Refusal> {
     let (matched, carriage) = call;
     let (worker, repeat) = (Arc::clone(exchange.worker()), message::repeat_of(&request));
-    let mut tries = Tries { worker, world, matched, carriage, repeat, tried: Vec::new() };
+    let mut tries = Tries { worker, world, matched, carriage, repeat, failed: 0, tried: Vec::new() };
     let mut source = Source::Pooled;
     let mut endpoint = tries.pick().ok_or_else(|| carriage.nowhere_to_go(matched.table))?;
     matched.state.budget.earn(carriage.rates);
     let mut arrived = false;
     loop {
-        exchange.at_endpoint(endpoint.load.enter(), endpoint.node.clone());
+        exchange.at_endpoint(endpoint);
         let route = tries.way_to(endpoint, wire);
         if matches!(route.to, Target::App(_)) && !arrived {
             Arrival::new(world, matched.credential.caller(), &matched.table.service).request(exchange, &mut request)?;
@@ -71,6 +71,9 @@ struct Tries<'a, 'w> {
     matched: &'a Matched<'w>,
     carriage: &'a Carriage<'a>,
     repeat: Repeat,
+    /// How many tries failed.
+    failed: usize,
+    /// Where trying again makes no sense.
     tried: Vec<Arc<Endpoint>>,
 }
 
@@ -85,7 +88,7 @@ impl<'a> Tries<'a, '_> {
         // An HTTP/2 caller of an HTTP/1.1 application takes the way through the mesh port, which translates.
         let here =
             delivered_here(self.world, &table.service, endpoint).filter(|local| Wire::of(local.protocol) == Some(wire));
-        let (host, to) = match here.and_then(|local| local.next_replica()) {
+        let (host, to) = match here.and_then(|local| local.chosen(endpoint)) {
             Some(replica) => (Host::App(Arc::clone(replica)), Target::App(replica.app)),
             None => {
                 (Host::Peer(Arc::clone(&endpoint.load), Arc::clone(credential)), Target::Peer(endpoint.addr, identity))
@@ -102,8 +105,13 @@ impl<'a> Tries<'a, '_> {
         endpoint: &Endpoint,
         route: &Route<'_>,
         source: Source,
-        request: Request<Body>,
+        mut request: Request<Body>,
     ) -> Result<Answer, Failed> {
+        match (&endpoint.selector, &route.to) {
+            (Some(selector), Target::Peer(..)) => drop(request.headers_mut().insert(REPLICA, selector.clone())),
+            // What an application says of it counts for nothing.
+            _ => drop(request.headers_mut().remove(REPLICA)),
+        }
         let began = Instant::now();
         let answer = match attempt::send(&self.worker, route, source, request).await {
             Ok(answer) => answer,
@@ -122,9 +130,10 @@ impl<'a> Tries<'a, '_> {
     fn after_answer(&mut self, endpoint: &'a Arc<Endpoint>, status: StatusCode) -> Option<&'a Arc<Endpoint>> {
         let is_safe = self.repeat.idempotent && self.repeat.replayable;
         let cause = Cause::Status(status.as_u16());
-        if !is_safe || !self.carriage.wants(cause, self.tried.len()) {
+        if !is_safe || !self.carriage.wants(cause, self.failed) {
             return None;
         }
+        self.failed += 1;
         self.tried.push(Arc::clone(endpoint));
         // Where there is no other, the same once more.
         let next = self.pick().unwrap_or(endpoint);
@@ -134,12 +143,13 @@ impl<'a> Tries<'a, '_> {
     /// Where to try again after a failure, and whether on a new connection.
     fn after_failure(&mut self, endpoint: &'a Arc<Endpoint>, failed: &Failed) -> Option<(&'a Arc<Endpoint>, Source)> {
         // A pooled connection that was closed meanwhile is nobody's failure.
-        let is_stale = failed.stage == Stage::Unsent && self.tried.len() < RETRIES_MAX;
-        let wanted = is_stale || self.carriage.wants(cause_of(failed), self.tried.len());
+        let is_stale = failed.stage == Stage::Unsent && self.failed < RETRIES_MAX;
+        let wanted = is_stale || self.carriage.wants(cause_of(failed), self.failed);
         if !wanted || !is_safe(failed.stage, self.repeat) || failed.code == Code::Overloaded {
             return None;
         }
-        self.tried.push(Arc::clone(endpoint));
+        self.failed += 1;
+        self.tried.extend(self.spoken_of(endpoint, failed).into_iter().cloned());
         let next = match self.pick() {
             Some(other) => (other, Source::Pooled),
             // The only endpoint closed a pooled connection; a new one may do.
@@ -158,15 +168,22 @@ impl<'a> Tries<'a, '_> {
     }
 
     /// Takes the failure into account when it speaks against the endpoint.
-    fn note(&self, endpoint: &Endpoint, failed: &Failed) {
+    fn note(&self, endpoint: &'a Arc<Endpoint>, failed: &Failed) {
         let speaks_against = match failed.stage {
             // The time that was left may have been too short to connect to any, and a limit of connections is our own.
             Stage::Connect => !matches!(failed.code, Code::RequestTimeout | Code::Overloaded),
             _ => !failed.reused && failed.code == Code::UpstreamReset,
         };
         if speaks_against {
-            strike(&self.worker, (self.matched, self.carriage), endpoint, (failed.code, &failed.why));
+            for endpoint in self.spoken_of(endpoint, failed) {
+                strike(&self.worker, (self.matched, self.carriage), endpoint, (failed.code, &failed.why));
+            }
         }
+    }
+
+    /// The endpoints that a failure says something of: every one of a node that cannot be reached, else the one.
+    fn spoken_of(&self, endpoint: &'a Arc<Endpoint>, failed: &Failed) -> Vec<&'a Arc<Endpoint>> {
+        if failed.is_of_node { self.matched.table.of_node(&endpoint.node).collect() } else { vec![endpoint] }
     }
 }
 
@@ -175,7 +192,8 @@ pub(crate) fn strike(worker: &Worker, call: (&Matched<'_>, &Carriage<'_>), endpo
     let ((matched, carriage), (code, why)) = (call, failure);
     if endpoint.load.fail(worker.now_ns(), &carriage.traffic.outlier) {
         matched.meter.ejections.increment(1);
-        tracing::info!(service = %matched.table.service, node = %endpoint.node, %code, why, "endpoint ejected");
+        let (service, node, replica) = (&matched.table.service, &endpoint.node, &endpoint.replica);
+        tracing::info!(%service, %node, %replica, %code, why, "endpoint ejected");
     }
 }
 
@@ -220,20 +238,20 @@ fn undelivered(answer: Answer, worker: &Worker, endpoint: &Endpoint, by: &Target
         return Ok(answer);
     };
     let why = format!("it answered {code} for its application");
-    Err(Failed { code, why, stage: Stage::Connect, reused: false, request: None })
+    Err(Failed { code, why, stage: Stage::Connect, reused: false, is_of_node: false, request: None })
 }
 
 /// Sends to the local replica; once more on a new connection when a pooled one turned out to be dead.
 pub(super) async fn replica(
     exchange: &mut Exchange,
     local: &LocalService,
-    meter: &Meter,
+    (named, meter): (Option<HeaderValue>, &Meter),
     wire: Wire,
     request: Request<Body>,
 ) -> Result<Response<Incoming>, Refusal> {
     let worker = Arc::clone(exchange.worker());
-    let replica = local.next_replica().ok_or_else(|| {
-        Refusal::new(Code::NoHealthyReplica, format!("no application is exposed as {}", local.service))
+    let replica = local.for_call(named.as_ref().map(HeaderValue::as_bytes)).ok_or_else(|| {
+        Refusal::new(Code::NoHealthyReplica, format!("no application is exposed as {}, or not as asked", local.service))
     })?;
     exchange.at_replica(replica);
     let deadline = exchange.head_by(None);

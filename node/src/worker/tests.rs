@@ -137,6 +137,7 @@ impl Mesh {
             remote.iter().map(|(name, protocol, nodes)| (name.parse().unwrap(), self.table(name, *protocol, nodes)));
         let local = local.iter().map(|(name, protocol)| {
             let replica = LocalReplica {
+                name: name.parse().unwrap(),
                 app: AppAddr(self.at(node, 8080)),
                 healthy: AtomicBool::new(true),
                 in_flight: AtomicU32::new(0),
@@ -187,6 +188,8 @@ impl Mesh {
         let endpoints = nodes.iter().map(|node| {
             Arc::new(Endpoint {
                 node: format!("vm-{node}").parse().unwrap(),
+                replica: service.parse().unwrap(),
+                selector: None,
                 generation: 1,
                 addr: PeerAddr(self.at(*node, 4510)),
                 zone: None,
@@ -562,7 +565,7 @@ async fn the_access_log_tells_each_request() {
         code: None,
         bytes: 3,
         took: Duration::from_millis(2),
-        node: Some("vm-2".parse().unwrap()),
+        endpoint: Some(Arc::clone(&Mesh::new(13).table("orders", HTTP, &[2]).endpoints[0])),
         cut: false,
         revision: 12,
         route: None,
@@ -574,7 +577,8 @@ async fn the_access_log_tells_each_request() {
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
     let json: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
-    assert_eq!((&json["path"], &json["took_us"], &json["node"]), (&"/a?b".into(), &2_000.into(), &"vm-2".into()));
+    assert_eq!((&json["path"], &json["took_us"]), (&"/a?b".into(), &2_000.into()));
+    assert_eq!((&json["node"], &json["replica"]), (&"vm-2".into(), &"orders".into()));
 }
 
 #[tokio::test]

@@ -151,6 +151,7 @@ fn a_record_that_its_node_may_not_publish_refuses_the_message() {
     };
     let ledger = ReplicaRecord {
         service: "ledger".parse().unwrap(),
+        name: "ledger".parse().unwrap(),
         version: String::new(),
         protocol: Protocol::Tcp,
         port: 1,
