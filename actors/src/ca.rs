@@ -1,8 +1,10 @@
 //! What an operator asks of a running node about the mesh's trust, and the bundles that he gives it: `weft ca`.
 
 use serde::{Deserialize, Serialize};
+use weft_env::Timestamp;
 use weft_gossip::identity::{
-    Fingerprint, Grants, RootStanding, SignerStanding, TrustBundle, bundle_from_text, bundle_text, validity,
+    Fingerprint, Grants, OperatorEntry, OperatorStanding, RootStanding, SignerStanding, TrustBundle, bundle_from_text,
+    bundle_text, validity,
 };
 use weft_gossip::{Code, Failure, NodeId};
 
@@ -60,8 +62,12 @@ pub struct SignerRow {
 pub struct OperatorRow {
     /// The public key.
     pub key: String,
+    /// `active`, `retired`, or `ended` past its end.
+    pub state: String,
     /// The services whose policies it may change; none are all.
     pub scope: Option<Vec<String>>,
+    /// Until when it may sign, in milliseconds since the epoch; none for one without an end.
+    pub not_after_ms: Option<u64>,
 }
 
 /// What one member has seen.
@@ -99,7 +105,7 @@ impl NodeControl {
             signer_key: standing.signer_public().map(|key| hex(&key.0)),
         });
         members.sort_by(|one, two| one.node.cmp(&two.node));
-        CaStatus { epoch: standing.bundle.epoch, members, ..listed(&standing.bundle) }
+        CaStatus { epoch: standing.bundle.epoch, members, ..listed(&standing.bundle, core.env.clock.wall()) }
     }
 
     /// The bundle in force as text.
@@ -121,7 +127,7 @@ impl NodeControl {
     }
 }
 
-fn listed(bundle: &TrustBundle) -> CaStatus {
+fn listed(bundle: &TrustBundle, now: Timestamp) -> CaStatus {
     let span = |certificate: &[u8]| {
         validity(&certificate.into()).map_or((0, 0), |(not_before, not_after)| (not_before.0, not_after.0))
     };
@@ -145,8 +151,22 @@ fn listed(bundle: &TrustBundle) -> CaStatus {
         epoch: bundle.epoch,
         roots: bundle.roots.iter().map(root_row).collect(),
         signers: bundle.signers.iter().map(signer_row).collect(),
-        operators: operators.map(|one| OperatorRow { key: hex(&one.key.0), scope: names(&one.scope) }).collect(),
+        operators: operators.map(|one| operator_row(one, now)).collect(),
         members: Vec::new(),
+    }
+}
+
+fn operator_row(one: &OperatorEntry, now: Timestamp) -> OperatorRow {
+    let state = match &one.state {
+        OperatorStanding::Retired { .. } => "retired",
+        OperatorStanding::Active if one.not_after.is_some_and(|end| now > end) => "ended",
+        OperatorStanding::Active => "active",
+    };
+    OperatorRow {
+        key: hex(&one.key.0),
+        state: state.to_owned(),
+        scope: names(&one.scope),
+        not_after_ms: one.not_after.map(|end| end.0),
     }
 }
 

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use weft_gossip::catalog::Protocol;
 use weft_gossip::identity::{GrantedLabels, Grants, JoinToken, LabelChanges, Roles, SpiffeId};
 use weft_gossip::signer::TokenWish;
 use weft_gossip::{CellName, Code, Failure, MeshName, NodeId, ReplicaName, ServiceName, ZoneName};

@@ -63,6 +63,10 @@ pub fn add_signer(base: &Base<'_>, signer: &NewSigner, root: &SigningKey) -> Res
     if next.signers.iter().any(|entry| entry.key == signer.key && entry.is_active()) {
         return Err(refuse(format!("node {} is a signer with this key already", signer.node)));
     }
+    let is_revoked = |entry: &&SignerEntry| entry.root == active && entry.state == SignerStanding::Revoked;
+    if next.signers.iter().filter(is_revoked).any(|entry| entry.key == signer.key) {
+        return Err(refuse(format!("this key of node {} was revoked; let it join anew for another", signer.node)));
+    }
     for older in next.signers.iter_mut().filter(|entry| entry.node == signer.node && entry.is_active()) {
         older.state = SignerStanding::Tainted;
     }
@@ -159,6 +163,10 @@ pub fn retire_operator(
         return Err(refuse("the mesh has no active operator with this key".to_owned()));
     };
     known.state = OperatorStanding::Retired { tips: tips.iter().map(|tip| tip.0).collect() };
+    let is_whole = |one: &OperatorEntry| one.state == OperatorStanding::Active && one.scope == Grants::All;
+    if !next.operators.iter().any(is_whole) {
+        return Err(refuse("no other operator may change everything; add one first".to_owned()));
+    }
     sign(next, root)
 }
 

@@ -137,6 +137,8 @@ fn a_second_signer_and_another_root_cost_no_request() {
 
 /// The first signer goes; the second takes over what it said of the others.
 fn retire_the_first(operator: &Operator<'_>, nodes: &[&Node]) {
+    let early = operator.refused(&["signer", "revoke", "one"]);
+    assert_eq!(early, "rotation-refused", "everybody's certificates are of an active signer");
     operator.ca(&["signer", "retire", "one"]);
     operator.until_replaced();
     operator.ca(&["signer", "revoke", "one"]);

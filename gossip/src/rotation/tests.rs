@@ -157,6 +157,9 @@ fn signers_come_and_go_but_never_the_last() {
     assert_eq!(code(scene.change(|base| revoke_signer(base, &second, &root))), Code::RotationRefused);
     // A revoked signer comes back with another key only.
     let fresh = scene.key();
+    let same = scene.bundle.signers.iter().find(|entry| entry.node == first && entry.state == SignerStanding::Revoked);
+    let same = NewSigner { node: first.clone(), key: same.unwrap().key, scope: Grants::All };
+    assert_eq!(code(scene.change(|base| add_signer(base, &same, &root))), Code::RotationRefused, "the key was revoked");
     let again = NewSigner { node: first, key: fresh.public(), scope: Grants::All };
     scene.change(|base| add_signer(base, &again, &root)).unwrap();
     assert!(!scene.counts(&by_first) && scene.counts(&scene.issue("vm-a", &fresh)));
@@ -172,4 +175,7 @@ fn operators_come_and_go() {
     scene.change(|base| retire_operator(base, &key, &[], &root)).unwrap();
     assert!(matches!(scene.bundle.operators[1].state, OperatorStanding::Retired { .. }));
     assert_eq!(code(scene.change(|base| retire_operator(base, &key, &[], &root))), Code::RotationRefused);
+    let last = scene.bundle.operators[0].key;
+    let refused = scene.change(|base| retire_operator(base, &last, &[], &root));
+    assert_eq!(code(refused), Code::RotationRefused, "nobody could change everything any more");
 }

@@ -10,8 +10,8 @@ use weft_actors::ca::{CaStatus, SeenRow};
 use weft_actors::state::StateDir;
 use weft_env::Env;
 use weft_gossip::identity::{
-    Fingerprint, Grants, KeyFile, KeyRole, OperatorEntry, PublicKey, SignedBundle, SigningKey, bundle_from_text,
-    bundle_text,
+    Fingerprint, Grants, KeyFile, KeyRole, OperatorEntry, PublicKey, SignedBundle, SignerStanding, SigningKey,
+    bundle_from_text, bundle_text,
 };
 use weft_gossip::ledger::Hash;
 use weft_gossip::rotation::{self, Base, NewSigner, RootKeys};
@@ -98,6 +98,7 @@ impl<'a> Place<'a> {
             }
             SignerCommand::Revoke { node, anyway, keys } => {
                 if !anyway {
+                    self.check_retired(&node)?;
                     self.check_replaced()?;
                 }
                 rotation::revoke_signer(&self.base(), &node, &self.root_key(&keys)?)
@@ -172,6 +173,17 @@ impl<'a> Place<'a> {
         };
         output.result(&said, json!({ "epoch": epoch, "lacking": lacking }));
         Ok(())
+    }
+
+    /// What an active signer issued is in use: only once it is retired do the members replace it.
+    fn check_retired(&self, node: &NodeId) -> Result<(), Failure> {
+        let mut of_node = self.status.signers.iter().filter(|row| row.node == *node);
+        if of_node.all(|row| row.state != SignerStanding::Active) {
+            return Ok(());
+        }
+        let detail =
+            format!("{node} is an active signer: retire it first, and wait until its certificates are replaced");
+        Err(Failure::new(Code::RotationRefused, detail))
     }
 
     /// Revoking cuts off who still depends on what is revoked.
@@ -292,7 +304,7 @@ fn shown(value: &Value) -> String {
         format!("trust bundle {}", value["epoch"]),
         table(&timed("roots"), &["root", "state", "not_after"]),
         table(&timed("signers"), &["node", "state", "scope", "not_after", "root"]),
-        table(&rows("operators"), &["key", "scope"]),
+        table(&timed("operators"), &["key", "state", "scope", "not_after"]),
         table(&rows("members"), &["node", "epoch", "outgoing"]),
     ]
     .join("\n\n")

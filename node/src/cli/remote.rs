@@ -196,8 +196,9 @@ fn by_replica(service: &Value) -> Vec<Value> {
 /// The times of a certificate as RFC 3339, which people and programs read alike.
 pub(super) fn with_times(mut certificate: Value) -> Value {
     for (name, from) in [("not_before", "not_before_ms"), ("not_after", "not_after_ms")] {
-        let shown = certificate[from].as_u64().map(instant);
-        certificate[name] = json!(shown);
+        if let Some(at) = certificate.get(from) {
+            certificate[name] = json!(at.as_u64().map(instant));
+        }
     }
     certificate
 }

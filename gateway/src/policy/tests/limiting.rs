@@ -123,8 +123,8 @@ fn a_call_that_one_limit_refuses_costs_nothing_at_the_others() {
     let limiter = Limiter::new(1000, 1);
     let ask = |now_ns| {
         Request::of("GET /").ask(|view| {
-            let admitted =
-                limiter.admit_all(policy.limits(&service("a")), &caller("svc/web"), Call::Http(view), now_ns);
+            let web = caller("svc/web").identity;
+            let admitted = limiter.admit_all(policy.limits(&service("a")), &web, Call::Http(view), now_ns);
             let left = |admission| match admission {
                 Admission::Pass(allowance) => Some(allowance.left),
                 Admission::Over(_) => None,
