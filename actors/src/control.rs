@@ -122,6 +122,8 @@ pub struct NodeStatus {
     pub signer: bool,
     /// Whether every certificate of it is valid now.
     pub certificates_current: bool,
+    /// Why no other node believes this one any more, as far as it has heard.
+    pub revoked: Option<String>,
     /// Whether it is going down.
     pub draining: bool,
     /// Services known in the mesh.
@@ -232,6 +234,11 @@ impl NodeControl {
             bind: file.bind,
             signer: core.standing.load().issuer.is_some(),
             certificates_current: core.certificates.load().iter().all(|held| held.not_after > core.env.clock.wall()),
+            revoked: world
+                .policy
+                .revocations()
+                .node(&file.node)
+                .map(|found| format!("{} ({})", found.reason, found.place)),
             draining: world.draining,
             services: world.services.len(),
             members: self.nodes().len(),
