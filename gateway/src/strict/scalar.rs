@@ -28,6 +28,10 @@ impl Read for String {
     fn read(node: Node<'_>, mistakes: &mut Mistakes<'_>) -> Option<Self> {
         parsed(node, mistakes, |text| Ok(text.to_owned()))
     }
+
+    fn stand_in() -> Self {
+        Self::new()
+    }
 }
 
 fn named<T: FromStr<Err = NameError>>(node: Node<'_>, mistakes: &mut Mistakes<'_>) -> Option<T> {
@@ -42,6 +46,29 @@ impl Read for ServiceName {
     fn read(node: Node<'_>, mistakes: &mut Mistakes<'_>) -> Option<Self> {
         named(node, mistakes)
     }
+
+    fn stand_in() -> Self {
+        "unread".parse().expect("a label of six letters is a name")
+    }
+}
+
+/// The name of a document, which follows the rules of a service's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DocumentName(pub ServiceName);
+
+impl Read for DocumentName {
+    fn form() -> Form {
+        Form::Text("name")
+    }
+
+    fn read(node: Node<'_>, mistakes: &mut Mistakes<'_>) -> Option<Self> {
+        let named = |text: &str| text.parse().map_err(|error| NameError { kind: "document", ..error }.to_string());
+        parsed(node, mistakes, named).map(Self)
+    }
+
+    fn stand_in() -> Self {
+        Self(ServiceName::stand_in())
+    }
 }
 
 impl Read for NodeId {
@@ -51,6 +78,10 @@ impl Read for NodeId {
 
     fn read(node: Node<'_>, mistakes: &mut Mistakes<'_>) -> Option<Self> {
         named(node, mistakes)
+    }
+
+    fn stand_in() -> Self {
+        "unread".parse().expect("a label of six letters is a name")
     }
 }
 
@@ -68,6 +99,10 @@ impl Read for Duration {
         });
         span.map_err(|error| mistakes.add(node.span(), error)).ok()
     }
+
+    fn stand_in() -> Self {
+        Self::from_secs(1)
+    }
 }
 
 impl Read for bool {
@@ -82,6 +117,10 @@ impl Read for bool {
         }
         value
     }
+
+    fn stand_in() -> Self {
+        false
+    }
 }
 
 impl Read for HeaderName {
@@ -93,6 +132,10 @@ impl Read for HeaderName {
         parsed(node, mistakes, |text| {
             Self::try_from(text).map_err(|_| format!("{text:?} is not the name of a header field"))
         })
+    }
+
+    fn stand_in() -> Self {
+        http::header::ACCEPT
     }
 }
 
@@ -119,6 +162,10 @@ impl<const MIN: u64, const MAX: u64> Read for Whole<MIN, MAX> {
             mistakes.add(node.span(), format!("must be a whole number from {MIN} to {MAX}"));
         }
         number.map(Self)
+    }
+
+    fn stand_in() -> Self {
+        Self(MIN)
     }
 }
 
@@ -169,6 +216,10 @@ impl Read for Percent {
         let millionths = (number * f64::from(PER_PERCENT)).round();
         // Between 0 and 1,000,000 by the check above: nothing is cut off.
         Some(Self(millionths as u32))
+    }
+
+    fn stand_in() -> Self {
+        Self::ALL
     }
 }
 
@@ -224,6 +275,10 @@ impl Read for Method {
     fn read(node: Node<'_>, mistakes: &mut Mistakes<'_>) -> Option<Self> {
         word_of(node, METHODS, mistakes)
     }
+
+    fn stand_in() -> Self {
+        Self::Get
+    }
 }
 
 /// Any keys, each with a text.
@@ -242,9 +297,13 @@ impl Read for TextMap {
         };
         let mut texts = BTreeMap::new();
         for (name, item) in table.iter() {
-            let text = Node::of(item).and_then(|node| String::read(node, mistakes))?;
-            texts.insert(name.to_owned(), text);
+            let text = Node::of(item).and_then(|node| String::read(node, mistakes));
+            texts.extend(text.map(|text| (name.to_owned(), text)));
         }
         Some(Self(texts))
+    }
+
+    fn stand_in() -> Self {
+        Self::default()
     }
 }
