@@ -241,7 +241,11 @@ fn carried(traffic: &Traffic, table: &EndpointTable) -> Step {
         Balancing::HashOfCookie(name) => format!("by the hash of the cookie {name}"),
     };
     let zone = if traffic.zone.preference == Preference::Near { ", the own zone first" } else { "" };
-    let text = format!("{} nodes offer {}; one is chosen: {how}{zone}", table.endpoints.len(), table.service);
+    let offer = match table.endpoints.len() {
+        1 => "1 node offers".to_owned(),
+        count => format!("{count} nodes offer"),
+    };
+    let text = format!("{offer} {}; one is chosen: {how}{zone}", table.service);
     match &traffic.place {
         Some(place) => Step::at("traffic", place, text),
         None => Step::new("traffic", text),
