@@ -86,6 +86,8 @@ pub struct NodeStatus {
     pub labels: GrantedLabels,
     /// Whether every certificate of it is valid now.
     pub certificates_current: bool,
+    /// Why no other node believes this one any more, as far as it has heard.
+    pub revoked: Option<String>,
     /// Whether it is going down.
     pub draining: bool,
     /// Services known in the mesh.
@@ -127,6 +129,11 @@ impl NodeControl {
             signer: core.standing.load().issuer.is_some(),
             labels: core.standing.load().enrolment.labels.clone(),
             certificates_current: core.certificates.load().iter().all(|held| held.not_after > core.env.clock.wall()),
+            revoked: world
+                .policy
+                .revocations()
+                .node(&file.node)
+                .map(|found| format!("{} ({})", found.reason, found.place)),
             draining: world.draining,
             services: world.services.len(),
             members: self.nodes().len(),

@@ -47,7 +47,7 @@ pub use raw::Action;
 pub use reference::{policy_page, schema};
 pub use revocation::Revocations;
 pub use route::{RouteRule, Routed};
-pub use source::{Source, read_file, read_files};
+pub use source::{Source, read_all, read_file, read_files};
 pub use traffic::Traffic;
 
 /// Everything that the documents of one revision say, indexed. Immutable; replaced whole.

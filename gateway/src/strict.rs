@@ -2,14 +2,16 @@
 //! the policy documents are both read with it.
 
 pub mod field;
+mod raw_table;
 mod scalar;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
-pub use field::{Either, Field, Form, Need, Node, Read, Shape, Spanned};
-pub use scalar::{Method, Percent, TextMap, Whole};
+pub use field::{Either, Field, Form, Need, Node, Read, Shape, Spanned, Wrong};
+pub use scalar::{DocumentName, Method, Percent, TextMap, Whole};
 
 /// Most mistakes that are kept of one text: nobody reads more before correcting some.
 const MISTAKES_MAX: usize = 1_000;
@@ -31,8 +33,17 @@ pub struct Mistake {
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.text)
+        write!(f, "{}:{}:{}: {}", one_line(&self.file), self.line, self.column, one_line(&self.text))
     }
+}
+
+/// A text whose control characters are written out, so that it stays one line and steers no terminal.
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let written = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    Cow::Owned(text.chars().map(written).collect())
 }
 
 /// The mistakes of one text, in the order in which they were found.
@@ -78,13 +89,6 @@ impl<'a> Mistakes<'a> {
             text,
         };
         self.found.push((at, mistake));
-    }
-
-    /// Adds one at a span unless something else is wrong `within` a span around it, of which it may be no more than a consequence.
-    pub fn add_if_sound(&mut self, within: Range<usize>, span: Range<usize>, text: impl Into<String>) {
-        if !self.found.iter().any(|(at, _)| within.contains(at)) {
-            self.add(Some(span), text);
-        }
     }
 
     /// Names the key whose value is read from here on; returns the one before.

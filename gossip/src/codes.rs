@@ -74,7 +74,7 @@ codes! {
     RequestTimeout, "request-timeout", Upstream, 504, "http_response_timeout", "the service did not answer in time", "look at the service's latency, or raise the timeout";
     UpstreamReset, "upstream-reset", Upstream, 502, "connection_terminated", "the connection to the service broke before it answered", "look at the log of the service and of its node";
     IdentityMismatch, "identity-mismatch", Upstream, 502, "tls_certificate_error", "what answered could not prove to be the service that was dialled", "run `weft ls certs` on the node that answered";
-    IdentityRefused, "identity-refused", Upstream, 403, "tls_alert_received", "the called node refused this caller's identity", "run `weft ls certs` here; is this node's certificate current?";
+    IdentityRefused, "identity-refused", Upstream, 403, "tls_alert_received", "the called node refused this caller's identity", "run `weft status` and `weft ls certs` here: is this node revoked, is its certificate current?";
     ProtocolMismatch, "protocol-mismatch", Client, 502, "http_protocol_error", "the service does not speak the protocol that was asked of it", "bind a TCP service with `weft bind`";
     HostMissing, "host-missing", Client, 400, "http_request_error", "the request names no service", "send `Host: <service>.weft.internal`";
     RequestMalformed, "request-malformed", Client, 400, "http_request_error", "the request is not valid HTTP", "correct the request; the detail names what was wrong";
@@ -99,6 +99,7 @@ codes! {
     PassphraseMissing, "passphrase-missing", Operator, 0, "", "the root key needs a passphrase and none was given", "give --passphrase-file or WEFT_PASSPHRASE, or run on a terminal";
     PassphraseWrong, "passphrase-wrong", Operator, 0, "", "the passphrase does not open the key file", "give the passphrase of `weft init`";
     RootKeyWrong, "root-key-wrong", Operator, 0, "", "the key is not that of the root that must sign this", "run `weft ca show`; give the key file of the root that is active";
+    KeyFileWrong, "key-file-wrong", Operator, 0, "", "the key file cannot be read, is no key file, or holds another key", "give the file that the named option asks for; `weft init` wrote keys/root.key and keys/operator.key";
     RotationRefused, "rotation-refused", Operator, 0, "", "the change of signers or roots would cut nodes off, or is out of order", "run `weft ca show` and do the step before first";
     BundleRefused, "bundle-refused", Operator, 0, "", "the trust bundle does not follow the one that the node holds", "make the change again; somebody else made one meanwhile";
     // The ledger.
@@ -126,9 +127,11 @@ codes! {
     BindingConflict, "binding-conflict", Operator, 0, "", "the local port is bound to another service", "choose another port, or unbind it with `weft bind --remove PORT`";
     RecordTooLarge, "record-too-large", Operator, 0, "", "the node's record would not fit into gossip", "offer fewer replicas from this node, or shorter labels";
     NodeNotRunning, "node-not-running", Operator, 0, "", "no node runs on this state directory", "start it with `weft run`";
+    AnswerMissing, "answer-missing", Operator, 0, "", "the node did not answer a request that it may have carried out", "find out once the node answers: `weft history` for policies, `weft status` for the rest";
     NodeUnreachable, "node-unreachable", Operator, 0, "", "the other node does not answer", "check the address and that port 4510 (TCP and UDP) is open";
     RestartBudgetSpent, "restart-budget-spent", Node, 0, "", "a part of the node crashed again and again", "read the last WARN lines of the log and `weft explain restart-budget-spent`";
-    CheckFailed, "check-failed", Operator, 0, "", "a check did not hold", "look at the line marked as failed";
+    CheckFailed, "check-failed", Operator, 0, "", "a check did not hold", "the output shows what did not hold: a line marked as failed, or the answer";
+    OutputFailed, "output-failed", Operator, 0, "", "the result could not be written", "make room where standard output goes; `weft history` and `weft status` tell whether something changed";
     CodeUnknown, "code-unknown", Operator, 0, "", "there is no such error code", "run `weft explain` for the list";
     UsageInvalid, "usage-invalid", Operator, 0, "", "the command line is not valid", "run the command with --help";
 }

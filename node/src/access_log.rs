@@ -205,3 +205,38 @@ fn written(line: &Line) -> Written<'_> {
         id: line.id.as_deref(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_page_names_every_field() {
+        let whole = Written {
+            at_ms: 1,
+            direction: "inbound",
+            caller: "spiffe://bank/svc/web",
+            service: "orders",
+            method: Some("GET"),
+            path: Some("/"),
+            status: 403,
+            code: Some("not-allowed"),
+            bytes: 1,
+            took_us: 1,
+            node: Some("vm-a"),
+            replica: Some("orders"),
+            trace: Some("00-1-1-00"),
+            cut: true,
+            revision: 1,
+            route: Some("p.toml:1".to_owned()),
+            shadow: Some("p.toml:2"),
+            id: Some("vm-a.0"),
+        };
+        let value = serde_json::to_value(&whole).unwrap();
+        let page = include_str!("../../docs/reference/access-log.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let listed: std::collections::BTreeSet<&str> = rows.collect();
+        let written: std::collections::BTreeSet<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(listed, written, "docs/reference/access-log.md");
+    }
+}

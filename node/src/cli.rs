@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod curl;
 mod history;
+mod key;
 mod life;
 mod log;
 mod output;
@@ -17,6 +18,8 @@ mod policies;
 mod receipt;
 mod remote;
 mod revoke;
+mod status;
+mod target;
 mod why;
 
 use std::process::ExitCode;
@@ -73,9 +76,14 @@ fn exit_code(code: Code) -> u8 {
 
 fn usage(error: &clap::Error) -> ExitCode {
     let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-    if asked || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        let _ = error.print();
-        return ExitCode::from(if asked { 0 } else { EXIT_USAGE });
+    if asked {
+        Output::Text.print(error.render().to_string().as_bytes());
+        return ExitCode::SUCCESS;
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // Goes to standard error; what cannot be written there has the exit code left.
+        let _unsaid = error.print();
+        return ExitCode::from(EXIT_USAGE);
     }
     let words: Vec<String> = std::env::args().collect();
     let json = words.iter().any(|word| word == "--output=json")
@@ -131,8 +139,11 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Config { command: ConfigCommand::Schema } => pages::schema(output, &config::config_schema()),
         Command::Policy { command: PolicyCommand::Schema { kind } } => pages::schema(output, &policy::schema(kind)),
         Command::Explain { code } => pages::explain(output, code.as_deref()),
-        Command::Completion { shell } => pages::completion(shell),
-        Command::Man { into } => pages::man(into.as_deref()),
+        Command::Completion { shell } => {
+            pages::completion(output, shell);
+            Ok(())
+        }
+        Command::Man { into } => pages::man(output, into.as_deref()),
         Command::Version => {
             pages::version(output);
             Ok(())

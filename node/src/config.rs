@@ -16,7 +16,7 @@ use weft_env::Disk;
 use weft_gossip::catalog::Protocol;
 use weft_gossip::{Code, Failure, ReplicaName, ServiceName, ZoneName};
 
-pub use keys::{KEYS, Key, socket_address};
+pub use keys::{KEYS, Key, check_reachable, socket_address};
 pub use read::{parse, protocol_of};
 pub use reference::reference_page;
 pub use schema::config_schema;

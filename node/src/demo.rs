@@ -70,7 +70,9 @@ async fn checked(bank: &mut Bank) -> Result<(), Failure> {
 /// Prints a line of the demo to the terminal.
 fn say(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|e| Failure::new(Code::Internal, format!("print: {e}")))
+    writeln!(out, "{text}")
+        .and_then(|()| out.flush())
+        .map_err(|e| Failure::new(Code::OutputFailed, format!("print: {e}")))
 }
 
 /// How long the demo waits for its mesh to stand.

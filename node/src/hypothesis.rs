@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::{Deserialize, Serialize};
 use weft_actors::world::World;
 use weft_gossip::identity::{GrantedLabels, SpiffeId, Subject};
+use weft_gossip::ids::SERVICE_DOMAIN;
 use weft_gossip::{Code, Failure, ServiceName};
 
 use crate::explain::Question;
@@ -46,7 +48,7 @@ impl Hypothesis {
             service: self.to.clone(),
             method: method.transpose()?,
             path: self.path.clone().unwrap_or_else(|| "/".to_owned()),
-            headers: self.header_map()?,
+            headers: self.hosted()?,
         })
     }
 
@@ -61,6 +63,16 @@ impl Hypothesis {
             Some((from, Some(_))) => return Err(invalid(format!("{from:?} is no service, node/NAME or gw/NAME"))),
         };
         Ok(Some(SpiffeId { mesh: mesh.clone(), subject }))
+    }
+
+    /// The header fields of the request, whose host is the service's usual one unless it is stated.
+    fn hosted(&self) -> Result<HeaderMap, Failure> {
+        let mut headers = self.header_map()?;
+        if !headers.contains_key(HOST) {
+            let host = HeaderValue::from_str(&format!("{}.{SERVICE_DOMAIN}", self.to));
+            headers.insert(HOST, host.map_err(|error| invalid(error.to_string()))?);
+        }
+        Ok(headers)
     }
 
     fn header_map(&self) -> Result<HeaderMap, Failure> {

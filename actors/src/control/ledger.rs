@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use weft_gateway::policy::{Kind, compile};
 use weft_gossip::ledger::journal::{Posting, VerifiedEntry};
 use weft_gossip::ledger::{
-    Document, DocumentId, Draft, Hash, HistoryRow, Prune, RevisionName, SignedDraft, Standing, State,
+    Change, Document, DocumentId, Draft, Hash, HistoryRow, Prune, RevisionName, SignedDraft, Standing, State,
 };
 use weft_gossip::membership::{Member, MemberState};
 use weft_gossip::{Code, Failure, NodeId, ServiceName};
@@ -33,7 +33,7 @@ pub struct LedgerStatus {
     pub in_force: u64,
     /// Why the newest is not in force; empty if it is.
     pub mistakes: Vec<String>,
-    /// Change sets made on this node that were set aside.
+    /// Change sets made on this node that were set aside and not made again since.
     pub set_aside: Vec<HistoryView>,
 }
 
@@ -171,8 +171,12 @@ impl NodeControl {
         let (held, rules) = (held(core)?, core.rules());
         let head = held.ledger.head(&rules);
         let (own, report) = (&core.file.node, core.policy.load_full());
-        let aside = held.ledger.history(&rules).take(HISTORY_MAX);
-        let aside = aside.filter(|row| row.author_node == *own && matches!(row.standing, Standing::SetAside { .. }));
+        let history: Vec<HistoryRow> = held.ledger.history(&rules).take(HISTORY_MAX).collect();
+        let is_aside = |row: &&HistoryRow| {
+            row.author_node == *own
+                && matches!(row.standing, Standing::SetAside { .. })
+                && !is_made_again(row, &history)
+        };
         Ok(LedgerStatus {
             revision: head.revision,
             tips: head.tips,
@@ -183,7 +187,7 @@ impl NodeControl {
                 core.world.load().policy.revision()
             },
             mistakes: report.mistakes.clone(),
-            set_aside: aside.map(view_of).collect(),
+            set_aside: history.iter().filter(is_aside).cloned().map(view_of).collect(),
         })
     }
 
@@ -298,6 +302,18 @@ impl NodeControl {
         rows.sort_by(|one, two| one.node.cmp(&two.node));
         Ok(rows)
     }
+}
+
+/// Whether all that a change set wanted came later all the same, in change sets that count.
+fn is_made_again(aside: &HistoryRow, history: &[HistoryRow]) -> bool {
+    let counts = |row: &&HistoryRow| {
+        row.revision > aside.revision && matches!(row.standing, Standing::Applied | Standing::Unconfirmed { .. })
+    };
+    let is_made = |wanted: &Change| {
+        let is_same = |made: &Change| made.id == wanted.id && made.after == wanted.after;
+        history.iter().filter(counts).any(|row| row.changes.iter().any(is_same))
+    };
+    aside.changes.iter().all(is_made)
 }
 
 fn unknown(hash: &Hash) -> Failure {

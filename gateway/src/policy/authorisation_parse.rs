@@ -9,15 +9,12 @@ use super::condition::{HeaderCondition, MethodSet, Test};
 use super::path::Pattern;
 use super::place::Place;
 use super::raw::{Action, Mode, RawAuthorisation, RawFrom, RawHeaderMatch, RawRule};
-use crate::strict::{Mistakes, Spanned};
+use crate::strict::{Mistakes, Spanned, Wrong};
 
 /// Longest regular expression, in bytes: what a person can still read.
 const REGEX_LEN_MAX: usize = 512;
 /// Most bytes of a compiled expression, and of its lazily built automaton.
 const REGEX_BYTES_MAX: usize = 256 * 1024;
-
-/// The whole text of a document.
-pub(crate) const ANYWHERE: std::ops::Range<usize> = 0..usize::MAX;
 
 /// The services of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,21 +41,19 @@ pub(crate) fn parse(
     mistakes: &mut Mistakes<'_>,
 ) -> Option<AuthorisationDocument> {
     let before = mistakes.len();
-    let concerns = concerns_of(&raw, mistakes)?;
-    if let (Concerns::Mesh, Some(default)) = (&concerns, &raw.default) {
+    let concerns = concerns_of(&raw, mistakes);
+    if let (Some(Concerns::Mesh), Some(default)) = (&concerns, &raw.default) {
         mistakes.add(Some(default.span.clone()), "the default of the whole mesh is `authorisation` of `[[mesh]]`");
     }
-    if raw.rule.is_empty() && raw.default.is_none() {
-        mistakes.add_if_sound(
-            ANYWHERE,
-            raw.name.span,
-            "says nothing: it needs a `default` or an `[[authorisation.rule]]`",
-        );
+    if raw.rule.is_empty() && raw.default.is_none() && raw.wrong.spares(&["rule", "default"]) {
+        let text = "says nothing: it needs a `default` or an `[[authorisation.rule]]`";
+        mistakes.add(Some(raw.name.span), text);
     }
     let mode = raw.mode.map_or(Mode::Enforce, |mode| mode.value);
     let default = raw.default.map(|default| (default.value, at(default.span.start)));
     let rules = raw.rule.into_iter().filter_map(|rule| rule_of(rule, at, mistakes)).collect();
-    (mistakes.len() == before).then_some(AuthorisationDocument { place, concerns, default, mode, rules })
+    let concerns = concerns.filter(|_| mistakes.len() == before)?;
+    Some(AuthorisationDocument { place, concerns, default, mode, rules })
 }
 
 fn concerns_of(raw: &RawAuthorisation, mistakes: &mut Mistakes<'_>) -> Option<Concerns> {
@@ -69,8 +64,10 @@ fn concerns_of(raw: &RawAuthorisation, mistakes: &mut Mistakes<'_>) -> Option<Co
         (None, false, false) => Some(Concerns::Services(services)),
         (None, true, true) => Some(Concerns::Mesh),
         _ => {
-            let text = "needs exactly one of `service`, `services` and `mesh = true`";
-            mistakes.add_if_sound(ANYWHERE, raw.name.span.clone(), text);
+            if raw.wrong.spares(&["service", "services", "mesh"]) {
+                let text = "needs exactly one of `service`, `services` and `mesh = true`";
+                mistakes.add(Some(raw.name.span.clone()), text);
+            }
             None
         }
     }
@@ -103,9 +100,13 @@ fn callers_of(raw: Spanned<RawFrom>, mistakes: &mut Mistakes<'_>) -> Callers {
     let is_listed = !(callers.services.is_empty() && callers.nodes.is_empty() && callers.gateways.is_empty());
     if callers.any && is_listed {
         mistakes.add(Some(raw.span), "`from`: `any = true` and a list contradict each other");
-    } else if !callers.any && !is_listed && callers.labels.is_empty() {
+    } else if !callers.any
+        && !is_listed
+        && callers.labels.is_empty()
+        && from.wrong.spares(&["any", "services", "nodes", "gateways", "labels"])
+    {
         let text = "`from` names nobody: write `any = true`, `services`, `nodes`, `gateways` or `labels`";
-        mistakes.add_if_sound(raw.span.clone(), raw.span, text);
+        mistakes.add(Some(raw.span), text);
     }
     callers.any |= !is_listed;
     callers
@@ -113,8 +114,8 @@ fn callers_of(raw: Spanned<RawFrom>, mistakes: &mut Mistakes<'_>) -> Callers {
 
 /// A condition on a header field.
 pub(crate) fn header_condition(raw: Spanned<RawHeaderMatch>, mistakes: &mut Mistakes<'_>) -> Option<HeaderCondition> {
-    let RawHeaderMatch { name, value, prefix, regex, present } = raw.value;
-    let test = test_of(Tests { span: raw.span, value, prefix, regex, present }, mistakes)?;
+    let RawHeaderMatch { name, value, prefix, regex, present, wrong } = raw.value;
+    let test = test_of(Tests { span: raw.span, value, prefix, regex, present, wrong }, mistakes)?;
     Some(HeaderCondition { name: name.value, test })
 }
 
@@ -125,6 +126,7 @@ pub(crate) struct Tests {
     pub(crate) prefix: Option<Spanned<String>>,
     pub(crate) regex: Option<Spanned<String>>,
     pub(crate) present: Option<Spanned<bool>>,
+    pub(crate) wrong: Wrong,
 }
 
 /// The one test.
@@ -135,11 +137,9 @@ pub(crate) fn test_of(tests: Tests, mistakes: &mut Mistakes<'_>) -> Option<Test>
         (None, None, Some(regex), None) => regex_of(&regex, mistakes).map(Test::Regex),
         (None, None, None, Some(present)) => Some(if present.value { Test::Present } else { Test::Absent }),
         _ => {
-            mistakes.add_if_sound(
-                tests.span.clone(),
-                tests.span,
-                "needs exactly one of `value`, `prefix`, `regex` and `present`",
-            );
+            if tests.wrong.spares(&["value", "prefix", "regex", "present"]) {
+                mistakes.add(Some(tests.span), "needs exactly one of `value`, `prefix`, `regex` and `present`");
+            }
             None
         }
     }

@@ -10,7 +10,7 @@ use http::HeaderName;
 use weft_gossip::identity::GrantedLabels;
 use weft_gossip::{NodeId, ServiceName};
 
-use crate::strict::{Either, Method, Whole};
+use crate::strict::{DocumentName, Either, Method, Whole};
 use crate::{raw_table, raw_words};
 
 pub use route::RawMatch;
@@ -67,7 +67,7 @@ raw_table! {
     /// Who may call a service. Says for which services it holds by exactly one of `service`, `services` and `mesh`.
     RawAuthorisation, "[[authorisation]]" {
         /// Names the document: a label of `a-z`, `0-9` and `-`, once among all documents of this kind.
-        name: needed ServiceName,
+        name: needed DocumentName,
         /// The called service.
         service: optional ServiceName = "none",
         /// Several called services.
@@ -76,7 +76,7 @@ raw_table! {
         mesh: optional bool = "false",
         /// What happens to a call of these services that no rule decides. Not with `mesh = true`: that is `[[mesh]]`.
         default: optional Action = "none",
-        /// `shadow` tries the document out: it refuses nothing, and reports each call that it would have refused.
+        /// `shadow` tries the document out: it refuses nothing, and each call that it would have refused is counted in `weft_shadow_refusals_total` and named in the field `shadow` of the called node's [access log](access-log.md).
         mode: optional Mode = "`enforce`",
         /// The rules.
         rule: list RawRule,
@@ -139,7 +139,7 @@ raw_table! {
     /// passes. A request that one limit refuses costs nothing at the others.
     RawRateLimit, "[[rate-limit]]" {
         /// Names the document: a label of `a-z`, `0-9` and `-`, once among all documents of this kind.
-        name: needed ServiceName,
+        name: needed DocumentName,
         /// The called service.
         service: needed ServiceName,
         /// So many requests …
@@ -167,7 +167,7 @@ raw_table! {
     /// Takes trust away. Says what by exactly one of `node`, `key` and `token`.
     RawRevocation, "[[revocation]]" {
         /// Names the document: a label of `a-z`, `0-9` and `-`, once among all documents of this kind.
-        name: needed ServiceName,
+        name: needed DocumentName,
         /// A node: every certificate of it and of its replicas is refused, and its open connections are closed.
         node: optional NodeId = "none",
         /// A public key of a replica or a node, as 64 hexadecimal digits; `weft cert ls` on its node shows it.

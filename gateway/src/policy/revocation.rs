@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use weft_gossip::NodeId;
 use weft_gossip::identity::{PublicKey, TokenId};
 
-use super::authorisation_parse::ANYWHERE;
 use super::place::Place;
 use super::raw::RawRevocation;
 use crate::strict::{Mistakes, Spanned};
@@ -88,11 +87,9 @@ pub(crate) fn parse(raw: RawRevocation, place: Place, mistakes: &mut Mistakes<'_
         (None, Some(key), None) => hex_of(&key, "key", mistakes).map(|raw| Subject::Key(PublicKey(raw))),
         (None, None, Some(token)) => hex_of(&token, "token", mistakes).map(|raw| Subject::Token(TokenId(raw))),
         _ => {
-            mistakes.add_if_sound(
-                ANYWHERE,
-                raw.name.span,
-                "a revocation needs exactly one of `node`, `key` and `token`",
-            );
+            if raw.wrong.spares(&["node", "key", "token"]) {
+                mistakes.add(Some(raw.name.span), "a revocation needs exactly one of `node`, `key` and `token`");
+            }
             None
         }
     };

@@ -4,7 +4,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use std::collections::BTreeSet;
 use weft_gossip::ServiceName;
 
-use super::authorisation_parse::{ANYWHERE, Tests, header_condition, regex_of, test_of};
+use super::authorisation_parse::{Tests, header_condition, regex_of, test_of};
 use super::condition::{MethodSet, QueryCondition};
 use super::path::{NormalPath, Pattern};
 use super::place::Place;
@@ -38,8 +38,8 @@ pub(crate) struct RouteDocument {
 /// Turns a raw document into a valid one.
 pub(crate) fn parse(raw: RawRoute, at: &dyn Fn(usize) -> Place, mistakes: &mut Mistakes<'_>) -> Option<RouteDocument> {
     let before = mistakes.len();
-    if raw.rule.is_empty() {
-        mistakes.add_if_sound(ANYWHERE, raw.name.span, "says nothing: it needs a `[[route.rule]]`");
+    if raw.rule.is_empty() && raw.wrong.spares(&["rule"]) {
+        mistakes.add(Some(raw.name.span), "says nothing: it needs a `[[route.rule]]`");
     }
     let hosts: Vec<Host> = raw.hosts.into_iter().filter_map(|host| host_of(host, mistakes)).collect();
     let rules: Vec<_> = raw.rule.into_iter().filter_map(|rule| rule_of(rule, at, mistakes)).collect();
@@ -140,13 +140,13 @@ pub(crate) fn request_match(raw: RawMatch, mistakes: &mut Mistakes<'_>) -> Optio
 }
 
 fn query_condition(raw: Spanned<RawQueryMatch>, mistakes: &mut Mistakes<'_>) -> Option<QueryCondition> {
-    let RawQueryMatch { name, value, prefix, regex, present } = raw.value;
-    let test = test_of(Tests { span: raw.span, value, prefix, regex, present }, mistakes)?;
+    let RawQueryMatch { name, value, prefix, regex, present, wrong } = raw.value;
+    let test = test_of(Tests { span: raw.span, value, prefix, regex, present, wrong }, mistakes)?;
     Some(QueryCondition { name: name.value.into(), test })
 }
 
 fn path_of(raw: Spanned<RawPath>, mistakes: &mut Mistakes<'_>) -> Option<PathMatch> {
-    let RawPath { exact, prefix, template, regex } = raw.value;
+    let RawPath { exact, prefix, template, regex, wrong } = raw.value;
     let (text, made) = match (exact, prefix, template, regex) {
         (Some(text), None, None, None) => (text.span, Pattern::exact(&text.value).map(PathMatch::Exact)),
         (None, Some(text), None, None) if text.value == "/" => return Some(PathMatch::Every),
@@ -154,8 +154,10 @@ fn path_of(raw: Spanned<RawPath>, mistakes: &mut Mistakes<'_>) -> Option<PathMat
         (None, None, Some(text), None) => (text.span, Pattern::template(&text.value).map(PathMatch::Template)),
         (None, None, None, Some(text)) => return regex_of(&text, mistakes).map(PathMatch::Regex),
         _ => {
-            let text = "`path`: needs exactly one of `exact`, `prefix`, `template` and `regex`";
-            mistakes.add_if_sound(raw.span.clone(), raw.span, text);
+            if wrong.spares(&["exact", "prefix", "template", "regex"]) {
+                let text = "`path`: needs exactly one of `exact`, `prefix`, `template` and `regex`";
+                mistakes.add(Some(raw.span), text);
+            }
             return None;
         }
     };
@@ -164,6 +166,7 @@ fn path_of(raw: Spanned<RawPath>, mistakes: &mut Mistakes<'_>) -> Option<PathMat
 
 fn targets_of(raw: Vec<Spanned<RawTarget>>, mistakes: &mut Mistakes<'_>) -> Vec<Target> {
     let first = raw.first().map(|target| target.span.clone());
+    let are_weighed = raw.iter().all(|target| target.value.wrong.spares(&["weight"]));
     let target = |raw: RawTarget| Target {
         service: raw.service.map(|name| name.value),
         version: raw.version.map(|version| version.value),
@@ -171,7 +174,7 @@ fn targets_of(raw: Vec<Spanned<RawTarget>>, mistakes: &mut Mistakes<'_>) -> Vec<
         weight: raw.weight.map_or(1, |weight| weight.value.u32()),
     };
     let targets: Vec<Target> = raw.into_iter().map(|raw| target(raw.value)).collect();
-    if !targets.is_empty() && targets.iter().all(|target| target.weight == 0) {
+    if !targets.is_empty() && are_weighed && targets.iter().all(|target| target.weight == 0) {
         mistakes.add(first, "`to`: every weight is 0, so nothing could go anywhere");
     }
     targets
@@ -179,8 +182,8 @@ fn targets_of(raw: Vec<Spanned<RawTarget>>, mistakes: &mut Mistakes<'_>) -> Vec<
 
 fn fault_of(raw: Spanned<RawFault>, mistakes: &mut Mistakes<'_>) -> Fault {
     let share = |percent: Option<Spanned<Percent>>| percent.map_or(Percent::ALL, |percent| percent.value);
-    if raw.value.delay.is_none() && raw.value.abort.is_none() {
-        mistakes.add_if_sound(raw.span.clone(), raw.span, "`fault` needs `delay` or `abort`");
+    if raw.value.delay.is_none() && raw.value.abort.is_none() && raw.value.wrong.spares(&["delay", "abort"]) {
+        mistakes.add(Some(raw.span), "`fault` needs `delay` or `abort`");
     }
     let delay = raw.value.delay.map(|delay| (share(delay.value.percent), delay.value.span.value));
     let abort = raw.value.abort.and_then(|abort| {
@@ -227,12 +230,10 @@ fn redirect_of(raw: Spanned<RawRedirect>, mistakes: &mut Mistakes<'_>) -> Option
     let before = mistakes.len();
     let span = raw.span;
     let raw = raw.value;
-    if raw.scheme.is_none() && raw.host.is_none() && raw.port.is_none() && raw.path.is_none() {
-        mistakes.add_if_sound(
-            span.clone(),
-            span,
-            "`redirect` leads back to the same place: it needs `scheme`, `host`, `port` or `path`",
-        );
+    let is_bare = raw.scheme.is_none() && raw.host.is_none() && raw.port.is_none() && raw.path.is_none();
+    if is_bare && raw.wrong.spares(&["scheme", "host", "port", "path"]) {
+        let text = "`redirect` leads back to the same place: it needs `scheme`, `host`, `port` or `path`";
+        mistakes.add(Some(span), text);
     }
     let status = raw.status.map_or(Some(StatusCode::FOUND), |status| {
         let code = u16::try_from(status.value.0).ok().filter(|code| matches!(code, 301 | 302 | 303 | 307 | 308));
@@ -274,8 +275,9 @@ fn rewrite_of(raw: Spanned<RawRewrite>, matches: &[RequestMatch], mistakes: &mut
     if let (Some(prefix), Some(_)) = (&raw.prefix, &raw.path) {
         mistakes.add(Some(prefix.span.clone()), "`prefix` and `path` of a rewrite contradict each other");
     }
-    if raw.prefix.is_none() && raw.path.is_none() && raw.host.is_none() {
-        mistakes.add_if_sound(span.clone(), span, "`rewrite` changes nothing: it needs `prefix`, `path` or `host`");
+    let is_bare = raw.prefix.is_none() && raw.path.is_none() && raw.host.is_none();
+    if is_bare && raw.wrong.spares(&["prefix", "path", "host"]) {
+        mistakes.add(Some(span), "`rewrite` changes nothing: it needs `prefix`, `path` or `host`");
     }
     let has_prefix = |matched: &RequestMatch| matches!(matched.path, PathMatch::Prefix(_) | PathMatch::Every);
     if let Some(prefix) = &raw.prefix

@@ -45,6 +45,12 @@ pub fn read_file(file: &str, text: &str) -> Result<Vec<Source>, Vec<Mistake>> {
 ///
 /// Every mistake in every file, file by file.
 pub fn read_files(files: &[(String, String)]) -> Result<Vec<Source>, Vec<Mistake>> {
+    let (sources, mistakes) = read_all(files);
+    if mistakes.is_empty() { Ok(sources) } else { Err(mistakes) }
+}
+
+/// The documents of these files that can be read, and every mistake in the others, file by file.
+pub fn read_all(files: &[(String, String)]) -> (Vec<Source>, Vec<Mistake>) {
     let mut sources = Vec::new();
     let mut mistakes = Vec::new();
     let mut known: BTreeMap<DocumentId, (String, u32)> = BTreeMap::new();
@@ -66,7 +72,7 @@ pub fn read_files(files: &[(String, String)]) -> Result<Vec<Source>, Vec<Mistake
         found.dedup();
         mistakes.append(&mut found);
     }
-    if mistakes.is_empty() { Ok(sources) } else { Err(mistakes) }
+    (sources, mistakes)
 }
 
 fn documents_of(file: &str, text: &str) -> (Vec<(Source, DocumentId)>, Vec<Mistake>) {

@@ -141,7 +141,8 @@ pub(crate) fn parse(raw: RawTraffic, place: Place, mistakes: &mut Mistakes<'_>) 
             ejection_max: ejection_max.as_ref().map_or(defaults.ejection_max, |span| span.value),
             ejected_max: outlier.value.ejected_percent_max.map_or(defaults.ejected_max, |percent| percent.value),
         };
-        if traffic.outlier.ejection_max < traffic.outlier.ejection {
+        let is_read = outlier.value.wrong.spares(&["ejection", "ejection_max"]);
+        if is_read && traffic.outlier.ejection_max < traffic.outlier.ejection {
             let span = ejection_max.map_or(outlier.span, |span| span.span);
             mistakes.add(Some(span), "`ejection_max` is shorter than `ejection`");
         }
@@ -165,15 +166,13 @@ fn balancing_of(raw: Spanned<Either<BalancingWord, RawRingHash>>, mistakes: &mut
     match raw.value {
         Either::Word(BalancingWord::PowerOfTwo) => Some(Balancing::PowerOfTwo),
         Either::Word(BalancingWord::RoundRobin) => Some(Balancing::RoundRobin),
-        Either::Table(RawRingHash { ring_hash }) => match ring_hash.value {
-            RawHashOf { header: Some(header), cookie: None } => Some(Balancing::HashOfHeader(header.value)),
-            RawHashOf { header: None, cookie: Some(cookie) } => Some(Balancing::HashOfCookie(cookie.value)),
-            _ => {
-                mistakes.add_if_sound(
-                    ring_hash.span.clone(),
-                    ring_hash.span,
-                    "`ring-hash` needs exactly one of `header` and `cookie`",
-                );
+        Either::Table(RawRingHash { ring_hash, .. }) => match ring_hash.value {
+            RawHashOf { header: Some(header), cookie: None, .. } => Some(Balancing::HashOfHeader(header.value)),
+            RawHashOf { header: None, cookie: Some(cookie), .. } => Some(Balancing::HashOfCookie(cookie.value)),
+            RawHashOf { wrong, .. } => {
+                if wrong.spares(&["header", "cookie"]) {
+                    mistakes.add(Some(ring_hash.span), "`ring-hash` needs exactly one of `header` and `cookie`");
+                }
                 None
             }
         },

@@ -140,6 +140,29 @@ pub trait Read: Sized {
 
     /// Reads it, or notes what is wrong and returns nothing.
     fn read(node: Node<'_>, mistakes: &mut Mistakes<'_>) -> Option<Self>;
+
+    /// Stands in for a needed value that is missing or wrong, so that what stands beside it is looked at, too. The mistake was noted, so
+    /// that nothing read with it comes into force.
+    fn stand_in() -> Self;
+}
+
+/// What is wrong with a table that was read. A second look asks it whether what it finds is a mistake or the consequence of one.
+#[derive(Debug, Clone, Default)]
+pub struct Wrong {
+    has_unknown: bool,
+    keys: Vec<&'static str>,
+}
+
+impl Wrong {
+    /// Of a table that was not read at all.
+    pub fn unread() -> Self {
+        Self { has_unknown: true, keys: Vec::new() }
+    }
+
+    /// Whether these keys say what was meant: nothing in them is wrong, and no unknown key stands there in place of one.
+    pub fn spares(&self, keys: &[&str]) -> bool {
+        !self.has_unknown && !self.keys.iter().any(|key| keys.contains(key))
+    }
 }
 
 /// A value that is written in either of two ways; the second is a table.
@@ -162,6 +185,10 @@ impl<A: Read, B: Read> Read for Either<A, B> {
             None => A::read(node, mistakes).map(Self::Word),
         }
     }
+
+    fn stand_in() -> Self {
+        Self::Word(A::stand_in())
+    }
 }
 
 /// A table that is being read: its keys are those of its shape, and each is read once.
@@ -169,6 +196,7 @@ pub struct Fields<'t> {
     table: &'t dyn TableLike,
     span: Option<Range<usize>>,
     title: &'static str,
+    wrong: Wrong,
 }
 
 impl<'t> Fields<'t> {
@@ -179,12 +207,19 @@ impl<'t> Fields<'t> {
             return None;
         };
         mistakes.at_key(None);
+        let mut wrong = Wrong::default();
         for (name, _) in table.iter() {
             if !shape.fields.iter().any(|field| field.key == name) {
+                wrong.has_unknown = true;
                 mistakes.unknown(name, key_span(table, name), shape.fields.iter().map(|field| field.key));
             }
         }
-        Some(Self { table, span: node.span(), title: shape.title })
+        Some(Self { table, span: node.span(), title: shape.title, wrong })
+    }
+
+    /// What was wrong with what was read so far.
+    pub fn wrong(self) -> Wrong {
+        self.wrong
     }
 
     fn node(&self, key: &str) -> Option<Node<'t>> {
@@ -195,36 +230,38 @@ impl<'t> Fields<'t> {
         node.span().or_else(|| key_span(self.table, key)).unwrap_or_default()
     }
 
-    /// Reads a key that must stand.
-    pub fn needed<T: Read>(&self, key: &'static str, mistakes: &mut Mistakes<'_>) -> Option<Spanned<T>> {
-        match self.node(key) {
-            Some(node) => self.value(key, node, mistakes),
+    /// Reads a key that must stand; a stand-in where it does not or is wrong.
+    pub fn needed<T: Read>(&mut self, key: &'static str, mistakes: &mut Mistakes<'_>) -> Spanned<T> {
+        let span = match self.node(key) {
+            Some(node) => match self.value(key, node, mistakes) {
+                Some(value) => return value,
+                None => self.span_of(node, key),
+            },
             None => {
                 mistakes.add(self.span.clone(), format!("this `{}` needs `{key}`", self.title));
-                None
+                self.wrong.keys.push(key);
+                self.span.clone().unwrap_or_default()
             }
-        }
+        };
+        Spanned { value: T::stand_in(), span }
     }
 
-    /// Reads a key that may stand; the outer `None` says that it stands and is wrong.
-    pub fn optional<T: Read>(&self, key: &'static str, mistakes: &mut Mistakes<'_>) -> Option<Option<Spanned<T>>> {
-        match self.node(key) {
-            Some(node) => self.value(key, node, mistakes).map(Some),
-            None => Some(None),
-        }
+    /// Reads a key that may stand; none also where it is wrong.
+    pub fn optional<T: Read>(&mut self, key: &'static str, mistakes: &mut Mistakes<'_>) -> Option<Spanned<T>> {
+        let node = self.node(key)?;
+        self.value(key, node, mistakes)
     }
 
     /// Reads a list; an element that is wrong is noted and left out, so that the others are looked at, too.
-    pub fn list<T: Read>(&self, key: &'static str, mistakes: &mut Mistakes<'_>) -> Option<Vec<Spanned<T>>> {
-        let Some(node) = self.node(key) else { return Some(Vec::new()) };
-        let span = self.span_of(node, key);
-        let Some(elements) = node.elements() else {
-            mistakes.add(Some(span), format!("`{key}` must be a list, is a {}", node.type_name()));
-            return None;
-        };
-        if elements.is_empty() {
-            mistakes.add(Some(span), format!("`{key}` is an empty list: leave it out, or fill it"));
-            return None;
+    pub fn list<T: Read>(&mut self, key: &'static str, mistakes: &mut Mistakes<'_>) -> Vec<Spanned<T>> {
+        let Some(node) = self.node(key) else { return Vec::new() };
+        let (span, before) = (self.span_of(node, key), mistakes.len());
+        let elements = node.elements().unwrap_or_else(|| {
+            mistakes.add(Some(span.clone()), format!("`{key}` must be a list, is a {}", node.type_name()));
+            Vec::new()
+        });
+        if elements.is_empty() && mistakes.len() == before {
+            mistakes.add(Some(span.clone()), format!("`{key}` is an empty list: leave it out, or fill it"));
         }
         let mut read = Vec::with_capacity(elements.len());
         for element in elements {
@@ -233,15 +270,23 @@ impl<'t> Fields<'t> {
             read.extend(T::read(element, mistakes).map(|value| Spanned { value, span }));
             mistakes.at_key(outer);
         }
-        Some(read)
+        self.note(key, before, mistakes);
+        read
     }
 
-    fn value<T: Read>(&self, key: &'static str, node: Node<'_>, mistakes: &mut Mistakes<'_>) -> Option<Spanned<T>> {
-        let span = self.span_of(node, key);
+    fn value<T: Read>(&mut self, key: &'static str, node: Node<'_>, mistakes: &mut Mistakes<'_>) -> Option<Spanned<T>> {
+        let (span, before) = (self.span_of(node, key), mistakes.len());
         let outer = mistakes.at_key(Some(key));
         let value = T::read(node, mistakes);
         mistakes.at_key(outer);
+        self.note(key, before, mistakes);
         value.map(|value| Spanned { value, span })
+    }
+
+    fn note(&mut self, key: &'static str, before: usize, mistakes: &Mistakes<'_>) {
+        if mistakes.len() > before {
+            self.wrong.keys.push(key);
+        }
     }
 }
 
@@ -264,95 +309,4 @@ pub fn word_of<T: Copy>(node: Node<'_>, words: &[(&'static str, T)], mistakes: &
         mistakes.add(node.span(), format!("{text:?} is none of {listed}{hint}"));
     }
     found
-}
-
-/// A raw table: the struct, its reader and its shape. Each key is `needed`, `optional` (with what holds without it) or `list`, and a key whose name is
-/// no name in Rust is written `name as "key"`.
-#[macro_export]
-macro_rules! raw_table {
-    ($(#[doc = $doc:literal])+ $name:ident, $title:literal { $(
-        $(#[doc = $field_doc:literal])+
-        $field:ident $(as $key:literal)? : $need:ident $type:ty $(= $default:literal)?,
-    )+ }) => {
-        $(#[doc = $doc])+
-        #[derive(Debug, Clone)]
-        pub struct $name { $(
-            $(#[doc = $field_doc])+
-            pub $field: $crate::raw_table!(@type $need $type),
-        )+ }
-
-        impl $name {
-            /// Its keys.
-            pub fn shape() -> &'static $crate::strict::Shape {
-                static SHAPE: $crate::strict::Shape = $crate::strict::Shape {
-                    title: $title,
-                    doc: concat!($($doc, "\n"),+),
-                    fields: &[$($crate::strict::Field {
-                        key: $crate::raw_table!(@key $field $($key)?),
-                        doc: concat!($($field_doc, "\n"),+),
-                        need: $crate::raw_table!(@need $need $($default)?),
-                        form: $crate::raw_table!(@form $need $type),
-                    }),+],
-                };
-                &SHAPE
-            }
-        }
-
-        impl $crate::strict::Read for $name {
-            fn form() -> $crate::strict::Form {
-                $crate::strict::Form::Table(Self::shape())
-            }
-
-            fn read(
-                node: $crate::strict::Node<'_>,
-                mistakes: &mut $crate::strict::Mistakes<'_>,
-            ) -> Option<Self> {
-                let fields = $crate::strict::field::Fields::of(node, Self::shape(), mistakes)?;
-                $(let $field = fields.$need($crate::raw_table!(@key $field $($key)?), mistakes);)+
-                Some(Self { $($field: $field?),+ })
-            }
-        }
-    };
-    (@type needed $type:ty) => { $crate::strict::Spanned<$type> };
-    (@type optional $type:ty) => { Option<$crate::strict::Spanned<$type>> };
-    (@type list $type:ty) => { Vec<$crate::strict::Spanned<$type>> };
-    (@key $field:ident $key:literal) => { $key };
-    (@key $field:ident) => { stringify!($field) };
-    (@need needed) => { $crate::strict::Need::Needed };
-    (@need list) => { $crate::strict::Need::Default("none") };
-    (@need $need:ident $default:literal) => { $crate::strict::Need::Default($default) };
-    (@form list $type:ty) => {
-        || $crate::strict::Form::List(Box::new(<$type as $crate::strict::Read>::form()))
-    };
-    (@form $need:ident $type:ty) => { <$type as $crate::strict::Read>::form };
-}
-
-/// An enum of which each variant is a word.
-#[macro_export]
-macro_rules! raw_words {
-    ($(#[doc = $doc:literal])+ $name:ident { $($(#[doc = $variant_doc:literal])+ $variant:ident = $word:literal,)+ }) => {
-        $(#[doc = $doc])+
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum $name { $($(#[doc = $variant_doc])+ $variant,)+ }
-
-        impl $name {
-            /// The word.
-            pub fn word(self) -> &'static str {
-                match self { $(Self::$variant => $word,)+ }
-            }
-        }
-
-        impl $crate::strict::Read for $name {
-            fn form() -> $crate::strict::Form {
-                $crate::strict::Form::Words(&[$($word),+])
-            }
-
-            fn read(
-                node: $crate::strict::Node<'_>,
-                mistakes: &mut $crate::strict::Mistakes<'_>,
-            ) -> Option<Self> {
-                $crate::strict::field::word_of(node, &[$(($word, Self::$variant)),+], mistakes)
-            }
-        }
-    };
 }

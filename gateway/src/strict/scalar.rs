@@ -29,6 +29,10 @@ impl Read for String {
     fn read(node: Node<'_>, mistakes: &mut Mistakes<'_>) -> Option<Self> {
         parsed(node, mistakes, |text| Ok(text.to_owned()))
     }
+
+    fn stand_in() -> Self {
+        Self::new()
+    }
 }
 
 fn named<T: FromStr<Err = NameError>>(node: Node<'_>, mistakes: &mut Mistakes<'_>) -> Option<T> {
@@ -43,6 +47,29 @@ impl Read for ServiceName {
     fn read(node: Node<'_>, mistakes: &mut Mistakes<'_>) -> Option<Self> {
         named(node, mistakes)
     }
+
+    fn stand_in() -> Self {
+        "unread".parse().expect("a label of six letters is a name")
+    }
+}
+
+/// The name of a document, which follows the rules of a service's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DocumentName(pub ServiceName);
+
+impl Read for DocumentName {
+    fn form() -> Form {
+        Form::Text("name")
+    }
+
+    fn read(node: Node<'_>, mistakes: &mut Mistakes<'_>) -> Option<Self> {
+        let named = |text: &str| text.parse().map_err(|error| NameError { kind: "document", ..error }.to_string());
+        parsed(node, mistakes, named).map(Self)
+    }
+
+    fn stand_in() -> Self {
+        Self(ServiceName::stand_in())
+    }
 }
 
 impl Read for NodeId {
@@ -52,6 +79,10 @@ impl Read for NodeId {
 
     fn read(node: Node<'_>, mistakes: &mut Mistakes<'_>) -> Option<Self> {
         named(node, mistakes)
+    }
+
+    fn stand_in() -> Self {
+        "unread".parse().expect("a label of six letters is a name")
     }
 }
 
@@ -69,6 +100,10 @@ impl Read for Duration {
         });
         span.map_err(|error| mistakes.add(node.span(), error)).ok()
     }
+
+    fn stand_in() -> Self {
+        Self::from_secs(1)
+    }
 }
 
 impl Read for bool {
@@ -83,6 +118,10 @@ impl Read for bool {
         }
         value
     }
+
+    fn stand_in() -> Self {
+        false
+    }
 }
 
 impl Read for HeaderName {
@@ -94,6 +133,10 @@ impl Read for HeaderName {
         parsed(node, mistakes, |text| {
             Self::try_from(text).map_err(|_| format!("{text:?} is not the name of a header field"))
         })
+    }
+
+    fn stand_in() -> Self {
+        http::header::ACCEPT
     }
 }
 
@@ -120,6 +163,10 @@ impl<const MIN: u64, const MAX: u64> Read for Whole<MIN, MAX> {
             mistakes.add(node.span(), format!("must be a whole number from {MIN} to {MAX}"));
         }
         number.map(Self)
+    }
+
+    fn stand_in() -> Self {
+        Self(MIN)
     }
 }
 
@@ -170,6 +217,10 @@ impl Read for Percent {
         let millionths = (number * f64::from(PER_PERCENT)).round();
         // Between 0 and 1,000,000 by the check above: nothing is cut off.
         Some(Self(millionths as u32))
+    }
+
+    fn stand_in() -> Self {
+        Self::ALL
     }
 }
 
@@ -225,6 +276,10 @@ impl Read for Method {
     fn read(node: Node<'_>, mistakes: &mut Mistakes<'_>) -> Option<Self> {
         word_of(node, METHODS, mistakes)
     }
+
+    fn stand_in() -> Self {
+        Self::Get
+    }
 }
 
 /// Any keys, each with a text.
@@ -243,14 +298,22 @@ impl Read for TextMap {
         };
         let mut texts = BTreeMap::new();
         for (name, item) in table.iter() {
-            let text = Node::of(item).and_then(|node| String::read(node, mistakes))?;
-            texts.insert(name.to_owned(), text);
+            let text = Node::of(item).and_then(|node| String::read(node, mistakes));
+            texts.extend(text.map(|text| (name.to_owned(), text)));
         }
         Some(Self(texts))
+    }
+
+    fn stand_in() -> Self {
+        Self::default()
     }
 }
 
 impl Read for GrantedLabels {
+    fn stand_in() -> Self {
+        Self::default()
+    }
+
     fn form() -> Form {
         Form::TextMap
     }

@@ -77,7 +77,7 @@ impl KeyFile {
         Ok(format!("{head}sealed = \"{}\"\n", STANDARD.encode(secret)))
     }
 
-    /// The key in a file's text. [`Code::PassphraseWrong`] when the passphrase does not open it, [`Code::StateBroken`] when it is no
+    /// The key in a file's text. [`Code::PassphraseWrong`] when the passphrase does not open it, [`Code::KeyFileWrong`] when it is no
     /// key file of this role and mesh.
     pub fn open(text: &str, owner: (KeyRole, &MeshName), passphrase: &str) -> Result<SigningKey, Failure> {
         let (role, mesh) = owner;
@@ -87,8 +87,11 @@ impl KeyFile {
         let head_len = text.find("sealed = ").ok_or_else(|| broken("the line `sealed` is missing"))?;
         let (head, _) = text.split_at(head_len);
         expect(text, "weft-key", "1")?;
-        expect(text, "role", role.as_str())?;
-        expect(text, "mesh", mesh.as_str())?;
+        let found = (field(text, "role")?, field(text, "mesh")?);
+        if found != (role.as_str(), mesh.as_str()) {
+            let wanted = format!("the {} key of mesh {mesh} is needed", role.as_str());
+            return Err(broken(format!("it is the {} key of mesh {}, and {wanted}", found.0, found.1)));
+        }
         expect(text, "kdf", "argon2id")?;
         let memory_kib = number(text, "memory_kib", MEMORY_KIB_MAX)?;
         let passes = number(text, "passes", PASSES_MAX)?;
@@ -138,7 +141,7 @@ fn bytes(text: &str, name: &str) -> Result<Vec<u8>, Failure> {
 }
 
 fn broken(why: impl std::fmt::Display) -> Failure {
-    Failure::new(Code::StateBroken, format!("the key file cannot be used: {why}"))
+    Failure::new(Code::KeyFileWrong, format!("this key file cannot be used: {why}"))
 }
 
 #[cfg(test)]
@@ -155,12 +158,14 @@ mod tests {
 
         assert_eq!(open(&text, KeyRole::Root, "open sesame").unwrap().public(), key.public());
         assert_eq!(open(&text, KeyRole::Root, "wrong").unwrap_err().code, Code::PassphraseWrong);
-        assert_eq!(open(&text, KeyRole::Operator, "open sesame").unwrap_err().code, Code::StateBroken);
+        let other = open(&text, KeyRole::Operator, "open sesame").unwrap_err();
+        assert_eq!(other.code, Code::KeyFileWrong);
+        assert!(other.detail.ends_with("it is the root key of mesh bank, and the operator key of mesh bank is needed"));
         let changed = text.replace("# The root", "# the root");
         assert_eq!(open(&changed, KeyRole::Root, "open sesame").unwrap_err().code, Code::PassphraseWrong);
         let greedy = text.replace("memory_kib = 65536", "memory_kib = 4000000000");
-        assert_eq!(open(&greedy, KeyRole::Root, "open sesame").unwrap_err().code, Code::StateBroken);
-        assert_eq!(open("", KeyRole::Root, "").unwrap_err().code, Code::StateBroken);
+        assert_eq!(open(&greedy, KeyRole::Root, "open sesame").unwrap_err().code, Code::KeyFileWrong);
+        assert_eq!(open("", KeyRole::Root, "").unwrap_err().code, Code::KeyFileWrong);
         assert!(!text.contains(&STANDARD.encode(&key.to_pkcs8()[16..48])));
     }
 }

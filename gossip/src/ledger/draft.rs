@@ -238,16 +238,22 @@ impl Draft {
         self.differences.is_empty() && self.confirms.is_none()
     }
 
+    /// Refuses more changes than a change set can hold.
+    pub fn check_size(&self) -> Result<(), Failure> {
+        if self.differences.len() <= CHANGES_MAX {
+            return Ok(());
+        }
+        let detail = format!(
+            "{} documents would change, at most {CHANGES_MAX} at once; apply parts of the directory one after the other",
+            self.differences.len()
+        );
+        Err(Failure::new(Code::ChangeSetInvalid, detail))
+    }
+
     /// Signs it.
     pub fn sign(&self, signing: Signing<'_>) -> Result<SignedDraft, Failure> {
         let invalid = |detail: String| Failure::new(Code::ChangeSetInvalid, detail);
-        if self.differences.len() > CHANGES_MAX {
-            let detail = format!(
-                "{} documents would change, at most {CHANGES_MAX} at once; apply parts of the directory one after the other",
-                self.differences.len()
-            );
-            return Err(invalid(detail));
-        }
+        self.check_size()?;
         let change_set = ChangeSet {
             mesh: self.mesh.clone(),
             parents: self.parents.clone(),

@@ -9,15 +9,16 @@ use serde_json::json;
 use weft_actors::control::ledger::{Applied, DraftView, DraftWish, Reach, Revoked};
 use weft_actors::state::StateDir;
 use weft_env::Env;
-use weft_gossip::identity::{KeyFile, KeyRole, SigningKey};
+use weft_gossip::identity::{KeyRole, SigningKey};
 use weft_gossip::ledger::{Prune, SignedDraft, Signing};
 use weft_gossip::{Code, Failure};
 
 use super::args::{ApplyOptions, RevisionOptions, RollbackOptions, SigningOptions};
 use super::client::{ask, body, read};
+use super::key::KeyPlace;
 use super::output::Output;
 use super::receipt::{self, Awaited};
-use super::{passphrase, plan, policies};
+use super::{history, passphrase, plan, policies};
 use crate::admin::ApplyRequest;
 
 /// Where the operator key of `weft init` lies in the state directory.
@@ -49,10 +50,15 @@ pub(super) struct Change {
 /// `weft apply`.
 pub(super) async fn run(place: Place<'_>, options: ApplyOptions) -> Result<(), Failure> {
     let (wish, message) = match options.again {
-        Some(revision) => (DraftWish::Again(revision.clone()), format!("revision {revision} again")),
+        Some(revision) => {
+            if options.confirm.is_none() {
+                history::note_unconfirmed(place, &revision).await?;
+            }
+            (DraftWish::Again(revision.clone()), format!("revision {revision} again"))
+        }
         None => {
-            let documents = policies::read(&options.paths)?;
             let prune = options.prune.unwrap_or(Prune::Nothing);
+            let documents = policies::read(&options.paths, &prune)?;
             (DraftWish::Documents { documents, prune }, String::new())
         }
     };
@@ -83,6 +89,7 @@ impl Change {
             return Ok(());
         }
         plan::check_compiles(&view)?;
+        view.draft.check_size()?;
         let reach = if self.signing.anyway { Reach::Anyway } else { Reach::Half };
         check_reach(&view, reach)?;
         if place.output == Output::Text {
@@ -127,11 +134,8 @@ fn operator_key(
     mesh: &weft_gossip::MeshName,
 ) -> Result<SigningKey, Failure> {
     let path = options.operator_key.clone().unwrap_or_else(|| place.dir.join(OPERATOR_KEY_FILE));
-    let unread = |error: &dyn std::fmt::Display| {
-        Failure::new(Code::OperatorKeyMissing, format!("read the operator key {}: {error}", path.display()))
-    };
-    let bytes = place.env.disk.read(&path).map_err(|error| unread(&error))?;
-    let text = String::from_utf8(bytes).map_err(|error| unread(&error))?;
+    let file = KeyPlace { option: "--operator-key", path: &path };
+    let text = file.text(place.env, Code::OperatorKeyMissing)?;
     let passphrase = passphrase::for_old_key(place.env, KeyRole::Operator, options.passphrase_file.as_deref())?;
-    KeyFile::open(&text, (KeyRole::Operator, mesh), &passphrase)
+    file.open(&text, (KeyRole::Operator, mesh), &passphrase)
 }

@@ -24,12 +24,15 @@ pub(super) use ledger::{
 };
 pub(super) use why::{RouteOptions, WhyOptions};
 
+/// The state directory of a packaged installation.
+pub(super) const DEFAULT_DIR: &str = "/var/lib/weft";
+
 /// Weft: a service mesh and API gateway in one program.
 #[derive(Debug, Parser)]
 #[command(name = "weft", version, max_term_width = 100)]
 pub struct Cli {
     /// The state directory of the node.
-    #[arg(long, global = true, env = "WEFT_DIR", default_value = "/var/lib/weft", value_name = "DIR")]
+    #[arg(long, global = true, env = "WEFT_DIR", default_value = DEFAULT_DIR, value_name = "DIR")]
     pub dir: PathBuf,
     /// In which form results and errors are printed.
     #[arg(long, global = true, value_enum, default_value = "text")]
@@ -350,5 +353,6 @@ fn label(text: &str) -> Result<(String, String), String> {
 }
 
 fn span(text: &str) -> Result<Duration, String> {
-    parse_span(text).filter(|span| !span.is_zero()).ok_or_else(|| "a span is written 90s, 10m, 24h".to_owned())
+    let span = parse_span(text).ok_or_else(|| "a span is written 90s, 10m, 24h".to_owned())?;
+    if span.is_zero() { Err("a span must be longer than nothing".to_owned()) } else { Ok(span) }
 }

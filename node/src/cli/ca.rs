@@ -19,9 +19,10 @@ use weft_gossip::{Code, Failure, MeshName, NodeId, ServiceName};
 
 use super::args::{CaCommand, KeyOptions, OperatorCommand, RootCommand, SignerCommand};
 use super::client::ask;
+use super::key::KeyPlace;
 use super::output::{Output, table};
 use super::passphrase::{self, Passphrase};
-use super::remote::with_times;
+use super::remote::{with_times, without_milliseconds};
 
 /// How long a change waits until every member has seen it; gossip needs a few seconds.
 const SPREAD_WAIT: Duration = Duration::from_secs(20);
@@ -115,7 +116,7 @@ impl<'a> Place<'a> {
             }
             RootCommand::Activate { new_root_key, keys } => {
                 let (root, passphrase) = (self.root_key(&keys)?, self.passphrase(&keys)?);
-                let prepared = self.key_of(&new_root_key, &passphrase)?;
+                let prepared = self.key_of("--new-root-key", &new_root_key, &passphrase)?;
                 rotation::activate_root(&self.base(), RootKeys { active: &root, prepared: &prepared })
             }
             RootCommand::Taint { root, keys } => {
@@ -223,16 +224,13 @@ impl<'a> Place<'a> {
     }
 
     fn root_key(&self, keys: &KeyOptions) -> Result<SigningKey, Failure> {
-        self.key_of(&keys.root_key, &self.passphrase(keys)?)
+        self.key_of("--root-key", &keys.root_key, &self.passphrase(keys)?)
     }
 
-    fn key_of(&self, path: &Path, passphrase: &str) -> Result<SigningKey, Failure> {
-        let unread = |error: &dyn std::fmt::Display| {
-            Failure::new(Code::StateBroken, format!("read the key {}: {error}", path.display()))
-        };
-        let bytes = self.env.disk.read(path).map_err(|error| unread(&error))?;
-        let text = String::from_utf8(bytes).map_err(|error| unread(&error))?;
-        KeyFile::open(&text, (KeyRole::Root, &self.mesh), passphrase)
+    fn key_of(&self, option: &'static str, path: &Path, passphrase: &str) -> Result<SigningKey, Failure> {
+        let place = KeyPlace { option, path };
+        let text = place.text(self.env, Code::KeyFileWrong)?;
+        place.open(&text, (KeyRole::Root, &self.mesh), passphrase)
     }
 
     /// Makes a key and writes it, encrypted, to a file that must not exist.
@@ -308,13 +306,6 @@ fn shown(value: &Value) -> String {
         table(&rows("members"), &["node", "epoch", "outgoing"]),
     ]
     .join("\n\n")
-}
-
-fn without_milliseconds(mut row: Value) -> Value {
-    if let Some(fields) = row.as_object_mut() {
-        fields.retain(|name, _| !name.ends_with("_ms"));
-    }
-    row
 }
 
 #[cfg(test)]

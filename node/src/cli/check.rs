@@ -1,13 +1,14 @@
 //! `weft check`: looks at the state directory, the configuration and the ports. Changes nothing.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 
 use serde_json::json;
 use weft_actors::settings::local_ip;
-use weft_actors::state::{NodeFile, StateDir};
+use weft_actors::state::{NodeFile, NodeState, StateDir};
 use weft_env::{Env, Reuse};
-use weft_gossip::{Code, Failure};
+use weft_gossip::{Code, Failure, ServiceName};
 
 use super::output::Output;
 use crate::admin::SOCKET_FILE;
@@ -46,6 +47,7 @@ pub(super) async fn run(env: &Env, dir: &Path, output: Output) -> Result<(), Fai
     lines.push(Line { name: "state".to_owned(), outcome: said.map_err(Clone::clone) });
     if let (Ok(config), Ok(state)) = (&config, &state) {
         lines.extend(ports(env, dir, config, &state.file).await);
+        lines.extend(grants(config, state));
     }
     report(output, lines)
 }
@@ -59,12 +61,17 @@ async fn ports(env: &Env, dir: &Path, config: &NodeConfig, file: &NodeFile) -> V
     let ports = config.settings.ports;
     let mut lines = Vec::new();
     let mesh = SocketAddr::new(bind, ports.mesh);
-    for (name, at, transport) in [
-        ("mesh port", mesh, Transport::Tcp),
-        ("mesh port, UDP", mesh, Transport::Udp),
-        ("admin port", SocketAddr::new(local, ports.admin), Transport::Tcp),
-        ("outbound port", SocketAddr::new(local, ports.outbound), Transport::Tcp),
-    ] {
+    let own = [
+        ("mesh port".to_owned(), mesh, Transport::Tcp),
+        ("mesh port, UDP".to_owned(), mesh, Transport::Udp),
+        ("admin port".to_owned(), SocketAddr::new(local, ports.admin), Transport::Tcp),
+        ("outbound port".to_owned(), SocketAddr::new(local, ports.outbound), Transport::Tcp),
+    ];
+    let bound = config.bindings.iter().map(|binding| {
+        let name = format!("port {} of {}", binding.port, binding.service);
+        (name, SocketAddr::new(local, binding.port), Transport::Tcp)
+    });
+    for (name, at, transport) in own.into_iter().chain(bound) {
         let taken = match transport {
             Transport::Tcp => env.network.listen(at, Reuse::Exclusive).await.map(drop),
             Transport::Udp => env.network.datagrams(at).await.map(drop),
@@ -79,9 +86,28 @@ async fn ports(env: &Env, dir: &Path, config: &NodeConfig, file: &NodeFile) -> V
                 Err(Failure::new(code, format!("listen on {at} ({}): {error}", transport.as_str())))
             }
         };
-        lines.push(Line { name: name.to_owned(), outcome });
+        lines.push(Line { name, outcome });
     }
     lines
+}
+
+/// Services that the configuration offers, or calls as, and that the node was not granted.
+fn grants(config: &NodeConfig, state: &NodeState) -> Option<Line> {
+    let offered = config.services.iter().map(|service| &service.name);
+    let called_as = config.bindings.iter().filter_map(|binding| binding.identity.as_ref());
+    let named: BTreeSet<&ServiceName> = offered.chain(called_as).collect();
+    let missing: Vec<String> = named
+        .iter()
+        .filter(|service| !state.standing.enrolment.grants.allows(service))
+        .map(ToString::to_string)
+        .collect();
+    let outcome = if missing.is_empty() {
+        Ok(format!("the configuration needs {}", named.len()))
+    } else {
+        let detail = format!("node {} is not granted {}", state.file.node, missing.join(", "));
+        Err(Failure::new(Code::GrantMissing, detail))
+    };
+    (!named.is_empty()).then(|| Line { name: "grants".to_owned(), outcome })
 }
 
 fn report(output: Output, lines: Vec<Line>) -> Result<(), Failure> {

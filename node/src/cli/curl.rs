@@ -1,29 +1,32 @@
 //! `weft curl`: one HTTP request through the node's own outbound port, as an application would make it.
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
+use http::response::Parts;
+use http::{HeaderName, HeaderValue, Method, Request, header};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use weft_actors::settings::local_ip;
 use weft_actors::state::StateDir;
 use weft_env::Env;
-use weft_gossip::ids::SERVICE_DOMAIN;
 use weft_gossip::{Code, Failure};
 
 use super::args::CurlOptions;
 use super::output::Output;
+use super::target::{Target, check_headers};
 use crate::config;
+
+/// Longest body that is looked at for the code of a refusal: a reason has a few hundred bytes.
+const PROBLEM_LEN_MAX: usize = 16 * 1024;
 
 /// Makes the request. The answer's status does not change the exit code, except that one of 400 and above is a failed check.
 pub(super) async fn run(env: &Env, dir: &Path, output: Output, options: CurlOptions) -> Result<(), Failure> {
-    let at = outbound_port(env, dir)?;
     let request = request_of(&options)?;
+    let at = outbound_port(env, dir)?;
     let down =
         |error: &dyn std::fmt::Display| Failure::new(Code::NodeNotRunning, format!("call through {at}: {error}"));
     let stream = TcpStream::connect(at).await.map_err(|error| down(&error))?;
@@ -40,17 +43,18 @@ pub(super) async fn run(env: &Env, dir: &Path, output: Output, options: CurlOpti
         }
         shown.push(b'\n');
     }
-    let mut whole = Vec::new();
+    let (mut whole, mut start): (Vec<u8>, Vec<u8>) = (Vec::new(), Vec::new());
     loop {
         let part = std::mem::take(&mut shown);
         match output {
-            Output::Text => print(&part)?,
+            Output::Text => output.print(&part),
             Output::Json => whole.extend_from_slice(&part),
         }
         let Some(frame) = body.frame().await else { break };
         let frame = frame.map_err(|error| Failure::new(Code::UpstreamReset, format!("read the answer: {error}")))?;
         if let Ok(bytes) = frame.into_data() {
             shown.extend_from_slice(&bytes);
+            start.extend(bytes.iter().take(PROBLEM_LEN_MAX - start.len()));
         }
     }
     driver.abort();
@@ -60,7 +64,9 @@ pub(super) async fn run(env: &Env, dir: &Path, output: Output, options: CurlOpti
     if head.status.as_u16() < 400 {
         return Ok(());
     }
-    Err(Failure::new(Code::CheckFailed, format!("the answer to {} was {}", options.url, head.status)))
+    let refused = refusal_of(&head, &start);
+    let meaning = refused.map(|code| format!(": the mesh refused it; `weft explain {code}`")).unwrap_or_default();
+    Err(Failure::new(Code::CheckFailed, format!("the answer to {} was {}{meaning}", options.url, head.status)))
 }
 
 /// Where the node's outbound port is, from its state and configuration.
@@ -73,14 +79,15 @@ fn outbound_port(env: &Env, dir: &Path) -> Result<SocketAddr, Failure> {
 
 fn request_of(options: &CurlOptions) -> Result<Request<Full<Bytes>>, Failure> {
     let wrong = |text: String| Failure::new(Code::UsageInvalid, text);
-    let (authority, path) = target_of(&options.url).map_err(wrong)?;
+    check_headers(&options.headers)?;
+    let Target { host, path } = Target::of(&options.url)?;
     let method = match (&options.request, &options.data) {
         (Some(name), _) => Method::from_bytes(name.as_bytes()).map_err(|_| wrong(format!("{name:?} is no method")))?,
         (None, Some(_)) => Method::POST,
         (None, None) => Method::GET,
     };
     let body = Full::new(Bytes::from(options.data.clone().unwrap_or_default()));
-    let mut request = Request::builder().method(method).uri(path).header(header::HOST, authority);
+    let mut request = Request::builder().method(method).uri(path).header(header::HOST, host);
     for line in &options.headers {
         let (name, value) = line.split_once(':').ok_or_else(|| wrong(format!("header {line:?} has no colon")))?;
         let name =
@@ -91,21 +98,11 @@ fn request_of(options: &CurlOptions) -> Result<Request<Full<Bytes>>, Failure> {
     request.body(body).map_err(|error| wrong(error.to_string()))
 }
 
-/// The `Host` and the path of a URL in one of its three forms.
-fn target_of(url: &str) -> Result<(String, String), String> {
-    let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-    let uri: Uri = full.parse().map_err(|error| format!("{url:?} is not a URL: {error}"))?;
-    let host = uri.host().ok_or_else(|| format!("{url:?} names no service"))?;
-    let host = if host.contains('.') { host.to_owned() } else { format!("{host}.{SERVICE_DOMAIN}") };
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    Ok((host, if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }))
-}
-
-fn print(bytes: &[u8]) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(bytes)
-        .and_then(|()| out.flush())
-        .map_err(|error| Failure::new(Code::Internal, format!("write to standard output: {error}")))
+/// The code that a node of the mesh refused the request with; none for an answer of the application.
+fn refusal_of(head: &Parts, body: &[u8]) -> Option<Code> {
+    head.headers.get("proxy-status").filter(|value| value.as_bytes().starts_with(b"weft;"))?;
+    let problem: Value = serde_json::from_slice(body).ok()?;
+    problem["code"].as_str().and_then(Code::find)
 }
 
 #[cfg(test)]
@@ -113,11 +110,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_taken_in_three_forms() {
-        for url in ["http://orders.weft.internal/a?b", "orders.weft.internal/a?b", "orders/a?b"] {
-            assert_eq!(target_of(url).unwrap(), ("orders.weft.internal".to_owned(), "/a?b".to_owned()), "{url}");
-        }
-        assert_eq!(target_of("orders").unwrap().1, "/");
-        assert!(target_of("http:///x").is_err());
+    fn a_refusal_of_the_mesh_is_told_from_an_answer_of_the_application() {
+        let head = |proxy_status| {
+            let answer = http::Response::builder().status(404).header("proxy-status", proxy_status).body(()).unwrap();
+            answer.into_parts().0
+        };
+        let body = br#"{"code":"service-unknown"}"#;
+        let weft = head("weft; error=destination_not_found; details=\"service-unknown\"");
+        assert_eq!(refusal_of(&weft, body), Some(Code::ServiceUnknown));
+        assert_eq!(refusal_of(&weft, b"cut sho"), None);
+        assert_eq!(refusal_of(&head("nginx"), body), None);
     }
 }

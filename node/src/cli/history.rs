@@ -4,9 +4,11 @@ use std::path::Path;
 
 use http::Method;
 use serde_json::{Value, json};
-use weft_actors::control::ledger::{DocumentView, HistoryView};
+use weft_actors::control::ledger::{DocumentView, HISTORY_MAX, HistoryView};
+use weft_gossip::ledger::RevisionName;
 use weft_gossip::{Code, Failure};
 
+use super::apply::Place;
 use super::args::HistoryOptions;
 use super::client::{ask, read};
 use super::output::{Output, table};
@@ -28,6 +30,23 @@ pub(super) async fn run(dir: &Path, output: Output, options: HistoryOptions) -> 
         format!("revision {} ({}) is {}: {}{until}", row.revision, row.hash.short(), row.standing, row.because)
     }));
     output.result(&lines.join("\n"), json!({ "history": rows }));
+    Ok(())
+}
+
+/// Says that a change that was to be confirmed is made to stay when it is made again without `--confirm`.
+pub(super) async fn note_unconfirmed(place: Place<'_>, revision: &str) -> Result<(), Failure> {
+    let path = format!("/v1/history?count={HISTORY_MAX}");
+    let rows: Vec<HistoryView> = read(ask(place.dir, Method::GET, &path, None).await?)?;
+    let name: RevisionName = revision.parse()?;
+    let is_meant = |row: &&HistoryView| match &name {
+        RevisionName::Number(number) => row.revision == *number,
+        RevisionName::Prefix(prefix) => row.hash.to_string().starts_with(prefix),
+    };
+    if rows.iter().find(is_meant).is_some_and(|row| matches!(row.standing.as_str(), "expired" | "unconfirmed")) {
+        let text =
+            format!("revision {revision} was to be confirmed; this time it stays without, unless --confirm is given");
+        place.output.note(&text);
+    }
     Ok(())
 }
 

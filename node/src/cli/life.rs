@@ -9,7 +9,7 @@ use weft_env::Env;
 use weft_gossip::identity::JoinToken;
 use weft_gossip::{Code, Failure, NodeId};
 
-use super::args::{InitOptions, JoinOptions};
+use super::args::{DEFAULT_DIR, InitOptions, JoinOptions};
 use super::output::Output;
 use super::passphrase::{self, Passphrase};
 use super::remote;
@@ -21,6 +21,7 @@ const HOSTNAME_FILE: &str = "/proc/sys/kernel/hostname";
 
 /// `weft init`.
 pub(super) async fn init(env: &Env, dir: &Path, output: Output, options: InitOptions) -> Result<(), Failure> {
+    check_advertised(options.advertise)?;
     let config = config::load(&env.disk, dir)?;
     let passphrase = passphrase::for_new_keys(env, options.passphrase_file.as_deref())?;
     let made = match &passphrase {
@@ -53,7 +54,7 @@ pub(super) async fn init(env: &Env, dir: &Path, output: Output, options: InitOpt
     if let Some(text) = &made {
         said.push(format!("passphrase of both keys, shown this once: {text}"));
     }
-    said.push("next: weft run".to_owned());
+    said.push(format!("next: {}", run_line(dir)));
     let value = json!({
         "mesh": done.file.mesh,
         "node": done.file.node,
@@ -79,6 +80,7 @@ pub(super) async fn join(env: &Env, dir: &Path, output: Output, options: JoinOpt
         (None, Some(ip)) => SocketAddr::new(ip, port),
         (None, None) => SocketAddr::new(own_address(options.at)?, port),
     };
+    check_advertised(advertise)?;
     let args = JoinArgs {
         dir: dir.to_owned(),
         at: options.at,
@@ -89,8 +91,8 @@ pub(super) async fn join(env: &Env, dir: &Path, output: Output, options: JoinOpt
         bind: listen_address(options.bind, advertise),
     };
     let done = enlist::join(env, args).await?;
-    let said =
-        format!("node {} joined mesh {} at {}\nnext: weft run", done.file.node, done.file.mesh, done.file.advertise);
+    let done_at = format!("node {} joined mesh {} at {}", done.file.node, done.file.mesh, done.file.advertise);
+    let said = format!("{done_at}\nnext: {}", run_line(dir));
     let value = json!({
         "mesh": done.file.mesh,
         "node": done.file.node,
@@ -99,6 +101,19 @@ pub(super) async fn join(env: &Env, dir: &Path, output: Output, options: JoinOpt
     });
     output.result(&said, value);
     Ok(())
+}
+
+/// What no other node could dial is refused before anything is written.
+fn check_advertised(address: SocketAddr) -> Result<(), Failure> {
+    let refused = |why: String| Failure::new(Code::AddressInvalid, format!("advertise {address}: {why}"));
+    config::check_reachable(address).map_err(refused)
+}
+
+/// The command that starts the node of this directory, as it would be typed next.
+fn run_line(dir: &Path) -> String {
+    let is_found =
+        dir == Path::new(DEFAULT_DIR) || std::env::var_os("WEFT_DIR").is_some_and(|set| dir == Path::new(&set));
+    if is_found { "weft run".to_owned() } else { format!("weft --dir {} run", dir.display()) }
 }
 
 fn listen_address(bind: Option<IpAddr>, advertise: SocketAddr) -> SocketAddr {
@@ -136,6 +151,20 @@ fn invalid_name(error: weft_gossip::ids::NameError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_nobody_could_dial_is_not_advertised() {
+        assert!(check_advertised("10.0.0.11:4510".parse().unwrap()).is_ok());
+        for wrong in ["0.0.0.0:4510", "[::]:4510", "10.0.0.11:0", "224.0.0.1:4510", "255.255.255.255:4510"] {
+            assert_eq!(check_advertised(wrong.parse().unwrap()).unwrap_err().code, Code::AddressInvalid, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_next_step_names_the_directory_that_was_given() {
+        assert_eq!(run_line(Path::new(DEFAULT_DIR)), "weft run");
+        assert_eq!(run_line(Path::new("/srv/weft-a")), "weft --dir /srv/weft-a run");
+    }
 
     #[test]
     fn a_node_listens_where_it_says_unless_told_otherwise() {

@@ -1,14 +1,18 @@
 //! The only place of the CLI that prints: results on standard output, failures on standard error, as text or JSON.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is where the CLI prints")]
 
-use std::io::IsTerminal;
+use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
-use weft_gossip::Failure;
+use weft_gossip::{Code, Failure};
 
 /// The version of every JSON form that the CLI prints; grows when a field goes or changes its meaning.
 pub(super) const SCHEMA: u32 = 1;
+
+/// Standard output was closed before everything was written: 128 and the number of SIGPIPE, as shells say it of other programs.
+const EXIT_PIPE_CLOSED: i32 = 141;
+/// What [`Paint`] writes, which may pass to a terminal.
+const COLOURS: &[&str] = &["\u{1b}[31m", "\u{1b}[32m", "\u{1b}[0m"];
 
 /// In which form results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -57,9 +61,33 @@ impl Output {
 
     /// Prints a result: `text` for people, or the object with its schema.
     pub(super) fn result(self, text: &str, value: Value) {
-        match self {
-            Self::Text => println!("{}", text.trim_end()),
-            Self::Json => println!("{}", with_schema(value)),
+        let line = match self {
+            Self::Text => printable(text.trim_end(), self.paint()),
+            Self::Json => with_schema(value).to_string(),
+        };
+        self.print(format!("{line}\n").as_bytes());
+    }
+
+    /// Prints bytes as they are. What cannot be written ends the process: nobody learns the result any more. Quietly where the reader
+    /// went away, which is what `| head` does; with a failure where there is no room.
+    pub(super) fn print(self, bytes: &[u8]) {
+        let mut out = io::stdout().lock();
+        let written = out.write_all(bytes).and_then(|()| out.flush());
+        drop(out);
+        match written {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(EXIT_PIPE_CLOSED),
+            Err(error) => {
+                self.failure(&Failure::new(Code::OutputFailed, format!("write to standard output: {error}")));
+                std::process::exit(1);
+            }
+        }
+    }
+
+    /// Tells people on standard error what they may not have meant. Programs see it in the result.
+    pub(super) fn note(self, text: &str) {
+        if self == Self::Text {
+            complain(&format!("note: {}", printable(text, Paint::Plain)));
         }
     }
 
@@ -67,7 +95,10 @@ impl Output {
     pub(super) fn failure(self, failure: &Failure) {
         let entry = failure.code.entry();
         match self {
-            Self::Text => eprintln!("error[{}]: {}\nnext: {}", entry.code, failure.detail, entry.next_step),
+            Self::Text => {
+                let detail = printable(&failure.detail, Paint::Plain);
+                complain(&format!("error[{}]: {detail}\nnext: {}", entry.code, entry.next_step));
+            }
             Self::Json => {
                 let error = json!({
                     "code": entry.code,
@@ -75,10 +106,32 @@ impl Output {
                     "detail": failure.detail,
                     "next": entry.next_step,
                 });
-                eprintln!("{}", with_schema(json!({ "error": error })));
+                complain(&with_schema(json!({ "error": error })).to_string());
             }
         }
     }
+}
+
+/// Where standard error cannot be written to either, the exit code is all that is left to say.
+fn complain(text: &str) {
+    let _unsaid = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// The text without what would steer a terminal: control characters of files and of other nodes are shown as they are written in TOML.
+fn printable(text: &str, paint: Paint) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(next) = rest.chars().next() {
+        let colour = COLOURS.iter().find(|colour| paint == Paint::Coloured && rest.starts_with(**colour));
+        let part = colour.map_or(&rest[..next.len_utf8()], |colour| &rest[..colour.len()]);
+        if colour.is_none() && next.is_control() && !matches!(next, '\n' | '\t') {
+            shown.push_str(&format!("\\u{:04X}", u32::from(next)));
+        } else {
+            shown.push_str(part);
+        }
+        rest = &rest[part.len()..];
+    }
+    shown
 }
 
 fn with_schema(value: Value) -> Value {
@@ -108,16 +161,6 @@ pub(super) fn table(rows: &[Value], first: &[&str]) -> String {
     lines.iter().map(padded).collect::<Vec<_>>().join("\n")
 }
 
-/// One `name: value` line a field.
-pub(super) fn fields(value: &Value) -> String {
-    let Value::Object(fields) = value else { return cell(value) };
-    fields
-        .iter()
-        .map(|(name, value)| format!("{}: {}", name.replace('_', " "), cell(value)))
-        .collect::<Vec<_>>()
-        .join("\n")
-}
-
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
@@ -141,6 +184,16 @@ mod tests {
         let rows = [json!({"zone": null, "node": "vm-a"}), json!({"zone": "a", "node": "b"})];
         assert_eq!(table(&rows, &["node"]), "NODE  ZONE\nvm-a  -\nb     a");
         assert_eq!(table(&[], &["node"]), "none");
+    }
+
+    #[test]
+    fn nothing_of_a_file_steers_the_terminal() {
+        let text = "a\u{1b}]0;title\u{7}\tb\r\u{9b}c\n\u{1b}[31mred\u{1b}[0m";
+        assert_eq!(
+            printable(text, Paint::Plain),
+            "a\\u001B]0;title\\u0007\tb\\u000D\\u009Bc\n\\u001B[31mred\\u001B[0m"
+        );
+        assert!(printable(text, Paint::Coloured).ends_with("\n\u{1b}[31mred\u{1b}[0m"));
     }
 
     #[test]

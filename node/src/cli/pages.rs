@@ -1,6 +1,5 @@
 //! What the program tells about itself: error codes, completions, man pages, version.
 
-use std::io::Write;
 use std::path::Path;
 
 use clap::CommandFactory;
@@ -50,17 +49,20 @@ pub(super) fn schema(output: Output, schema: &serde_json::Value) -> Result<(), F
 }
 
 /// `weft completion`.
-pub(super) fn completion(shell: Shell) -> Result<(), Failure> {
+pub(super) fn completion(output: Output, shell: Shell) {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "weft", &mut text);
-    print(&text)
+    output.print(&text);
 }
 
 /// `weft man`.
-pub(super) fn man(into: Option<&Path>) -> Result<(), Failure> {
+pub(super) fn man(output: Output, into: Option<&Path>) -> Result<(), Failure> {
     let command = Cli::command();
     match into {
-        None => print(&rendered(&command)?),
+        None => {
+            output.print(&rendered(&command)?);
+            Ok(())
+        }
         Some(dir) => clap_mangen::generate_to(command, dir).map_err(|error| {
             Failure::new(Code::UsageInvalid, format!("write the man pages into {}: {error}", dir.display()))
         }),
@@ -73,12 +75,6 @@ fn rendered(command: &clap::Command) -> Result<Vec<u8>, Failure> {
         .render(&mut page)
         .map_err(|error| Failure::new(Code::Internal, format!("make the man page: {error}")))?;
     Ok(page)
-}
-
-fn print(bytes: &[u8]) -> Result<(), Failure> {
-    std::io::stdout()
-        .write_all(bytes)
-        .map_err(|error| Failure::new(Code::Internal, format!("write to standard output: {error}")))
 }
 
 /// `weft version`.

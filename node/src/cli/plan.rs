@@ -20,11 +20,13 @@ const LINES_AROUND: usize = 3;
 
 /// `weft plan`.
 pub(super) async fn run(dir: &Path, output: Output, options: PlanOptions) -> Result<(), Failure> {
-    let documents = policies::read(&options.paths)?;
-    let wish = DraftWish::Documents { documents, prune: options.prune.unwrap_or(Prune::Nothing) };
+    let prune = options.prune.unwrap_or(Prune::Nothing);
+    let documents = policies::read(&options.paths, &prune)?;
+    let wish = DraftWish::Documents { documents, prune };
     let view = draft(dir, &wish).await?;
     output.result(&text(&view, output.paint()), value(&view));
-    check_compiles(&view)
+    check_compiles(&view)?;
+    view.draft.check_size()
 }
 
 /// Asks the node for a draft and checks that it is what was asked for.

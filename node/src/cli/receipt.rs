@@ -12,6 +12,7 @@ use weft_gossip::{Code, Failure};
 
 use super::apply::Place;
 use super::client::{ask, read};
+use super::output::Output;
 
 /// The first space between two looks; each next one is half as long again.
 const POLL_MIN: Duration = Duration::from_millis(20);
@@ -43,7 +44,9 @@ pub(super) async fn wait(place: Place<'_>, awaited: &Awaited, plan: Value) -> Re
     let clock = &place.env.clock;
     let mut poll = POLL_MIN;
     let receipt: Receipt = loop {
-        let receipt: Receipt = read(ask(place.dir, Method::GET, &path, None).await?)?;
+        let answer =
+            ask(place.dir, Method::GET, &path, None).await.map_err(|failure| untold(&awaited.applied, &failure))?;
+        let receipt: Receipt = read(answer)?;
         let is_over = clock.now() >= awaited.started + awaited.wait;
         if is_over || receipt.is_set_aside() || !receipt.nodes.iter().any(|row| row.state == "lacking") {
             break receipt;
@@ -52,8 +55,22 @@ pub(super) async fn wait(place: Place<'_>, awaited: &Awaited, plan: Value) -> Re
         poll = (poll * 3 / 2).min(POLL_MAX);
     };
     let took = clock.now().saturating_duration_since(awaited.started);
-    place.output.result(&receipt.text(awaited, took), receipt.value(took, &plan));
+    // People read the failure alone: that nodes hold what does not count would only mislead.
+    if place.output == Output::Json || !receipt.is_set_aside() {
+        place.output.result(&receipt.text(awaited, took), receipt.value(took, &plan));
+    }
     receipt.outcome()
+}
+
+/// The node has the change and does not tell any more what became of it.
+fn untold(applied: &Applied, failure: &Failure) -> Failure {
+    let detail = format!(
+        "the node took in revision {} ({}), and who has it is not known: {}",
+        applied.revision,
+        applied.hash.short(),
+        failure.detail
+    );
+    Failure::new(Code::AnswerMissing, detail)
 }
 
 impl Receipt {
@@ -78,7 +95,7 @@ impl Receipt {
         if !silent.is_empty() {
             lines.push(format!("does not answer, and fetches it when it is back: {}", names(&silent)));
         }
-        if let Some(span) = awaited.confirm.filter(|_| !self.is_set_aside()) {
+        if let Some(span) = awaited.confirm {
             let within = span_text(span);
             lines.push(format!("it is taken back unless you confirm it within {within}: weft confirm {hash}"));
         }
@@ -172,6 +189,14 @@ mod tests {
         assert!(text.starts_with("revision 12 on 1 of 2 nodes in 2.0 s\n") && text.contains(": vm-1"), "{text}");
         assert!(text.ends_with("within 5m: weft confirm abababab"), "{text}");
         assert_eq!(silent.outcome(), Ok(()));
+    }
+
+    #[test]
+    fn a_change_that_was_taken_in_is_not_denied() {
+        let lost = Failure::new(Code::NodeNotRunning, "connect to the node: refused");
+        let told = untold(&awaited(None).applied, &lost);
+        assert_eq!(told.code, Code::AnswerMissing);
+        assert!(told.detail.starts_with("the node took in revision 12 (abababab)"), "{told}");
     }
 
     #[test]

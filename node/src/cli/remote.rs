@@ -12,7 +12,8 @@ use weft_gossip::{Code, Failure, ReplicaName};
 use super::args::{BindOptions, ExposeOptions, Listing};
 use super::client::{ask, body};
 use super::history;
-use super::output::{Output, fields, table};
+use super::output::{Output, table};
+use super::status;
 use crate::admin::{BindRequest, ExposeRequest, HealthRequest, JoinRequest, TokenRequest};
 
 /// The columns that `weft ls` shows first.
@@ -25,7 +26,7 @@ const CERT_COLUMNS: &[&str] = &["identity", "not_before", "not_after", "labels",
 pub(super) async fn status(dir: &Path, output: Output) -> Result<(), Failure> {
     let mut value = ask(dir, Method::GET, "/v1/status", None).await?;
     let ledger = ask(dir, Method::GET, "/v1/ledger", None).await?;
-    let shown = format!("{}\n{}", fields(&value), history::ledger_text(&ledger));
+    let shown = format!("{}\n{}", status::text(&value), history::ledger_text(&ledger));
     value["ledger"] = ledger;
     output.result(&shown, value);
     Ok(())
@@ -48,7 +49,12 @@ pub(super) async fn list(dir: &Path, output: Output, what: Listing, only: Option
     };
     let is_wanted = |row: &Value| only.as_deref().is_none_or(|only| row[columns[0]] == only);
     let rows: Vec<Value> = rows.into_iter().filter(is_wanted).collect();
-    output.result(&table(&rows, columns), json!({ name: rows }));
+    if let (Some(only), true) = (&only, rows.is_empty()) {
+        let detail = format!("{only:?} is not among the {name}; `weft ls {name}` lists them");
+        return Err(Failure::new(Code::UsageInvalid, detail));
+    }
+    let shown: Vec<Value> = rows.iter().cloned().map(without_milliseconds).collect();
+    output.result(&table(&shown, columns), json!({ name: rows }));
     Ok(())
 }
 
@@ -75,8 +81,9 @@ pub(super) async fn list_certificates(dir: &Path, output: Output) -> Result<(), 
     let mut rows = rows_of(&own, "certificate", "identity");
     rows.extend(rows_of(&ca["signers"], "signer", "node"));
     rows.extend(rows_of(&ca["roots"], "root", "root"));
+    let shown: Vec<Value> = rows.iter().cloned().map(without_milliseconds).collect();
     let columns = ["kind", "name", "state", "not_before", "not_after", "key"];
-    output.result(&table(&rows, &columns), json!({ "certs": rows }));
+    output.result(&table(&shown, &columns), json!({ "certs": rows }));
     Ok(())
 }
 
@@ -168,6 +175,11 @@ pub(super) async fn bind(dir: &Path, output: Output, options: BindOptions) -> Re
     };
     let request = BindRequest { service: service.clone(), port, identity: options.identity };
     ask(dir, Method::POST, "/v1/bindings", Some(body(&request)?)).await?;
+    let services = ask(dir, Method::GET, "/v1/services", None).await?;
+    let is_offered = services.as_array().into_iter().flatten().any(|row| row["service"] == service.as_str());
+    if !is_offered {
+        output.note(&format!("no node offers {service} yet; `weft ls services` names those that are offered"));
+    }
     output
         .result(&format!("port {port} leads to {service}"), json!({ "service": service, "port": port, "bound": true }));
     Ok(())
@@ -201,6 +213,14 @@ pub(super) fn with_times(mut certificate: Value) -> Value {
         }
     }
     certificate
+}
+
+/// For people, who have the same times in a form that they can read.
+pub(super) fn without_milliseconds(mut row: Value) -> Value {
+    if let Some(fields) = row.as_object_mut() {
+        fields.retain(|name, _| !name.ends_with("_ms"));
+    }
+    row
 }
 
 pub(super) fn instant(unix_ms: u64) -> String {

@@ -5,7 +5,7 @@ use weft_actors::control::ledger::DraftWish;
 use weft_gateway::policy::read_file;
 use weft_gossip::identity::JoinToken;
 use weft_gossip::ledger::{Document, DocumentId, Prune};
-use weft_gossip::{Code, Failure};
+use weft_gossip::{Code, Failure, NodeId};
 
 use super::apply::{Change, Place};
 use super::args::{RevokeCommand, RevokeOptions};
@@ -19,6 +19,9 @@ const KIND: &str = "revocation";
 /// Digits of a key in a document's name, which holds fewer characters than a key.
 const KEY_NAMED_LEN: usize = 32;
 
+/// Digits of a token's id.
+const TOKEN_ID_DIGITS: usize = 16;
+
 /// What is revoked.
 struct Subject {
     /// The key of the document: `node`, `key` or `token`.
@@ -30,9 +33,14 @@ struct Subject {
 /// `weft revoke`.
 pub(super) async fn run(place: Place<'_>, command: RevokeCommand) -> Result<(), Failure> {
     let (what, value, options) = match command {
-        RevokeCommand::Node { node, options } => ("node", node.to_string(), options),
+        RevokeCommand::Node { node, options } => {
+            if options.reason.is_some() {
+                note_stranger(place, &node).await?;
+            }
+            ("node", node.to_string(), options)
+        }
         RevokeCommand::Key { key, options } => ("key", key.to_ascii_lowercase(), options),
-        RevokeCommand::Token { token, options } => ("token", token_id(&token), options),
+        RevokeCommand::Token { token, options } => ("token", token_id(&token)?, options),
     };
     if what == "key" && options.reason.is_some() {
         check_no_operator(place, &value).await?;
@@ -52,11 +60,25 @@ async fn check_no_operator(place: Place<'_>, key: &str) -> Result<(), Failure> {
 }
 
 /// The id of a token, of which people have the whole line or the id.
-fn token_id(text: &str) -> String {
-    match text.parse::<JoinToken>() {
-        Ok(token) => token.id.to_string(),
-        Err(_) => text.to_ascii_lowercase(),
+fn token_id(text: &str) -> Result<String, Failure> {
+    if text.len() == TOKEN_ID_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(text.to_ascii_lowercase());
     }
+    let token: JoinToken = text.trim().parse().map_err(|failure: Failure| {
+        let detail = format!("{}; nor is it the {TOKEN_ID_DIGITS} hexadecimal digits of a token's id", failure.detail);
+        Failure::new(Code::TokenMalformed, detail)
+    })?;
+    Ok(token.id.to_string())
+}
+
+/// A node that is not there can be revoked all the same, and a slip looks just like it.
+async fn note_stranger(place: Place<'_>, node: &NodeId) -> Result<(), Failure> {
+    let nodes = ask(place.dir, Method::GET, "/v1/nodes", None).await?;
+    let is_known = nodes.as_array().into_iter().flatten().any(|row| row["node"] == node.as_str());
+    if !is_known {
+        place.output.note(&format!("no node {node} is known here; `weft ls nodes` names those that are"));
+    }
+    Ok(())
 }
 
 impl Subject {
@@ -108,6 +130,16 @@ mod tests {
         let subject = Subject { what, value: value.to_owned() };
         let id = subject.id()?;
         subject.document(&id, reason).map(|document| (id.to_string(), document.text().to_owned()))
+    }
+
+    #[test]
+    fn a_token_that_cannot_be_read_is_told_as_one() {
+        assert_eq!(token_id("0123456789ABCDEF").unwrap(), "0123456789abcdef");
+        for wrong in ["Weft1.NONSENSE", "0123", "", "0123456789abcdeg"] {
+            let failure = token_id(wrong).unwrap_err();
+            assert_eq!(failure.code, Code::TokenMalformed, "{wrong}");
+            assert!(failure.detail.ends_with("the 16 hexadecimal digits of a token's id"), "{failure}");
+        }
     }
 
     #[test]

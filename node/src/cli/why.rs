@@ -5,19 +5,22 @@ use std::path::Path;
 use http::Method;
 use serde_json::Value;
 use weft_gossip::identity::GrantedLabels;
-use weft_gossip::ids::SERVICE_DOMAIN;
-use weft_gossip::{Code, Failure, ServiceName};
+use weft_gossip::{Code, Failure};
 
 use super::args::{RouteOptions, WhyOptions};
 use super::client::{ask, body};
 use super::output::Output;
 use super::remote::{granted, instant};
+use super::target::{Target, check_headers};
 use crate::hypothesis::Hypothesis;
 
 /// `weft why`.
 pub(super) async fn run(dir: &Path, output: Output, options: WhyOptions) -> Result<(), Failure> {
     let WhyOptions { subject, to, method, path, labels, headers } = options;
     let Some(to) = to else {
+        if subject.trim().is_empty() {
+            return Err(Failure::new(Code::UsageInvalid, "the id is empty; a refusal carries one in `weft-refusal`"));
+        }
         let value = ask(dir, Method::GET, &format!("/v1/why/{}", in_path(&subject)), None).await?;
         output.result(&shown(&value), value);
         return Ok(());
@@ -28,9 +31,11 @@ pub(super) async fn run(dir: &Path, output: Output, options: WhyOptions) -> Resu
 
 /// `weft route`.
 pub(super) async fn route(dir: &Path, output: Output, options: RouteOptions) -> Result<(), Failure> {
-    let (to, path) = place_of(&options.url)?;
-    let RouteOptions { method, url: _, identity: from, labels, headers } = options;
-    let labels = supposed(labels)?;
+    let RouteOptions { method, url, identity: from, labels, mut headers } = options;
+    check_headers(&headers)?;
+    let target = Target::of(&url)?;
+    let (to, path, labels) = (target.service()?, target.path, supposed(labels)?);
+    headers.push(format!("host: {}", target.host));
     decide(dir, output, Hypothesis { from, labels, to, method: Some(method), path: Some(path), headers }).await
 }
 
@@ -42,16 +47,25 @@ fn supposed(labels: Vec<(String, String)>) -> Result<Option<GrantedLabels>, Fail
 
 async fn decide(dir: &Path, output: Output, call: Hypothesis) -> Result<(), Failure> {
     let value = ask(dir, Method::POST, "/v1/why", Some(body(&call)?)).await?;
-    let verdict = if value["is_allowed"] == true { "allowed" } else { "refused" };
-    let revision = &value["revision"];
-    let caller = value["caller"].as_str().unwrap_or_default();
-    let mut lines = vec![format!("{caller} -> {}: {verdict} (revision {revision})", call.to)];
+    let mut lines = vec![headline(&value, call.to.as_str())];
     let rows = |name: &str| value[name].as_array().cloned().unwrap_or_default();
     lines.extend(rows("steps").iter().map(step));
     lines.extend(rows("shares").iter().map(share));
     lines.extend(rows("endpoints").iter().map(endpoint));
     output.result(&lines.join("\n"), value);
     Ok(())
+}
+
+/// `spiffe://bank/svc/web -> orders: allowed (revision 12)`.
+fn headline(value: &Value, to: &str) -> String {
+    let text = |name: &str| value[name].as_str().unwrap_or_default();
+    let has_endpoints = value["endpoints"].as_array().is_some_and(|endpoints| !endpoints.is_empty());
+    let verdict = match (value["is_allowed"] == true, has_endpoints) {
+        (false, _) => "refused".to_owned(),
+        (true, true) => "allowed".to_owned(),
+        (true, false) => format!("allowed, but no node offers {}", text("service")),
+    };
+    format!("{} -> {to}: {verdict} (revision {})", text("caller"), value["revision"])
 }
 
 /// `split: orders version 2, 5 of 100`.
@@ -75,15 +89,6 @@ fn endpoint(state: &Value) -> String {
     let text = |name: &str| state[name].as_str().unwrap_or_default();
     let version = if text("version").is_empty() { String::new() } else { format!(", version {}", text("version")) };
     format!("  endpoint: replica {} on {}{version}, {standing}", text("replica"), text("node"))
-}
-
-/// The service and the path of a URL.
-fn place_of(url: &str) -> Result<(ServiceName, String), Failure> {
-    let rest = url.strip_prefix("http://").unwrap_or(url);
-    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let name = host.strip_suffix(SERVICE_DOMAIN).and_then(|name| name.strip_suffix('.')).unwrap_or(host);
-    let service = name.parse().map_err(|error| Failure::new(Code::UsageInvalid, format!("{url:?}: {error}")))?;
-    Ok((service, format!("/{path}")))
 }
 
 /// What is not a letter, digit, dot or hyphen is written in percent, as a path needs it (RFC 3986, section 2.1).
@@ -151,12 +156,16 @@ mod tests {
     }
 
     #[test]
-    fn a_url_names_service_and_path() {
-        for url in ["http://orders.weft.internal/a?b=c", "orders.weft.internal/a?b=c", "orders/a?b=c"] {
-            assert_eq!(place_of(url).unwrap(), ("orders".parse().unwrap(), "/a?b=c".to_owned()), "{url}");
-        }
-        assert_eq!(place_of("orders").unwrap().1, "/");
-        assert!(place_of("http://example.com/").is_err());
+    fn the_headline_does_not_promise_what_nobody_answers() {
+        let allowed = |endpoints: Value| {
+            headline(
+                &json!({ "caller": "a", "service": "orders", "is_allowed": true,
+            "revision": 3, "endpoints": endpoints }),
+                "shop",
+            )
+        };
+        assert_eq!(allowed(json!([{ "node": "vm-a" }])), "a -> shop: allowed (revision 3)");
+        assert_eq!(allowed(json!([])), "a -> shop: allowed, but no node offers orders (revision 3)");
     }
 
     #[test]

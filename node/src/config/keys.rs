@@ -61,7 +61,7 @@ pub const KEYS: &[Key] = &[
     key("bind", "as given to `weft init` or `weft join`", "The IP address that the node listens on. Outbound and bound ports listen on 127.0.0.1, or here when this is a loopback address.",
         Kind::Text(|c, text| { c.bind = Some(text.parse::<IpAddr>().map_err(|_| format!("{text:?} is not an IP address"))?); Ok(()) })),
     key("advertise", "as given to `weft init` or `weft join`", "`IP` or `IP:PORT` at which the other nodes reach this one. Change it when the machine gets another address.",
-        Kind::Text(|c, text| { c.advertise = Some(socket_address(text)?); Ok(()) })),
+        Kind::Text(|c, text| { c.advertise = Some(advertised(text)?); Ok(()) })),
     key("zone", "none", "Where the node stands (a rack, an availability zone): calls prefer replicas of their own zone.",
         Kind::Text(|c, text| { c.zone = Some(text.parse::<ZoneName>().map_err(|error| error.to_string())?); Ok(()) })),
     key("workers", "0", "Threads of the data path; 0 is one a core. Fewer leave cores to the applications.",
@@ -108,6 +108,26 @@ fn whole(number: u64) -> usize {
 
 fn port(number: u64) -> u16 {
     u16::try_from(number).unwrap_or(u16::MAX)
+}
+
+/// An address at which the other nodes reach this one.
+fn advertised(text: &str) -> Result<SocketAddr, String> {
+    let address = socket_address(text)?;
+    check_reachable(address).map(|()| address)
+}
+
+/// Refuses what no other node could dial: every address at once, many machines, no port.
+pub fn check_reachable(address: SocketAddr) -> Result<(), String> {
+    let ip = address.ip();
+    if ip.is_unspecified() {
+        return Err(format!(
+            "{ip} stands for every address of a machine: name the one at which the other nodes reach it"
+        ));
+    }
+    if ip.is_multicast() || ip == IpAddr::V4(std::net::Ipv4Addr::BROADCAST) {
+        return Err(format!("{ip} is not the address of one machine"));
+    }
+    if address.port() == 0 { Err("port 0 is no port to be reached at".to_owned()) } else { Ok(()) }
 }
 
 /// Reads `IP` (the mesh port follows) or `IP:PORT`.

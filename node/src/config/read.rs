@@ -29,9 +29,12 @@ const VERSION_LEN_MAX: usize = 64;
 
 /// Reads the text of a configuration file; `file` is its name for the messages.
 pub fn parse(text: &str, file: &str) -> Result<NodeConfig, Vec<Mistake>> {
-    let mut reader = Reader { config: NodeConfig::default(), mistakes: Mistakes::new(text, file) };
+    let mut reader = Reader { config: NodeConfig::default(), mistakes: Mistakes::new(text, file), bound: Vec::new() };
     match Document::parse(text) {
-        Ok(document) => reader.table(document.as_table(), ""),
+        Ok(document) => {
+            reader.table(document.as_table(), "");
+            reader.own_ports_are_free();
+        }
         Err(error) => reader.mistakes.add(error.span(), error.message().trim().replace('\n', ", ")),
     }
     let mistakes = reader.mistakes.finish();
@@ -41,9 +44,22 @@ pub fn parse(text: &str, file: &str) -> Result<NodeConfig, Vec<Mistake>> {
 struct Reader<'a> {
     config: NodeConfig,
     mistakes: Mistakes<'a>,
+    /// The ports of the bindings, and where each stands.
+    bound: Vec<(u16, Option<Range<usize>>)>,
 }
 
 impl Reader<'_> {
+    /// The node's ports may be stated below the bindings, so that this comes last.
+    fn own_ports_are_free(&mut self) {
+        let ports = self.config.settings.ports;
+        let own = [(ports.mesh, "ports.mesh"), (ports.admin, "ports.admin"), (ports.outbound, "ports.outbound")];
+        for (port, span) in std::mem::take(&mut self.bound) {
+            if let Some((_, name)) = own.iter().find(|(own, _)| *own == port) {
+                self.mistakes.add(span, format!("`port`: {port} is a port of the node itself, `{name}`"));
+            }
+        }
+    }
+
     fn table(&mut self, table: &dyn TableLike, prefix: &str) {
         for (name, item) in table.iter() {
             let full = format!("{prefix}{name}");
@@ -209,6 +225,7 @@ impl Reader<'_> {
         {
             self.mistakes.add(key_span(table, "port"), format!("`port`: {port} is bound twice"));
         }
+        self.bound.extend(port.map(|port| (port, key_span(table, "port"))));
         if let (Some(service), Some(port)) = (service, port) {
             self.config.bindings.push(BindingConfig { service, port, identity });
         }

@@ -67,6 +67,25 @@ fn services_and_bindings_are_read() {
 }
 
 #[test]
+fn a_binding_does_not_take_a_port_of_the_node() {
+    let text = "[[binding]]\nservice = \"db\"\nport = 4512\n[[binding]]\nservice = \"db\"\nport = 4511\n\
+        [[binding]]\nservice = \"db\"\nport = 5000\n[ports]\nmesh = 5000\nadmin = 5001\n";
+    let found: Vec<String> = parse(text, "n").unwrap_err().iter().map(ToString::to_string).collect();
+    let expected = [
+        "n:3:1: `port`: 4512 is a port of the node itself, `ports.outbound`",
+        "n:9:1: `port`: 5000 is a port of the node itself, `ports.mesh`",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn an_address_that_nobody_can_dial_is_not_advertised() {
+    for wrong in ["0.0.0.0", "10.0.0.1:0", "[::]:4510", "224.0.0.1"] {
+        assert!(parse(&format!("advertise = \"{wrong}\""), "n").unwrap_err()[0].text.contains("advertise"), "{wrong}");
+    }
+}
+
+#[test]
 fn spans_read_back() {
     for text in ["1ms", "500ms", "20s", "5m", "24h", "30d"] {
         let span = parse_span(text).unwrap();

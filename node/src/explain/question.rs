@@ -266,7 +266,11 @@ fn carried(traffic: &Traffic, table: &EndpointTable) -> Step {
         Balancing::HashOfCookie(name) => format!("by the hash of the cookie {name}"),
     };
     let zone = if traffic.zone.preference == Preference::Near { ", the own zone first" } else { "" };
-    let text = format!("{} has {} replicas; one is chosen: {how}{zone}", table.service, table.endpoints.len());
+    let offer = match table.endpoints.len() {
+        1 => "has 1 replica".to_owned(),
+        count => format!("has {count} replicas"),
+    };
+    let text = format!("{} {offer}; one is chosen: {how}{zone}", table.service);
     match &traffic.place {
         Some(place) => Step::at("traffic", place, text),
         None => Step::new("traffic", text),

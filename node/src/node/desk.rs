@@ -84,7 +84,7 @@ impl NodeDesk {
             }
             Question::Why(id) => match self.path.refusals(&id) {
                 Some(record) => value(&*record),
-                None => Err(Failure::new(Code::RefusalUnknown, format!("this node keeps no refusal {id:?}"))),
+                None => Err(self.unknown_refusal(&id)),
             },
             Question::Decide(call) => {
                 let question = call.question(&self.control.world())?;
@@ -99,6 +99,16 @@ impl NodeDesk {
             #[cfg(feature = "crash-test")]
             Question::Crash(actor) => self.done(self.control.crash(&actor)),
         }
+    }
+
+    /// An id starts with the name of the node that refused, which alone knows it.
+    fn unknown_refusal(&self, id: &str) -> Failure {
+        let own = self.control.status().node;
+        let detail = match id.rsplit_once('.') {
+            Some((node, _)) if node != own.as_str() => format!("{id:?} is a refusal of node {node}, and this is {own}"),
+            _ => format!("this node keeps no refusal {id:?}"),
+        };
+        Failure::new(Code::RefusalUnknown, detail)
     }
 
     /// Compiling thousands of documents takes longer than other answers may wait for it.

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use weft_actors::world::World;
 use weft_gateway::choose::hash_of;
 use weft_gateway::endpoint::{Endpoint, EndpointTable};
+use weft_gateway::policy::Place;
 use weft_gateway::policy::raw::route::RetryOn;
 use weft_gateway::policy::route::{RouteRule, Target};
 use weft_gateway::policy::traffic::{Balancing, Traffic};
@@ -46,6 +47,10 @@ pub(crate) struct Carriage<'w> {
     pub(crate) deadline: Instant,
     /// How long that is, where documents say so.
     pub(crate) patience: Option<Duration>,
+    /// Which document said so.
+    timed_by: Option<&'w Place>,
+    /// The rule that routed the call.
+    routed_by: Option<&'w Place>,
 }
 
 impl<'w> Carriage<'w> {
@@ -69,6 +74,8 @@ impl<'w> Carriage<'w> {
             try_timeout: None,
             deadline: exchange.head_by(traffic.request_timeout),
             patience: traffic.request_timeout,
+            timed_by: traffic.place.as_ref().filter(|_| traffic.request_timeout.is_some()),
+            routed_by: None,
         }
     }
 
@@ -85,6 +92,10 @@ impl<'w> Carriage<'w> {
             self.deadline = exchange.head_by(rule.timeout);
             self.patience = rule.timeout;
         }
+        if rule.timeout.or(rule.try_timeout).is_some() {
+            self.timed_by = Some(&rule.place);
+        }
+        self.routed_by = Some(&rule.place);
         self.try_timeout = rule.try_timeout;
         self
     }
@@ -131,11 +142,20 @@ impl<'w> Carriage<'w> {
         let why = match (table.endpoints.len(), table.endpoints.iter().filter(of_subset).count()) {
             (0, _) => format!("no node offers {service} any more"),
             (count, 0) => {
-                format!("none of the {count} replicas of {service} has the version or labels of the route")
+                let rule = self.routed_by.map(|place| format!(" at {place}")).unwrap_or_default();
+                format!("none of the {count} replicas of {service} has the version or labels of the route{rule}")
             }
             (_, count) => format!("none of the {count} replicas of {service} is healthy"),
         };
         Refusal::new(Code::NoHealthyReplica, why)
+    }
+
+    /// Why a try failed, with the document whose time was over if one said how long.
+    pub(crate) fn because(&self, code: Code, why: String) -> String {
+        match self.timed_by.filter(|_| code == Code::RequestTimeout) {
+            Some(place) => format!("{why}; the timeout is that of {place}"),
+            None => why,
+        }
     }
 
     /// Counts the call at its service, where the documents limit how many may be under way.

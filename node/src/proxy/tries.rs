@@ -55,7 +55,8 @@ pub(super) async fn endpoints(
             Err(failed) => failed,
         };
         tries.note(endpoint, &failed);
-        let refusal = |failed: Failed| refusal(failed.code, failed.why, failed.stage, endpoint);
+        let refusal =
+            |failed: Failed| refusal(failed.code, carriage.because(failed.code, failed.why), failed.stage, endpoint);
         let mut failed = failed;
         let again = failed.request.take().map(|request| *request).or_else(|| copy.map(Copied::into_request));
         let Some(again) = again else { return Err(refusal(failed)) };

@@ -6,7 +6,7 @@ use http::HeaderName;
 use weft_gossip::ServiceName;
 
 use super::RawHeaderMatch;
-use crate::strict::{Method, Percent, TextMap, Whole};
+use crate::strict::{DocumentName, Method, Percent, TextMap, Whole};
 use crate::{raw_table, raw_words};
 
 raw_words! {
@@ -42,7 +42,7 @@ raw_table! {
     /// (see [routing](routing.md)).
     RawRoute, "[[route]]" {
         /// Names the document: a label of `a-z`, `0-9` and `-`, once among all documents of this kind.
-        name: needed ServiceName,
+        name: needed DocumentName,
         /// The service that callers dial.
         service: needed ServiceName,
         /// Only requests for any of these hosts, each a host name or `*.` and a domain; without it every host.

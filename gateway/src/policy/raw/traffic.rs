@@ -6,7 +6,7 @@ use http::HeaderName;
 use weft_gossip::ServiceName;
 
 use super::route::RetryOn;
-use crate::strict::{Either, Percent, Whole};
+use crate::strict::{DocumentName, Either, Percent, Whole};
 use crate::{raw_table, raw_words};
 
 raw_words! {
@@ -24,7 +24,7 @@ raw_table! {
     /// own file says. One document a service.
     RawTraffic, "[[traffic]]" {
         /// Names the document: a label of `a-z`, `0-9` and `-`, once among all documents of this kind.
-        name: needed ServiceName,
+        name: needed DocumentName,
         /// The called service.
         service: needed ServiceName,
         /// How long TCP connect and TLS handshake may take, together. Raise it for machines far apart.

@@ -36,9 +36,11 @@ fn files() {
             &[
                 "1:1: this `[[mesh]]` needs `name`",
                 "2:1: unknown key `nam`; did you mean `name`?",
-                "4:8: `name`: service name \"A\" is not valid: only a-z, 0-9 and - are allowed",
+                "4:8: `name`: document name \"A\" is not valid: only a-z, 0-9 and - are allowed",
+                "4:8: says nothing: it needs a `[[route.rule]]`",
                 "5:11: `service`: must be a text in quotes, is a integer",
                 "6:1: this `[[revocation]]` needs `reason`",
+                "7:8: a revocation needs exactly one of `node`, `key` and `token`",
             ],
         ),
     ]);
@@ -193,6 +195,76 @@ fn documents_that_contradict_each_other() {
     assert_start(&(traffic("a") + &traffic("b")), "4:1: a has a `[[traffic]]` already: a");
 }
 
+#[test]
+fn a_mistake_hides_no_other_of_the_same_document() {
+    check(&[
+        (
+            "[[route]]\nname = \"R\"\nservice = 3\nhosts = [\"a:80\"]\n[[route.rule]]\ntimeout = \"1\"\nwibble = 1\n\
+             match = [{ path = { exact = \"a\" } }, { path = { regex = \"(\" }, methods = [\"FETCH\"] }]\n\
+             [[route.rule]]\nto = [{ weight = 0 }]\nretries = { on = [\"5xx\"] }\ntimeout = \"1s\"\ntry_timeout = \"2s\"\n\
+             redirect = { status = 305, path = 7 }\n",
+            &[
+                "2:8: `name`: document name \"R\" is not valid",
+                "3:11: `service`: must be a text",
+                "4:10: `hosts`: ",
+                "6:11: `timeout`: must be a span",
+                "7:1: unknown key `wibble`",
+                "8:29: `path`: \"a\" must start with /",
+                "8:57: `regex`: unclosed group",
+                "8:75: `methods`: \"FETCH\"",
+                "10:7: `to`: every weight is 0",
+                "11:11: this `retries` needs `attempts`",
+                "13:15: `try_timeout` is longer",
+                "14:12: `redirect` and `retries` contradict",
+                "14:12: `redirect` and `timeout` contradict",
+                "14:12: `redirect` and `to` contradict",
+                "14:12: `redirect` and `try_timeout` contradict",
+                "14:23: `status` of a redirect is",
+                "14:35: `path`: must be a text",
+            ],
+        ),
+        (
+            "[[authorisation]]\nname = \"a\"\nmode = \"shadows\"\n[[authorisation.rule]]\nfrom = { nodes = [\"vm_d\"] }\n\
+             paths = [\"b\", \"/c/{d\"]\nheaders = [{ name = \"x y\" }]\n",
+            &[
+                "2:8: needs exactly one of `service`, `services` and `mesh = true`",
+                "3:8: `mode`: ",
+                "4:1: this `[[authorisation.rule]]` needs `action`",
+                "5:19: `nodes`: node name",
+                "6:10: `paths`: \"b\" must start with /",
+                "6:15: `paths`: \"{d\"",
+                "7:12: needs exactly one of `value`",
+                "7:21: `name`: ",
+            ],
+        ),
+        (
+            "[[rate-limit]]\nname = \"l\"\nrequests = 1000000000\nper = \"soon\"\nmatch = [{ path = { exact = \"a\" } }]\n",
+            &["1:1: this `[[rate-limit]]` needs `service`", "4:7: `per`: ", "5:29: `path`: "],
+        ),
+        (
+            "[[traffic]]\nname = \"t\"\nservice = \"A\"\n[traffic.outlier]\nejection = \"1m\"\nejection_max = \"1s\"\n",
+            &["3:11: `service`: ", "6:16: `ejection_max` is shorter than `ejection`"],
+        ),
+        // What may only follow from another mistake is not told.
+        (
+            "[[traffic]]\nname = \"t\"\nservice = \"a\"\n[traffic.outlier]\nejection = \"1\"\nejection_max = \"500ms\"\n",
+            &["5:12: `ejection`: "],
+        ),
+        ("[[authorisation]]\nname = \"a\"\nservce = \"a\"\ndefault = \"deny\"\n", &["3:1: unknown key `servce`"]),
+        (
+            "[[authorisation]]\nname = \"a\"\nservice = \"a\"\n[[authorisation.rule]]\naction = \"deny\"\n\
+             [authorisation.rule.from]\nservice = [\"b\"]\n",
+            &["7:1: unknown key `service`; did you mean `services`?"],
+        ),
+    ]);
+}
+
+#[test]
+fn a_mistake_is_one_line_whatever_stands_in_the_file() {
+    let found = mistakes("[[mesh]]\nname = \"defaults\"\n\"a\\u001b[31m\\nb\" = 1\n");
+    assert_eq!(found, ["p:3:1: unknown key `a\\u{1b}[31m\\nb`"]);
+}
+
 fn mistakes_of(text: &str) -> Vec<crate::strict::Mistake> {
     let sources = read_file("p", text).unwrap();
     compile(&sources.into_iter().map(|source| (source, 1)).collect::<Vec<_>>()).err().unwrap_or_default()
@@ -246,7 +318,7 @@ fn route() {
         ("request_headers = { set = { host = \"a\" } }", "5:27: `host` cannot be changed here"),
         ("request_headers = { remove = [\"Content-Length\"] }", "5:31: `content-length` cannot be changed here"),
         ("response_headers = { add = { \"x y\" = \"a\" } }", "5:28: `x y: a` is not a header field"),
-        ("response_headers = { set = { x = \"a\\nb\" } }", "5:28: `x: a\nb` is not a header field"),
+        ("response_headers = { set = { x = \"a\\nb\" } }", "5:28: `x: a\\nb` is not a header field"),
         ("redirect = { status = 301 }", "5:12: `redirect` leads back to the same place"),
         ("redirect = { path = \"/a\", status = 305 }", "5:36: `status` of a redirect is 301, 302, 303, 307 or 308"),
         ("redirect = { path = \"a\" }", "5:21: \"a\" is not a path in normal form"),

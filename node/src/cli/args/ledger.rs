@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use weft_gossip::NodeId;
-use weft_gossip::ledger::Prune;
+use weft_gossip::ledger::{CONFIRM_SPAN_MAX, Prune};
 
 use super::span;
 
@@ -31,8 +31,9 @@ pub struct ApplyOptions {
     /// document/KIND/NAME. Without it nothing is removed.
     #[arg(long, value_parser = prune, value_name = "SCOPE")]
     pub prune: Option<Prune>,
-    /// Takes the change back on every node unless `weft confirm` comes within this span.
-    #[arg(long, value_parser = span, value_name = "SPAN")]
+    /// Takes the change back on every node unless `weft confirm` comes within this span, at most 24h. `--again` does not keep the span of
+    /// the first time.
+    #[arg(long, value_parser = confirm_span, value_name = "SPAN")]
     pub confirm: Option<Duration>,
     /// In place of files: a revision that was set aside or has expired, once more.
     #[arg(long, value_name = "REVISION", conflicts_with_all = ["paths", "prune"])]
@@ -134,6 +135,12 @@ pub struct RevokeOptions {
     pub signing: SigningOptions,
 }
 
+/// A span within which a change is confirmed.
+fn confirm_span(text: &str) -> Result<Duration, String> {
+    let span = span(text)?;
+    if span > CONFIRM_SPAN_MAX { Err("a change is confirmed within 24h".to_owned()) } else { Ok(span) }
+}
+
 /// The scope of `--prune`.
 fn prune(text: &str) -> Result<Prune, String> {
     match text.split_once('/') {
@@ -151,6 +158,14 @@ fn prune(text: &str) -> Result<Prune, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_span_to_confirm_in_says_what_is_wrong_with_it() {
+        assert_eq!(confirm_span("24h"), Ok(CONFIRM_SPAN_MAX));
+        assert_eq!(confirm_span("0s").unwrap_err(), "a span must be longer than nothing");
+        assert_eq!(confirm_span("25h").unwrap_err(), "a change is confirmed within 24h");
+        assert_eq!(confirm_span("soon").unwrap_err(), "a span is written 90s, 10m, 24h");
+    }
 
     #[test]
     fn a_scope_says_what_may_go() {
