@@ -1,6 +1,6 @@
 //! Policies: documents as operators write them, their strict reader, and the compiled form that the data path asks.
 //!
-//! `weft plan` reads files ([`read_files`]); every node compiles the documents of a revision ([`compile`]) into one immutable
+//! `weft plan` reads files ([`read_files`]); every node compiles the documents of a revision ([`Compiler`]) into one immutable
 //! [`Policy`] and asks it per call. All of it is pure.
 //!
 //! - [`raw`]: the documents as they are written
@@ -33,12 +33,13 @@ pub mod source;
 pub mod traffic;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use weft_gossip::ServiceName;
 use weft_gossip::identity::SpiffeId;
 
 pub use authorise::{Call, Reason, ShadowRefusal, Verdict};
-pub use compile::compile;
+pub use compile::{Compiler, InForce, compile};
 pub use condition::RequestView;
 pub use limit::{Limiter, RateLimit};
 pub use path::{NormalPath, PathFault};
@@ -50,15 +51,16 @@ pub use route::{RouteRule, Routed};
 pub use source::{Source, read_file, read_files};
 pub use traffic::Traffic;
 
-/// Everything that the documents of one revision say, indexed. Immutable; replaced whole.
+/// Everything that the documents of one revision say, indexed. Immutable; replaced whole, and the tables that are the same in both are
+/// shared between two.
 #[derive(Debug, Default)]
 pub struct Policy {
     revision: u64,
     authorisation: authorise::Authorisation,
-    routes: HashMap<ServiceName, route::RouteTable>,
-    traffic: HashMap<ServiceName, Traffic>,
+    routes: HashMap<ServiceName, Arc<route::RouteTable>>,
+    traffic: HashMap<ServiceName, Arc<Traffic>>,
     default_traffic: Traffic,
-    limits: HashMap<ServiceName, Vec<RateLimit>>,
+    limits: HashMap<ServiceName, Vec<Arc<RateLimit>>>,
     revocations: Revocations,
 }
 
@@ -133,11 +135,11 @@ impl Policy {
 
     /// How the calls of a service are carried.
     pub fn traffic(&self, service: &ServiceName) -> &Traffic {
-        self.traffic.get(service).unwrap_or(&self.default_traffic)
+        self.traffic.get(service).map_or(&self.default_traffic, Arc::as_ref)
     }
 
     /// The rate limits of a service, in the order of their names.
-    pub fn limits(&self, service: &ServiceName) -> &[RateLimit] {
+    pub fn limits(&self, service: &ServiceName) -> &[Arc<RateLimit>] {
         self.limits.get(service).map_or(&[], Vec::as_slice)
     }
 

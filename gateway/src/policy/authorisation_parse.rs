@@ -1,6 +1,7 @@
 //! Turns the raw tables of `[[authorisation]]` into rules that are always valid, and notes every contradiction.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use weft_gossip::ServiceName;
 
@@ -33,7 +34,8 @@ pub(crate) struct AuthorisationDocument {
     pub(crate) concerns: Concerns,
     pub(crate) default: Option<(Action, Place)>,
     pub(crate) mode: Mode,
-    pub(crate) rules: Vec<Rule>,
+    /// Shared with the tables of every policy that they are part of.
+    pub(crate) rules: Vec<Arc<Rule>>,
 }
 
 /// Turns a raw document into a valid one.
@@ -57,7 +59,7 @@ pub(crate) fn parse(
     }
     let mode = raw.mode.map_or(Mode::Enforce, |mode| mode.value);
     let default = raw.default.map(|default| (default.value, at(default.span.start)));
-    let rules = raw.rule.into_iter().filter_map(|rule| rule_of(rule, at, mistakes)).collect();
+    let rules = raw.rule.into_iter().filter_map(|rule| rule_of(rule, at, mistakes)).map(Arc::new).collect();
     (mistakes.len() == before).then_some(AuthorisationDocument { place, concerns, default, mode, rules })
 }
 

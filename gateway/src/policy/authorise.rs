@@ -5,6 +5,7 @@
 //! Asked by the data path for every request and every stream, and again for open connections when rules change.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use http::HeaderMap;
 use weft_gossip::identity::{SpiffeId, Subject};
@@ -160,7 +161,7 @@ impl RuleIndex {
     }
 
     /// The first of the rules that matches.
-    fn first<'p>(&self, rules: &'p [Rule], caller: &SpiffeId, call: Call<'_>) -> Option<&'p Rule> {
+    fn first<'p>(&self, rules: &'p [Arc<Rule>], caller: &SpiffeId, call: Call<'_>) -> Option<&'p Rule> {
         if self.count == 0 {
             return None;
         }
@@ -182,7 +183,7 @@ impl RuleIndex {
             }
             best = query.best;
         }
-        usize::try_from(best).ok().and_then(|number| rules.get(number))
+        usize::try_from(best).ok().and_then(|number| rules.get(number)).map(Arc::as_ref)
     }
 }
 
@@ -203,7 +204,7 @@ impl Side {
 /// Some documents' rules and default, indexed.
 #[derive(Debug, Default)]
 pub(crate) struct RuleSet {
-    rules: Vec<Rule>,
+    rules: Vec<Arc<Rule>>,
     deny: RuleIndex,
     allow: RuleIndex,
     default: Option<(Action, Place)>,
@@ -211,13 +212,12 @@ pub(crate) struct RuleSet {
 
 impl RuleSet {
     /// Adds a rule after the others; the place of one that does not fit comes back.
-    pub(crate) fn insert(&mut self, rule: Rule) -> Result<(), Place> {
+    pub(crate) fn insert(&mut self, rule: &Arc<Rule>) -> Result<(), Place> {
         let number = u32::try_from(self.rules.len()).unwrap_or(u32::MAX);
         let index = if rule.action == Action::Deny { &mut self.deny } else { &mut self.allow };
-        let outcome = index.insert(number, &rule);
-        let place = rule.place.clone();
-        self.rules.push(rule);
-        outcome.map_err(|Crowded| place)
+        let outcome = index.insert(number, rule);
+        self.rules.push(Arc::clone(rule));
+        outcome.map_err(|Crowded| rule.place.clone())
     }
 
     /// States the default; the place of another that says otherwise comes back.
@@ -261,8 +261,8 @@ pub(crate) struct ServiceRules {
 /// Every authorisation document of a policy.
 #[derive(Debug, Default)]
 pub(crate) struct Authorisation {
-    pub(crate) services: HashMap<ServiceName, ServiceRules>,
-    pub(crate) mesh: ServiceRules,
+    pub(crate) services: HashMap<ServiceName, Arc<ServiceRules>>,
+    pub(crate) mesh: Arc<ServiceRules>,
     pub(crate) mesh_default: Option<(Action, Place)>,
 }
 
@@ -284,7 +284,7 @@ impl Authorisation {
 
     /// Whether any rule for this service looks at method, path or header fields.
     pub(crate) fn is_conditional(&self, called: &ServiceName) -> bool {
-        self.mesh.is_conditional() || self.services.get(called).is_some_and(ServiceRules::is_conditional)
+        self.mesh.is_conditional() || self.services.get(called).is_some_and(|rules| rules.is_conditional())
     }
 
     /// Whether a `deny` rule in force for this service looks at method, path or header fields.
@@ -301,7 +301,7 @@ impl Authorisation {
         call: Call<'_>,
         mut steps: Option<&mut Vec<Step>>,
     ) -> Verdict<'_> {
-        let own = self.services.get(called);
+        let own = self.services.get(called).map(Arc::as_ref);
         let sets = [own.map(|own| &own.enforced), Some(&self.mesh.enforced)];
         let (action, reason) = self.enforced(sets, caller, call, &mut steps);
         let mut verdict = Verdict { action, reason, shadow: Vec::new() };
@@ -309,7 +309,7 @@ impl Authorisation {
             return verdict;
         }
         let default = sets[0].and_then(|set| set.default.as_ref()).map(|(action, _)| *action);
-        let shadows = own.into_iter().chain([&self.mesh]).flat_map(|rules| &rules.shadows);
+        let shadows = own.into_iter().chain([self.mesh.as_ref()]).flat_map(|rules| &rules.shadows);
         for shadow in shadows {
             if let Some(place) = shadow.refusal(reason, default, caller, call) {
                 note(&mut steps, || Step::new("shadow", Some(place), "would have refused it"));

@@ -7,6 +7,7 @@ mod mistaken;
 mod paths;
 mod random;
 mod routing;
+mod series;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use weft_gossip::identity::SpiffeId;

@@ -1,6 +1,8 @@
 //! What would become of a call, asked of one world: the same decisions that the data path makes, with the steps written down. Nothing
 //! is counted and nothing sent.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, Method};
 use serde::Serialize;
 use weft_actors::world::World;
@@ -185,7 +187,7 @@ fn judged(world: &World, ends: (&SpiffeId, &ServiceName), call: Call<'_>, told: 
         told.steps.push(Step::new("stream", "`deny` rules look at requests, which a stream hides: it is refused"));
     }
     let limits = world.policy.limits(called).iter().filter(|limit| limit.counts(call));
-    let step = |limit: &RateLimit| {
+    let step = |limit: &Arc<RateLimit>| {
         Step::at(
             "rate limit",
             &limit.place,
