@@ -29,7 +29,7 @@ pub(crate) use desk::Desk;
 
 /// A member is asked at least this often, whatever gossip says: with gossip dead the ledger still arrives.
 const SLOW_PULL: Duration = Duration::from_secs(10);
-/// A peer whose pull brought nothing rests this long.
+/// A peer that says it has more, and whose pull brought nothing, rests this long.
 const REST: Duration = Duration::from_secs(5);
 /// One whose pull failed rests this long: it may have been a lost packet, and a peer that is gone leaves the view.
 const FAILED_REST: Duration = Duration::from_millis(500);
@@ -54,7 +54,7 @@ pub(crate) enum Message {
     /// Look whether a member has something that this node lacks.
     Look(Reason),
     /// The pull from this member ended.
-    Pulled(NodeId, Outcome),
+    Pulled(Box<pull::Peer>, Outcome),
 }
 
 /// Why to look.
@@ -113,7 +113,7 @@ impl Role for Ledger {
             Message::TakeJournal(checked, reply) => drop(reply.send(self.take_journal(*checked).await)),
             Message::Post(posting, reply) => drop(reply.send(self.post(posting).await)),
             Message::Look(reason) => self.look(reason),
-            Message::Pulled(peer, outcome) => self.pulled(peer, outcome),
+            Message::Pulled(peer, outcome) => self.pulled(*peer, outcome),
         }
         Ok(())
     }
@@ -182,22 +182,23 @@ impl Ledger {
         self.pulling = Some(tokio::spawn(async move {
             let outcome = pull::pull(&core, &peer).await;
             // The end of a pull must arrive: without it no other starts.
-            while core.ledger_actor.try_send(Message::Pulled(peer.node.clone(), outcome)).is_err() {
+            while core.ledger_actor.try_send(Message::Pulled(Box::new(peer.clone()), outcome)).is_err() {
                 tokio::time::sleep(REST).await;
             }
         }));
     }
 
-    fn pulled(&mut self, peer: NodeId, outcome: Outcome) {
+    fn pulled(&mut self, peer: pull::Peer, outcome: Outcome) {
         self.pulling = None;
         let rest = match outcome {
             Outcome::News => None,
-            Outcome::Nothing => Some(REST),
+            Outcome::Nothing => pull::insists(&self.core, &peer).then_some(REST),
             Outcome::Failed => Some(FAILED_REST),
         };
         if let Some(rest) = rest {
             let until = self.core.env.clock.now() + self.core.env.random.jitter(rest, 0.25);
-            self.resting.insert(peer, until);
+            self.resting.insert(peer.node, until);
+            tokio::spawn(look_at(Arc::clone(&self.core), until));
         }
         let again = std::mem::take(&mut self.looked_meanwhile);
         if again || outcome != Outcome::Nothing {
@@ -253,6 +254,12 @@ async fn watch_members(core: Arc<Core>, mut members: watch::Receiver<Arc<Members
         // Full: a look is waiting already.
         let _ = core.ledger_actor.try_send(Message::Look(Reason::Hint));
     }
+}
+
+/// Looks again once a peer has rested: what it told of meanwhile was passed over, and it may not tell again.
+async fn look_at(core: Arc<Core>, at: Instant) {
+    tokio::time::sleep_until(at).await;
+    let _ = core.ledger_actor.try_send(Message::Look(Reason::Hint));
 }
 
 async fn tick(core: Arc<Core>) {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::time::Instant;
+use weft_gossip::ledger::LedgerMark;
 use weft_gossip::ledger::journal::Reader;
 use weft_gossip::ledger::sync::{Local, Pull, Pulled};
 use weft_gossip::membership::{LedgerPeer, Member};
@@ -18,9 +19,11 @@ use crate::{identity, membership};
 
 /// A member that is to be asked.
 #[derive(Debug, Clone)]
-pub(super) struct Peer {
+pub(crate) struct Peer {
     pub(super) node: NodeId,
     at: SocketAddr,
+    /// What it said of its ledger.
+    mark: LedgerMark,
 }
 
 /// A member whose record tells of something that this node lacks; without one, any member if it is time.
@@ -40,7 +43,17 @@ pub(super) fn choose(core: &Core, resting: &BTreeMap<NodeId, Instant>, reason: R
     };
     let at = usize::try_from(core.env.random.below(from.len() as u64)).ok()?;
     let record = &from.get(at)?.record;
-    Some(Peer { node: record.node.clone(), at: record.addr })
+    Some(Peer { node: record.node.clone(), at: record.addr, mark: record.ledger.clone() })
+}
+
+/// Whether a member still says, in the same words as before it was asked, that it has more.
+pub(super) fn insists(core: &Core, peer: &Peer) -> bool {
+    let view = core.members.borrow().clone();
+    let Ok(held) = held(core) else { return false };
+    view.members.values().any(|member| {
+        let record = &member.record;
+        record.node == peer.node && record.ledger == peer.mark && has_more(core, &held, member)
+    })
 }
 
 fn has_more(core: &Core, held: &LedgerHeld, member: &Member) -> bool {
