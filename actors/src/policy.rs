@@ -187,7 +187,7 @@ impl Policy {
         let revision = policy.revision();
         let old = Arc::clone(&self.core.world.load().policy);
         self.core.world.change(|world| world.policy = Arc::clone(&policy));
-        tokio::spawn(job::free(old));
+        tokio::spawn(job::free(old, self.core.env.clock.clone()));
         tracing::info!(revision, "the documents in force were compiled");
         if *self.core.standing.load().revocations != *revocations {
             let news = News { revocations: Some(revocations), ..News::default() };

@@ -29,6 +29,7 @@ pub mod reference;
 pub mod revocation;
 pub mod route;
 mod route_parse;
+mod rule;
 pub mod source;
 pub mod traffic;
 
@@ -68,6 +69,16 @@ impl Policy {
     /// The highest revision of its documents; 0 without any.
     pub fn revision(&self) -> u64 {
         self.revision
+    }
+
+    /// Frees what no other policy shares, in pieces, with a pause after each. To drop a policy does the same in one piece.
+    pub fn free(self, pause: &mut dyn FnMut()) {
+        let mut pace = compile::pace::Pace::new(pause);
+        let authorise::Authorisation { services, mesh, .. } = self.authorisation;
+        let rules = services.into_values().chain([mesh]).filter_map(Arc::into_inner);
+        rules.flat_map(authorise::ServiceRules::into_indexes).for_each(|index| index.free(&mut pace));
+        let routes = self.routes.into_values().filter_map(Arc::into_inner);
+        routes.flat_map(route::RouteTable::into_indexes).for_each(|index| index.free(&mut pace));
     }
 
     /// Whether no document says anything of calls, so that every decision is the default.

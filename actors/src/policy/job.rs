@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
+use weft_env::Clock;
 use weft_gateway::policy::{InForce, Policy};
 use weft_gateway::strict::Mistake;
 use weft_gossip::ledger::StateEntry;
@@ -12,23 +13,31 @@ use weft_gossip::{Code, Failure};
 
 use crate::core::Core;
 
-/// After so long the core is offered to whoever waits for it: a request is delayed by less than it takes itself. Not shorter, because
-/// behind threads that never give way each offer costs a turn of theirs, some milliseconds.
+/// After so long the core is offered to whoever waits for it: a request is delayed by less than it takes itself.
+const PIECE_MIN: Duration = Duration::from_micros(100);
+/// As long as the others took, but no longer than this, is the next piece: behind threads that never give way each offer costs a turn of
+/// theirs, some milliseconds, and the documents must come into force nevertheless.
 const PIECE_MAX: Duration = Duration::from_micros(300);
-/// Space between two looks whether the last request that began under an old policy has ended.
-const FREE_POLL: Duration = Duration::from_secs(1);
+/// The first and the longest space between two looks whether the last request that began under an old policy has ended.
+const FREE_POLL: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(10)];
 
 /// Compiles; what did not change since the last times is shared with them.
 pub(crate) fn compile(core: &Core, documents: &[InForce]) -> Result<Policy, Vec<Mistake>> {
     let mut compiler = core.compiler.lock().unwrap_or_else(PoisonError::into_inner);
-    let clock = &core.env.clock;
-    let mut began = clock.now();
-    compiler.compile(documents, &mut || {
-        if clock.now() >= began + PIECE_MAX {
+    compiler.compile(documents, &mut pause(&core.env.clock))
+}
+
+/// Offers the core to others if the piece was long enough.
+fn pause(clock: &Clock) -> impl FnMut() + '_ {
+    let (mut began, mut piece) = (clock.now(), PIECE_MIN);
+    move || {
+        let now = clock.now();
+        if now >= began + piece {
             std::thread::yield_now();
             began = clock.now();
+            piece = began.duration_since(now).clamp(PIECE_MIN, PIECE_MAX);
         }
-    })
+    }
 }
 
 /// A document in force as the compiler takes it.
@@ -47,11 +56,14 @@ pub(crate) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + '
 }
 
 /// Frees a policy once no request reads it any more. Without this the last of them would free it, thousands of rules, in a worker.
-pub(crate) async fn free(old: Arc<Policy>) {
+pub(crate) async fn free(old: Arc<Policy>, clock: Clock) {
+    let [mut poll, longest] = FREE_POLL;
     while Arc::strong_count(&old) > 1 {
-        tokio::time::sleep(FREE_POLL).await;
+        tokio::time::sleep(poll).await;
+        poll = (poll * 2).min(longest);
     }
-    if let Err(failure) = aside(move || drop(old)).await {
+    let Some(old) = Arc::into_inner(old) else { return };
+    if let Err(failure) = aside(move || old.free(&mut pause(&clock))).await {
         tracing::debug!(%failure, "an old policy was not freed aside");
     }
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use weft_gossip::ServiceName;
 
-use super::authorise::{Callers, Rule};
 use super::condition::{HeaderCondition, MethodSet, Test};
 use super::path::Pattern;
 use super::place::Place;
 use super::raw::{Action, Mode, RawAuthorisation, RawFrom, RawHeaderMatch, RawRule};
+use super::rule::{Callers, Rule};
 use crate::strict::{Mistakes, Spanned};
 
 /// Longest regular expression, in bytes: what a person can still read.

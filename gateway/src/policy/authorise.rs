@@ -7,15 +7,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use http::HeaderMap;
 use weft_gossip::identity::{SpiffeId, Subject};
 use weft_gossip::{NodeId, ServiceName};
 
-use super::condition::{HeaderCondition, MethodSet, RequestView, Several, Test};
+use super::condition::RequestView;
 use super::index::{Asks, Crowded, Index, Query};
 use super::path::Pattern;
 use super::place::{Place, Step, note};
 use super::raw::Action;
+use super::rule::Rule;
 
 /// What is being called.
 #[derive(Debug, Clone, Copy)]
@@ -76,51 +76,6 @@ pub struct ShadowRefusal<'p> {
     pub place: &'p Place,
 }
 
-/// Callers of a rule.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Callers {
-    pub(crate) any: bool,
-    pub(crate) services: Vec<ServiceName>,
-    pub(crate) nodes: Vec<NodeId>,
-    pub(crate) gateways: Vec<ServiceName>,
-}
-
-/// A rule, valid.
-#[derive(Debug, Clone)]
-pub(crate) struct Rule {
-    pub(crate) place: Place,
-    pub(crate) action: Action,
-    pub(crate) callers: Callers,
-    pub(crate) methods: MethodSet,
-    pub(crate) paths: Vec<Pattern>,
-    pub(crate) headers: Vec<HeaderCondition>,
-}
-
-impl Rule {
-    fn several(&self) -> Several {
-        if self.action == Action::Deny { Several::Any } else { Several::All }
-    }
-
-    /// Whether method and header fields match.
-    fn takes(&self, method: &http::Method, headers: &HeaderMap) -> bool {
-        self.methods.takes(method) && self.headers.iter().all(|condition| condition.holds(headers, self.several()))
-    }
-
-    /// Whether it looks at anything of a request.
-    fn is_conditional(&self) -> bool {
-        !self.paths.is_empty() || !self.methods.is_every() || !self.headers.is_empty()
-    }
-
-    fn asks(&self) -> Asks<'_> {
-        let exact = self.headers.iter().find_map(|condition| match &condition.test {
-            Test::Exact(value) => Some(Asks::Header(&condition.name, value)),
-            _ => None,
-        });
-        let is_free = self.methods.is_every() && self.headers.is_empty();
-        exact.unwrap_or(if is_free { Asks::Nothing } else { Asks::Other })
-    }
-}
-
 /// The rules of one action for one caller.
 #[derive(Debug, Default)]
 struct Side {
@@ -158,6 +113,11 @@ impl RuleIndex {
             self.gateways.entry(name.clone()).or_default().insert(number, rule)?;
         }
         Ok(())
+    }
+
+    fn into_indexes(self) -> impl Iterator<Item = Index> {
+        let own = self.services.into_values().chain(self.nodes.into_values()).chain(self.gateways.into_values());
+        own.chain([self.any]).map(|side| side.paths)
     }
 
     /// The first of the rules that matches.
@@ -267,6 +227,12 @@ pub(crate) struct Authorisation {
 }
 
 impl ServiceRules {
+    /// Its indexes, to be freed.
+    pub(crate) fn into_indexes(self) -> impl Iterator<Item = Index> {
+        let sets = self.shadows.into_iter().map(|shadow| shadow.rules).chain([self.enforced]);
+        sets.flat_map(|set| set.deny.into_indexes().chain(set.allow.into_indexes()))
+    }
+
     fn is_conditional(&self) -> bool {
         let sets = self.shadows.iter().map(|shadow| &shadow.rules).chain([&self.enforced]);
         sets.into_iter().any(|set| set.allow.conditional || set.deny.conditional)

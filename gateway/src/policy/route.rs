@@ -288,6 +288,12 @@ impl RouteTable {
         (table, crowded)
     }
 
+    /// Its indexes, to be freed.
+    pub(crate) fn into_indexes(self) -> impl Iterator<Item = Index> {
+        let of_hosts = self.exact.into_values().chain(self.below.into_values());
+        of_hosts.chain([self.every]).map(|index| index.paths)
+    }
+
     fn index(&mut self, host: &Host) -> &mut HostIndex {
         match host {
             Host::Every => &mut self.every,

@@ -85,12 +85,10 @@ fn answers(policy: &Policy) -> Vec<String> {
         answers.push(format!("{:?} {:?}", policy.traffic(&name), policy.limits(&name)));
         answers.push(format!("{} {}", policy.reads_requests(&name), policy.denies_requests(&name)));
         for line in ["GET /0", "GET /1", "POST /2", "POST /3 x:1", "GET /x/y", "GET /x", "GET /3 x:1", "PUT /z"] {
-            Request::of(line).ask(|view| {
-                for from in ["svc/web", "svc/b"] {
-                    answers.push(format!("{:?}", policy.explain_authorise(&caller(from), &name, Call::Http(view))));
-                }
-                answers.push(format!("{:?}", policy.explain_route(&name, "a", view)));
-            });
+            answers.push(Request::of(line).ask(|view| {
+                let by = |from| policy.explain_authorise(&caller(from), &name, Call::Http(view));
+                format!("{:?} {:?} {:?}", by("svc/web"), by("svc/b"), policy.explain_route(&name, "a", view))
+            }));
         }
         answers.push(format!("{:?}", policy.explain_authorise(&caller("svc/web"), &name, Call::Tcp)));
     }
