@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use weft_env::Env;
+use weft_gateway::policy::Compiler;
 use weft_gossip::identity::{IssuedCertificate, SigningKey, Trust};
 use weft_gossip::ledger::LedgerMark;
 use weft_gossip::membership::MembersView;
@@ -69,6 +70,8 @@ pub(crate) struct Core {
     pub(crate) members: watch::Sender<Arc<MembersView>>,
     /// What it holds of the ledger; none until it is read from disk. Written by Ledger.
     pub(crate) ledger: watch::Sender<Option<Arc<LedgerHeld>>>,
+    /// What it knows of the last policies is shared by the next.
+    pub(crate) compiler: Mutex<Compiler>,
     /// What became of the documents in force; written by Policy.
     pub(crate) policy: ArcSwap<PolicyReport>,
     /// What the members are told of both; written by Policy.

@@ -1,21 +1,23 @@
 //! The Policy actor: from the documents in force to the compiled policy that the data path reads.
 //!
 //! - Owns: nothing; the last documents that could be compiled are named on disk, so that a restart has them in force again.
-//! - Receives: that the ledger, the operators' standing or the time has changed.
+//! - Receives: that the ledger, the operators' standing or the time has changed; that what it gave to the compiler's thread is done.
 //! - Publishes: the policy into the world, revocations to Identity, and this node's mark of the ledger to Membership.
 //! - A crash loses: nothing; the next start compiles again.
+
+pub(crate) mod job;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch::Receiver;
 use tokio::task::JoinHandle;
-use weft_gateway::policy::{Policy as Compiled, Source, compile};
+use weft_gateway::policy::{InForce, Kind, Policy as Compiled, Source};
 use weft_gateway::strict::Mistake;
-use weft_gossip::Failure;
 use weft_gossip::identity::Revocations;
 use weft_gossip::ledger::journal::Journals;
-use weft_gossip::ledger::{Document, Hash, LedgerMark, State, StateEntry};
+use weft_gossip::ledger::{Hash, Head, LedgerMark, State};
+use weft_gossip::{Code, Failure};
 
 use crate::core::Core;
 use crate::ledger::{LedgerHeld, held};
@@ -25,13 +27,13 @@ use crate::standing::News;
 use crate::store::key;
 use crate::{identity, telemetry};
 
-/// The kind of documents that take trust back.
-const REVOCATION: &str = "revocation";
-
 /// What Policy is sent.
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Message {
     /// Compile what is in force now.
     Changed,
+    /// What was being compiled is compiled.
+    Compiled,
 }
 
 /// What became of the documents in force.
@@ -50,10 +52,25 @@ struct Good {
     revision: u64,
 }
 
+/// The ledger at one moment.
+struct Look {
+    held: Arc<LedgerHeld>,
+    head: Head,
+    state: Arc<State>,
+}
+
+/// What the compiler made of its documents.
+struct Outcome {
+    look: Look,
+    compiled: Result<Compiled, Vec<Mistake>>,
+}
+
 /// Policy's state.
 pub(crate) struct Policy {
     core: Arc<Core>,
     compiled: Option<Arc<State>>,
+    compiling: Option<JoinHandle<Result<Outcome, Failure>>>,
+    changed_meanwhile: bool,
     watchers: Vec<JoinHandle<()>>,
     deadline: Option<JoinHandle<()>>,
 }
@@ -68,80 +85,109 @@ impl Role for Policy {
         // Before the first look: what changes after it is seen.
         let watched = (core.ledger.subscribe(), core.standings.subscribe());
         let watchers = vec![tokio::spawn(watch(Arc::clone(&core), watched))];
-        let mut policy = Self { core, compiled: None, watchers, deadline: None };
+        let mut policy = Self {
+            core: Arc::clone(&core),
+            compiled: None,
+            compiling: None,
+            changed_meanwhile: false,
+            watchers,
+            deadline: None,
+        };
         // Before the listeners open: a node that starts decides by what it knew.
-        policy.changed(When::Start).await?;
+        let outcome = compile(&core, policy.look()?).await?;
+        if outcome.compiled.is_err() {
+            policy.restore_good(&outcome.look.held).await?;
+        }
+        policy.take(outcome).await?;
         Ok(policy)
     }
 
     async fn handle(&mut self, message: Message) -> Result<(), Failure> {
         match message {
-            Message::Changed => self.changed(When::Running).await,
+            Message::Changed => self.changed(),
+            Message::Compiled => self.compiled().await,
         }
     }
 }
 
-/// Whether something is in force already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum When {
-    Start,
-    Running,
-}
-
 impl Policy {
-    async fn changed(&mut self, when: When) -> Result<(), Failure> {
-        let core = Arc::clone(&self.core);
-        let (held, rules) = (held(&core)?, core.rules());
-        let state = held.ledger.state(&rules);
-        self.wake_at(held.ledger.next_deadline(&rules));
-        let head = held.ledger.head(&rules);
-        let is_same =
-            self.compiled.as_ref().is_some_and(|compiled| Arc::ptr_eq(compiled, &state) || *compiled == state);
-        let mut mistakes = core.policy.load().mistakes.clone();
-        if !is_same {
-            mistakes = self.compile(&state, &held, when).await?;
-            self.compiled = Some(state);
+    fn changed(&mut self) -> Result<(), Failure> {
+        if self.compiling.is_some() {
+            self.changed_meanwhile = true;
+            return Ok(());
         }
-        telemetry::gauge(&core, POLICY_REFUSED, Vec::new()).set(if mistakes.is_empty() { 0.0 } else { 1.0 });
-        let mark = LedgerMark::of(head, journals_hash(&held.journals), mistakes.first().map(String::as_str));
+        let look = self.look()?;
+        if self.compiled.as_ref().is_some_and(|compiled| *compiled == look.state) {
+            let mistakes = self.core.policy.load().mistakes.clone();
+            self.publish(look, mistakes);
+            return Ok(());
+        }
+        let core = Arc::clone(&self.core);
+        self.compiling = Some(tokio::spawn(async move {
+            let outcome = compile(&core, look).await;
+            send(&core, Message::Compiled).await;
+            outcome
+        }));
+        Ok(())
+    }
+
+    async fn compiled(&mut self) -> Result<(), Failure> {
+        let Some(compiling) = self.compiling.take() else { return Ok(()) };
+        let failed = |error| Failure::new(Code::Internal, format!("compile the documents: {error}"));
+        // Its last act was to send this message.
+        self.take(compiling.await.map_err(failed)??).await?;
+        if std::mem::take(&mut self.changed_meanwhile) { self.changed() } else { Ok(()) }
+    }
+
+    fn look(&mut self) -> Result<Look, Failure> {
+        let (held, rules) = (held(&self.core)?, self.core.rules());
+        let (head, state) = (held.ledger.head(&rules), held.ledger.state(&rules));
+        self.wake_at(held.ledger.next_deadline(&rules));
+        Ok(Look { held, head, state })
+    }
+
+    /// Puts into force what could be compiled; otherwise the last good policy stays.
+    async fn take(&mut self, outcome: Outcome) -> Result<(), Failure> {
+        let Outcome { look, compiled } = outcome;
+        let mut mistakes = Vec::new();
+        match compiled {
+            Ok(policy) => {
+                self.put_in_force(policy).await?;
+                self.keep_good(&look.state).await?;
+            }
+            Err(found) => {
+                mistakes.extend(found.iter().map(Mistake::to_string));
+                let first = mistakes.first().map(String::as_str).unwrap_or_default();
+                let count = mistakes.len();
+                tracing::error!(first, count, "the newest documents were not compiled; the last good ones stay");
+                self.revoke_alone(&look.state).await?;
+            }
+        }
+        self.compiled = Some(Arc::clone(&look.state));
+        self.publish(look, mistakes);
+        Ok(())
+    }
+
+    /// Tells the members and the operators how far this node is.
+    fn publish(&self, look: Look, mistakes: Vec<String>) {
+        let core = &self.core;
+        telemetry::gauge(core, POLICY_REFUSED, Vec::new()).set(if mistakes.is_empty() { 0.0 } else { 1.0 });
+        let journals = journals_hash(&look.held.journals);
+        let mark = LedgerMark::of(look.head, journals, mistakes.first().map(String::as_str));
         core.policy.store(Arc::new(PolicyReport { mark: mark.clone(), mistakes }));
         core.mark.send_if_modified(|held| {
             let is_new = *held != mark;
             *held = mark;
             is_new
         });
-        Ok(())
-    }
-
-    /// Compiles and puts into force; returns why it could not be compiled, with which the last good one stays.
-    async fn compile(&self, state: &State, held: &LedgerHeld, when: When) -> Result<Vec<String>, Failure> {
-        let sources = sources_of(state.values());
-        let found = match compile(&sources) {
-            Ok(policy) => {
-                self.put_in_force(policy).await?;
-                self.keep_good(state).await?;
-                return Ok(Vec::new());
-            }
-            Err(found) => found,
-        };
-        if when == When::Start {
-            self.restore_good(held).await?;
-        }
-        // What was taken back counts all the same: whatever else this version does not read, it believes no thief.
-        let revoked: Vec<_> = sources.into_iter().filter(|(source, _)| source.kind == REVOCATION).collect();
-        if let Ok(policy) = compile(&revoked) {
-            self.revoke(&policy).await?;
-        }
-        let found: Vec<String> = found.iter().map(Mistake::to_string).collect();
-        let first = found.first().map(String::as_str).unwrap_or_default();
-        tracing::error!(first, count = found.len(), "the newest documents were not compiled; the last good ones stay");
-        Ok(found)
     }
 
     async fn put_in_force(&self, policy: Compiled) -> Result<(), Failure> {
         let policy = Arc::new(policy);
         let revision = policy.revision();
+        let old = Arc::clone(&self.core.world.load().policy);
         self.core.world.change(|world| world.policy = Arc::clone(&policy));
+        tokio::spawn(job::free(old, self.core.env.clock.clone()));
         tracing::info!(revision, "the documents in force were compiled");
         self.revoke(&policy).await
     }
@@ -156,6 +202,16 @@ impl Policy {
         Ok(())
     }
 
+    /// What was taken back counts all the same: whatever else this version does not read, it believes no thief.
+    async fn revoke_alone(&self, state: &State) -> Result<(), Failure> {
+        let of_kind = state.values().filter(|held| held.document.id().kind() == Kind::Revocation.word());
+        let documents: Vec<_> = of_kind.map(|held| (Source::from(&*held.document), held.revision)).collect();
+        match weft_gateway::policy::compile(&documents) {
+            Ok(policy) => self.revoke(&policy).await,
+            Err(_) => Ok(()),
+        }
+    }
+
     async fn keep_good(&self, state: &State) -> Result<(), Failure> {
         let good: Vec<Good> =
             state.values().map(|held| Good { document: held.hash, revision: held.revision }).collect();
@@ -165,9 +221,12 @@ impl Policy {
     /// Puts into force what could be compiled last, in an earlier life of this node.
     async fn restore_good(&self, held: &LedgerHeld) -> Result<(), Failure> {
         let good: Vec<Good> = self.core.kept(key::POLICY).await?.unwrap_or_default();
-        let found = good.iter().filter_map(|one| Some((source(held.ledger.document(&one.document)?), one.revision)));
-        let sources: Vec<(Source, u64)> = found.collect();
-        match compile(&sources) {
+        let found = good.into_iter().filter_map(|Good { document: hash, revision }| {
+            Some(InForce { document: Arc::clone(held.ledger.document(&hash)?), hash, revision })
+        });
+        let documents: Vec<InForce> = found.collect();
+        let core = Arc::clone(&self.core);
+        match job::aside(move || job::compile(&core, &documents)).await? {
             Ok(policy) => self.put_in_force(policy).await,
             Err(_) => {
                 tracing::error!("the last good documents are not compiled by this version either");
@@ -186,7 +245,7 @@ impl Policy {
         self.deadline = Some(tokio::spawn(async move {
             let left = deadline.since(core.env.clock.wall()) + std::time::Duration::from_millis(1);
             tokio::time::sleep(left).await;
-            send_changed(&core).await;
+            send(&core, Message::Changed).await;
         }));
     }
 }
@@ -194,6 +253,7 @@ impl Policy {
 impl Drop for Policy {
     fn drop(&mut self) {
         self.watchers.iter().chain(&self.deadline).for_each(JoinHandle::abort);
+        self.compiling.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -207,30 +267,23 @@ async fn watch(core: Arc<Core>, watched: (LedgerReceiver, Receiver<u64>)) {
             changed = ledger.changed() => if changed.is_err() { return },
             changed = standings.changed() => if changed.is_err() { return },
         }
-        send_changed(&core).await;
+        send(&core, Message::Changed).await;
     }
 }
 
-async fn send_changed(core: &Core) {
-    while core.policy_actor.try_send(Message::Changed).is_err() {
+async fn compile(core: &Arc<Core>, look: Look) -> Result<Outcome, Failure> {
+    let core = Arc::clone(core);
+    job::aside(move || {
+        let documents: Vec<InForce> = look.state.values().map(job::in_force).collect();
+        Outcome { compiled: job::compile(&core, &documents), look }
+    })
+    .await
+}
+
+/// The message must arrive: without it the documents would not come into force.
+async fn send(core: &Core, message: Message) {
+    while core.policy_actor.try_send(message).is_err() {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
-}
-
-/// Documents in force as the compiler takes them.
-pub(crate) fn sources_of<'s>(entries: impl Iterator<Item = &'s StateEntry>) -> Vec<(Source, u64)> {
-    entries.map(|held| (source(&held.document), held.revision)).collect()
-}
-
-/// A document as the compiler takes it.
-pub(crate) fn source(document: &Document) -> Source {
-    Source {
-        kind: document.id().kind().to_owned(),
-        name: document.id().name().to_owned(),
-        services: document.services().cloned(),
-        file: document.file().to_owned(),
-        line: document.line(),
-        text: document.text().to_owned(),
     }
 }
 

@@ -137,6 +137,7 @@ fn core(args: NodeArgs, dir: StateDir) -> Result<Core, Failure> {
         telemetry: args.telemetry,
         members: watch::Sender::default(),
         ledger: watch::Sender::new(None),
+        compiler: Mutex::default(),
         policy: ArcSwap::default(),
         mark: watch::Sender::default(),
         standings: watch::Sender::new(0),

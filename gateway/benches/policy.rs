@@ -8,11 +8,14 @@ use std::fmt::Write;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue, Method};
-use weft_gateway::policy::{Call, Caller, Limiter, NormalPath, Policy, RequestView, Source, compile, read_file};
+use weft_gateway::policy::{
+    Call, Caller, Compiler, InForce, Limiter, NormalPath, Policy, RequestView, Source, compile, read_file,
+};
 use weft_gossip::ServiceName;
 use weft_gossip::identity::{GrantedLabels, SpiffeId};
+use weft_gossip::ledger::{Document, DocumentId, DocumentParts};
 
 const COUNT: usize = 10_000;
 
@@ -119,6 +122,53 @@ fn decisions(criterion: &mut Criterion) {
     }
 }
 
+/// A hundred rules and a hundred routes on one service become others: two documents of two hundred.
+fn changes(criterion: &mut Criterion) {
+    let document = |number: usize, round: usize| {
+        let mut text = format!("[[authorisation]]\nname = \"a{number}\"\nservice = \"s\"\ndefault = \"allow\"\n");
+        for rule in 0..100 {
+            let _ = write!(
+                text,
+                "[[authorisation.rule]]\naction = \"deny\"\nfrom = {{ services = [\"nobody\"] }}\n\
+                 paths = [\"/denied/{number}/{rule}/{round}\"]\n"
+            );
+        }
+        let _ = write!(text, "[[route]]\nname = \"r{number}\"\nservice = \"s\"\n");
+        for rule in 0..100 {
+            let _ = write!(
+                text,
+                "[[route.rule]]\nmatch = [{{ path = {{ exact = \"/r/{number}/{rule}/{round}\" }} }}]\ntimeout = \"5s\"\n"
+            );
+        }
+        let sources = read_file("bench.toml", &text).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+        sources.into_iter().map(move |source| in_force(source, 1 + round as u64)).collect::<Vec<_>>()
+    };
+    let mut documents: Vec<Vec<InForce>> = (0..100).map(|number| document(number, 0)).collect();
+    let mut compiler = Compiler::default();
+    let mut round = 0;
+    let mut group = criterion.benchmark_group("one service");
+    group.sample_size(20);
+    group.bench_function("compile after 100 of 10,000 rules and routes have changed", |bencher| {
+        bencher.iter_batched(
+            || {
+                round += 1;
+                documents[round % 100] = document(round % 100, round);
+                documents.concat()
+            },
+            |state| compiler.compile(&state, &mut || ()).unwrap_or_else(|mistakes| panic!("{mistakes:?}")),
+            BatchSize::PerIteration,
+        );
+    });
+    group.finish();
+}
+
+fn in_force(source: Source, revision: u64) -> InForce {
+    let id = DocumentId::new(&source.kind, &source.name).expect("an id");
+    let Source { services, file, line, text, .. } = source;
+    let document = Document::new(DocumentParts { id, services, file, line, text }).expect("a document");
+    InForce { hash: document.hash(), document: Arc::new(document), revision }
+}
+
 fn rate_limits(criterion: &mut Criterion) {
     let text = "[[rate-limit]]\nname = \"l\"\nservice = \"s\"\nrequests = 1000\nper = \"1s\"\nby = { header = \"x-tenant\" }\n";
     let sources = read_file("bench.toml", text).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
@@ -145,5 +195,5 @@ fn rate_limits(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, decisions, rate_limits);
+criterion_group!(benches, decisions, changes, rate_limits);
 criterion_main!(benches);

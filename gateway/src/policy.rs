@@ -1,6 +1,6 @@
 //! Policies: documents as operators write them, their strict reader, and the compiled form that the data path asks.
 //!
-//! `weft plan` reads files ([`read_files`]); every node compiles the documents of a revision ([`compile`]) into one immutable
+//! `weft plan` reads files ([`read_files`]); every node compiles the documents of a revision ([`Compiler`]) into one immutable
 //! [`Policy`] and asks it per call. All of it is pure.
 //!
 //! - [`raw`]: the documents as they are written
@@ -29,16 +29,18 @@ pub mod reference;
 pub mod revocation;
 pub mod route;
 mod route_parse;
+mod rule;
 mod rule_index;
 pub mod source;
 pub mod traffic;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use weft_gossip::ServiceName;
 
 pub use authorise::{Call, Caller, Reason, ShadowRefusal, Verdict};
-pub use compile::compile;
+pub use compile::{Compiler, InForce, compile};
 pub use condition::RequestView;
 pub use limit::{Limiter, RateLimit};
 pub use path::{NormalPath, PathFault};
@@ -50,15 +52,16 @@ pub use route::{RouteRule, Routed};
 pub use source::{Source, read_all, read_file, read_files};
 pub use traffic::Traffic;
 
-/// Everything that the documents of one revision say, indexed. Immutable; replaced whole.
+/// Everything that the documents of one revision say, indexed. Immutable; replaced whole, and the tables that are the same in both are
+/// shared between two.
 #[derive(Debug, Default)]
 pub struct Policy {
     revision: u64,
     authorisation: authorise::Authorisation,
-    routes: HashMap<ServiceName, route::RouteTable>,
-    traffic: HashMap<ServiceName, Traffic>,
+    routes: HashMap<ServiceName, Arc<route::RouteTable>>,
+    traffic: HashMap<ServiceName, Arc<Traffic>>,
     default_traffic: Traffic,
-    limits: HashMap<ServiceName, Vec<RateLimit>>,
+    limits: HashMap<ServiceName, Vec<Arc<RateLimit>>>,
     revocations: Revocations,
 }
 
@@ -66,6 +69,16 @@ impl Policy {
     /// The highest revision of its documents; 0 without any.
     pub fn revision(&self) -> u64 {
         self.revision
+    }
+
+    /// Frees what no other policy shares, in pieces, with a pause after each. To drop a policy does the same in one piece.
+    pub fn free(self, pause: &mut dyn FnMut()) {
+        let mut pace = compile::pace::Pace::new(pause);
+        let authorise::Authorisation { services, mesh, .. } = self.authorisation;
+        let rules = services.into_values().chain([mesh]).filter_map(Arc::into_inner);
+        rules.flat_map(authorise::ServiceRules::into_indexes).for_each(|index| index.free(&mut pace));
+        let routes = self.routes.into_values().filter_map(Arc::into_inner);
+        routes.flat_map(route::RouteTable::into_indexes).for_each(|index| index.free(&mut pace));
     }
 
     /// Whether no document says anything of calls, so that every decision is the default.
@@ -133,11 +146,11 @@ impl Policy {
 
     /// How the calls of a service are carried.
     pub fn traffic(&self, service: &ServiceName) -> &Traffic {
-        self.traffic.get(service).unwrap_or(&self.default_traffic)
+        self.traffic.get(service).map_or(&self.default_traffic, Arc::as_ref)
     }
 
     /// The rate limits of a service, in the order of their names.
-    pub fn limits(&self, service: &ServiceName) -> &[RateLimit] {
+    pub fn limits(&self, service: &ServiceName) -> &[Arc<RateLimit>] {
         self.limits.get(service).map_or(&[], Vec::as_slice)
     }
 

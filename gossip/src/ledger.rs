@@ -180,9 +180,17 @@ impl Ledger {
         *held = outcome;
     }
 
-    /// Whether a change set is one of these tips or an ancestor of one.
-    pub fn is_below(&self, hash: &Hash, tips: &[Hash]) -> bool {
-        tips.contains(hash) || self.graph.closure(tips.iter().copied()).contains(hash)
+    /// A change set and all that build upon it: whose ledger ends in one of these has it. None if it is not here.
+    pub fn with_descendants(&self, hash: &Hash) -> Option<BTreeSet<Hash>> {
+        let entry = self.graph.entry(hash)?;
+        let mut found = BTreeSet::from([*hash]);
+        // Parents stand before their children.
+        for entry in self.graph.after(Some(entry.place())) {
+            if entry.change_set.parents.iter().any(|parent| found.contains(parent)) {
+                found.insert(entry.hash);
+            }
+        }
+        Some(found)
     }
 
     /// The documents in force.

@@ -1,9 +1,10 @@
 //! What an operator can ask of the ledger: what is in force, what would change, take this in, who has it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use weft_gateway::policy::{Kind, compile};
+use weft_gateway::policy::{InForce, Kind};
 use weft_gossip::ledger::journal::{Posting, VerifiedEntry};
 use weft_gossip::ledger::{
     Change, Document, DocumentId, Draft, Hash, HistoryRow, Prune, RevisionName, SignedDraft, Standing, State,
@@ -14,7 +15,7 @@ use weft_gossip::{Code, Failure, NodeId, ServiceName};
 use super::NodeControl;
 use crate::core::Core;
 use crate::ledger::{self, held};
-use crate::policy::{source, sources_of};
+use crate::policy::job;
 use crate::world::World;
 
 /// Most change sets in one history.
@@ -220,8 +221,7 @@ impl NodeControl {
     /// One change set.
     pub fn change_set(&self, hash: &Hash) -> Result<HistoryView, Failure> {
         let held = held(&self.0)?;
-        let found = held.ledger.history(&self.0.rules()).find(|row| row.hash == *hash);
-        found.map(view_of).ok_or_else(|| unknown(hash))
+        held.ledger.history_row(hash, &self.0.rules()).map(view_of).ok_or_else(|| unknown(hash))
     }
 
     /// What would change. Nothing is kept.
@@ -239,7 +239,7 @@ impl NodeControl {
             DraftWish::Again(of) => held.ledger.again(&name(of)?, &rules)?,
             DraftWish::Confirm(of) => held.ledger.confirmation(&name(of)?, &rules)?,
         };
-        let mistakes = would_not_compile(&held.ledger.state(&rules), &draft);
+        let mistakes = would_not_compile(core, &held.ledger.state(&rules), &draft);
         let (reached, unreached) = reach(core);
         Ok(DraftView {
             mistakes,
@@ -280,11 +280,9 @@ impl NodeControl {
     pub fn receipt(&self, hash: &Hash) -> Result<Vec<ReceiptRow>, Failure> {
         let core = &self.0;
         let held = held(core)?;
-        if held.ledger.entry(hash).is_none() {
-            return Err(unknown(hash));
-        }
+        let holding = held.ledger.with_descendants(hash).ok_or_else(|| unknown(hash))?;
         let row = |node: &NodeId, mark: &weft_gossip::ledger::LedgerMark, answers: bool| {
-            let state = match (held.ledger.is_below(hash, &mark.tips), &mark.refused, answers) {
+            let state = match (mark.tips.iter().any(|tip| holding.contains(tip)), &mark.refused, answers) {
                 (true, None, _) => "in-force",
                 (true, Some(_), _) => "refused",
                 (false, _, true) => "lacking",
@@ -346,12 +344,16 @@ fn concerned(core: &Core, draft: &Draft) -> Vec<NodeId> {
 }
 
 /// What this node would not compile if the draft were in force.
-fn would_not_compile(state: &State, draft: &Draft) -> Vec<String> {
-    let replaced = |id: &DocumentId| draft.differences.iter().any(|difference| difference.id == *id);
-    let mut sources = sources_of(state.iter().filter(|(id, _)| !replaced(id)).map(|(_, entry)| entry));
-    let added = draft.differences.iter().filter_map(|difference| difference.new.as_ref());
-    sources.extend(added.map(|document| (source(document), draft.revision)));
-    compile(&sources).err().unwrap_or_default().iter().map(ToString::to_string).collect()
+fn would_not_compile(core: &Core, state: &State, draft: &Draft) -> Vec<String> {
+    let replaced: BTreeSet<&DocumentId> = draft.differences.iter().map(|difference| &difference.id).collect();
+    let kept = state.iter().filter(|(id, _)| !replaced.contains(id)).map(|(_, entry)| job::in_force(entry));
+    let added = draft.differences.iter().filter_map(|difference| difference.new.as_ref()).map(|document| InForce {
+        document: Arc::clone(document),
+        hash: document.hash(),
+        revision: draft.revision,
+    });
+    let documents: Vec<InForce> = kept.chain(added).collect();
+    job::compile(core, &documents).err().unwrap_or_default().iter().map(ToString::to_string).collect()
 }
 
 fn view_of(row: HistoryRow) -> HistoryView {

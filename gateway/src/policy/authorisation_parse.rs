@@ -1,14 +1,15 @@
 //! Turns the raw tables of `[[authorisation]]` into rules that are always valid, and notes every contradiction.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use weft_gossip::ServiceName;
 
-use super::authorise::{Callers, Rule};
 use super::condition::{HeaderCondition, MethodSet, Test};
 use super::path::Pattern;
 use super::place::Place;
 use super::raw::{Action, Mode, RawAuthorisation, RawFrom, RawHeaderMatch, RawRule};
+use super::rule::{Callers, Rule};
 use crate::strict::{Mistakes, Spanned, Wrong};
 
 /// Longest regular expression, in bytes: what a person can still read.
@@ -30,7 +31,8 @@ pub(crate) struct AuthorisationDocument {
     pub(crate) concerns: Concerns,
     pub(crate) default: Option<(Action, Place)>,
     pub(crate) mode: Mode,
-    pub(crate) rules: Vec<Rule>,
+    /// Shared with the tables of every policy that they are part of.
+    pub(crate) rules: Vec<Arc<Rule>>,
 }
 
 /// Turns a raw document into a valid one.
@@ -51,7 +53,7 @@ pub(crate) fn parse(
     }
     let mode = raw.mode.map_or(Mode::Enforce, |mode| mode.value);
     let default = raw.default.map(|default| (default.value, at(default.span.start)));
-    let rules = raw.rule.into_iter().filter_map(|rule| rule_of(rule, at, mistakes)).collect();
+    let rules = raw.rule.into_iter().filter_map(|rule| rule_of(rule, at, mistakes)).map(Arc::new).collect();
     let concerns = concerns.filter(|_| mistakes.len() == before)?;
     Some(AuthorisationDocument { place, concerns, default, mode, rules })
 }

@@ -7,15 +7,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use http::HeaderMap;
+use weft_gossip::ServiceName;
 use weft_gossip::identity::{GrantedLabels, SpiffeId};
-use weft_gossip::{NodeId, ServiceName};
 
-use super::condition::{HeaderCondition, MethodSet, RequestView, Several, Test};
-use super::index::{Asks, Crowded};
-use super::path::Pattern;
+use super::condition::RequestView;
+use super::index::{Crowded, Index};
 use super::place::{Place, Step, note};
 use super::raw::Action;
+use super::rule::Rule;
 use super::rule_index::RuleIndex;
 
 /// Who calls: what the certificate of a connection proves, read once a connection.
@@ -86,57 +85,10 @@ pub struct ShadowRefusal<'p> {
     pub place: &'p Place,
 }
 
-/// Callers of a rule.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Callers {
-    pub(crate) any: bool,
-    pub(crate) services: Vec<ServiceName>,
-    pub(crate) nodes: Vec<NodeId>,
-    pub(crate) gateways: Vec<ServiceName>,
-    /// What each of them must have, too.
-    pub(crate) labels: GrantedLabels,
-}
-
-/// A rule, valid.
-#[derive(Debug, Clone)]
-pub(crate) struct Rule {
-    pub(crate) place: Place,
-    pub(crate) action: Action,
-    pub(crate) callers: Callers,
-    pub(crate) methods: MethodSet,
-    pub(crate) paths: Vec<Pattern>,
-    pub(crate) headers: Vec<HeaderCondition>,
-}
-
-impl Rule {
-    fn several(&self) -> Several {
-        if self.action == Action::Deny { Several::Any } else { Several::All }
-    }
-
-    /// Whether method and header fields match.
-    pub(crate) fn takes(&self, method: &http::Method, headers: &HeaderMap) -> bool {
-        self.methods.takes(method) && self.headers.iter().all(|condition| condition.holds(headers, self.several()))
-    }
-
-    /// Whether it looks at anything of a request.
-    pub(crate) fn is_conditional(&self) -> bool {
-        !self.paths.is_empty() || !self.methods.is_every() || !self.headers.is_empty()
-    }
-
-    pub(crate) fn asks(&self) -> Asks<'_> {
-        let exact = self.headers.iter().find_map(|condition| match &condition.test {
-            Test::Exact(value) => Some(Asks::Header(&condition.name, value)),
-            _ => None,
-        });
-        let is_free = self.methods.is_every() && self.headers.is_empty();
-        exact.unwrap_or(if is_free { Asks::Nothing } else { Asks::Other })
-    }
-}
-
 /// Some documents' rules and default, indexed.
 #[derive(Debug, Default)]
 pub(crate) struct RuleSet {
-    rules: Vec<Rule>,
+    rules: Vec<Arc<Rule>>,
     deny: RuleIndex,
     allow: RuleIndex,
     default: Option<(Action, Place)>,
@@ -144,13 +96,12 @@ pub(crate) struct RuleSet {
 
 impl RuleSet {
     /// Adds a rule after the others; the place of one that does not fit comes back.
-    pub(crate) fn insert(&mut self, rule: Rule) -> Result<(), Place> {
+    pub(crate) fn insert(&mut self, rule: &Arc<Rule>) -> Result<(), Place> {
         let number = u32::try_from(self.rules.len()).unwrap_or(u32::MAX);
         let index = if rule.action == Action::Deny { &mut self.deny } else { &mut self.allow };
-        let outcome = index.insert(number, &rule);
-        let place = rule.place.clone();
-        self.rules.push(rule);
-        outcome.map_err(|Crowded| place)
+        let outcome = index.insert(number, rule);
+        self.rules.push(Arc::clone(rule));
+        outcome.map_err(|Crowded| rule.place.clone())
     }
 
     /// States the default; the place of another that says otherwise comes back.
@@ -194,12 +145,18 @@ pub(crate) struct ServiceRules {
 /// Every authorisation document of a policy.
 #[derive(Debug, Default)]
 pub(crate) struct Authorisation {
-    pub(crate) services: HashMap<ServiceName, ServiceRules>,
-    pub(crate) mesh: ServiceRules,
+    pub(crate) services: HashMap<ServiceName, Arc<ServiceRules>>,
+    pub(crate) mesh: Arc<ServiceRules>,
     pub(crate) mesh_default: Option<(Action, Place)>,
 }
 
 impl ServiceRules {
+    /// Its indexes, to be freed.
+    pub(crate) fn into_indexes(self) -> impl Iterator<Item = Index> {
+        let sets = self.shadows.into_iter().map(|shadow| shadow.rules).chain([self.enforced]);
+        sets.flat_map(|set| set.deny.into_indexes().into_iter().chain(set.allow.into_indexes()))
+    }
+
     fn is_conditional(&self) -> bool {
         self.any_index(|index| index.conditional)
     }
@@ -236,7 +193,7 @@ impl Authorisation {
 
     /// Whether any rule for this service looks at method, path or header fields.
     pub(crate) fn is_conditional(&self, called: &ServiceName) -> bool {
-        self.mesh.is_conditional() || self.services.get(called).is_some_and(ServiceRules::is_conditional)
+        self.mesh.is_conditional() || self.services.get(called).is_some_and(|rules| rules.is_conditional())
     }
 
     /// Whether a `deny` rule in force for this service looks at method, path or header fields.
@@ -253,8 +210,8 @@ impl Authorisation {
         call: Call<'_>,
         mut steps: Option<&mut Vec<Step>>,
     ) -> Verdict<'_> {
-        let own = self.services.get(called);
-        note_labels(own.into_iter().chain([&self.mesh]), caller, &mut steps);
+        let own = self.services.get(called).map(Arc::as_ref);
+        note_labels(own.into_iter().chain([self.mesh.as_ref()]), caller, &mut steps);
         let sets = [own.map(|own| &own.enforced), Some(&self.mesh.enforced)];
         let (action, reason) = self.enforced(sets, caller, call, &mut steps);
         let mut verdict = Verdict { action, reason, shadow: Vec::new() };
@@ -262,7 +219,7 @@ impl Authorisation {
             return verdict;
         }
         let default = sets[0].and_then(|set| set.default.as_ref()).map(|(action, _)| *action);
-        let shadows = own.into_iter().chain([&self.mesh]).flat_map(|rules| &rules.shadows);
+        let shadows = own.into_iter().chain([self.mesh.as_ref()]).flat_map(|rules| &rules.shadows);
         for shadow in shadows {
             if let Some(place) = shadow.refusal(reason, default, caller, call) {
                 note(&mut steps, || Step::new("shadow", Some(place), "would have refused it"));
@@ -298,7 +255,10 @@ impl Authorisation {
                 Reason::NoAllowRule => "no allow rule matches",
                 Reason::Rule(_) | Reason::NothingStated => "nothing stated",
             };
-            Step::new(what, reason.place(), action.word())
+            // Of the rules that would have allowed it none is to blame more than another: the first is where to look.
+            let allows = || sets.iter().flatten().flat_map(|set| &set.rules).find(|rule| rule.action == Action::Allow);
+            let first = || allows().map(|rule| &rule.place).filter(|_| reason == Reason::NoAllowRule);
+            Step::new(what, reason.place().or_else(first), action.word())
         });
         (action, reason)
     }

@@ -1,31 +1,34 @@
 //! Compiles the documents of a revision into one [`Policy`]: all of them or, if anything is wrong, none.
+//!
+//! [`compile`] starts from nothing; a [`Compiler`] takes one state after the other and shares with the policy before what did
+//! not change. Both give the same policy.
 
+mod compiler;
+pub(crate) mod pace;
 pub(crate) mod parsed;
+mod size;
+mod tables;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use weft_gossip::ServiceName;
 
 use super::Policy;
-use super::authorisation_parse::{AuthorisationDocument, Concerns};
-use super::authorise::{RuleSet, ServiceRules, Shadow};
-use super::condition::Test;
-use super::index::ALIKE_MAX;
+use super::authorisation_parse::Concerns;
+use super::limit::RateLimit;
 use super::place::{DocumentId, Kind, Place};
-use super::raw::Mode;
 use super::revocation::Revoked;
-use super::route::{Candidate, PathMatch, RequestMatch, RouteRule, RouteTable};
-use super::route_parse::RouteDocument;
 use super::source::Source;
 use crate::strict::Mistake;
+use pace::Pace;
 use parsed::{Body, Parsed};
+use size::Size;
+use tables::{Stack, Tables};
 
-/// Most rules of a policy, of authorisation and routes together: ten times what a large fleet needs.
-pub const RULES_MAX: usize = 200_000;
-/// Most entries of the index: an authorisation rule has one per called service, caller, and path or label. About 100 bytes each.
-pub const ENTRIES_MAX: usize = 1_000_000;
-/// Most regular expressions of a policy: each may take 256 KiB.
-pub const REGEXES_MAX: usize = 512;
+pub use compiler::{Compiler, InForce};
+pub use size::{ENTRIES_MAX, REGEXES_MAX, RULES_MAX};
+
 /// Most regular expressions over the path among the routes of one service: they are tried one by one.
 pub const PATH_REGEXES_MAX: usize = 32;
 /// Most rate limits of one service: each is asked for each call.
@@ -39,25 +42,28 @@ pub const SHADOWS_MAX: usize = 16;
 ///
 /// Every mistake in every document, and what they contradict each other in.
 pub fn compile(documents: &[(Source, u64)]) -> Result<Policy, Vec<Mistake>> {
-    let mut compiler = Compiler::default();
-    let mut parsed: Vec<Parsed> = Vec::with_capacity(documents.len());
+    let mut gathered = Gathered::default();
     for (source, revision) in documents {
-        match parsed::parse(source, *revision) {
-            Ok(document) => {
-                compiler.check(source, &document);
-                parsed.push(document);
-            }
-            Err(mut mistakes) => compiler.mistakes.append(&mut mistakes),
-        }
+        gathered.take(prepare(source, *revision).map(Arc::new));
     }
-    parsed.sort_by(|a, b| {
-        let key = |parsed: &Parsed| (parsed.place.document.revision, parsed.place.document.id.clone());
-        key(a).cmp(&key(b))
-    });
-    for document in parsed {
-        compiler.add(document);
+    gathered.policy(&mut Tables::default(), &mut Pace::new(&mut || ()))
+}
+
+/// Parses a document; what it says of itself must be true.
+fn prepare(source: &Source, revision: u64) -> Result<Parsed, Vec<Mistake>> {
+    let document = parsed::parse(source, revision)?;
+    let place = &document.place;
+    let mut mistakes = Vec::new();
+    if source.services != document.services() {
+        let text = "the document declares other services than its text names".to_owned();
+        mistakes.push(wrong(place, text));
     }
-    compiler.finish()
+    let id = &place.document.id;
+    if source.name != id.name || Kind::named(&source.kind) != Some(id.kind) {
+        let text = format!("the document is called {}/{}, its text says {id}", source.kind, source.name);
+        mistakes.push(wrong(place, text));
+    }
+    if mistakes.is_empty() { Ok(document) } else { Err(mistakes) }
 }
 
 /// What is wrong at a place.
@@ -66,186 +72,114 @@ fn wrong(place: &Place, text: String) -> Mistake {
     Mistake { file: place.document.file.clone(), line, column: 1, text }
 }
 
+/// The documents of a revision, parsed, and what was wrong with the others.
 #[derive(Default)]
-struct Compiler {
-    policy: Policy,
-    ids: BTreeMap<DocumentId, Place>,
-    routes: BTreeMap<ServiceName, (Vec<RouteRule>, Vec<Candidate>)>,
-    rules: usize,
-    entries: usize,
-    regexes: usize,
+struct Gathered {
+    documents: Vec<Arc<Parsed>>,
     mistakes: Vec<Mistake>,
 }
 
-impl Compiler {
-    /// What a document says of itself must be true, and its name its own.
-    fn check(&mut self, source: &Source, document: &Parsed) {
-        let place = &document.place;
-        if source.services != document.services() {
-            let text = "the document declares other services than its text names".to_owned();
-            self.mistakes.push(wrong(place, text));
+impl Gathered {
+    fn take(&mut self, prepared: Result<Arc<Parsed>, Vec<Mistake>>) {
+        match prepared {
+            Ok(document) => self.documents.push(document),
+            Err(mut mistakes) => self.mistakes.append(&mut mistakes),
         }
-        let id = &place.document.id;
-        if source.name != id.name || Kind::named(&source.kind) != Some(id.kind) {
-            let text = format!("the document is called {}/{}, its text says {id}", source.kind, source.name);
-            self.mistakes.push(wrong(place, text));
-        }
-        if let Some(other) = self.ids.insert(id.clone(), place.clone()) {
-            let at = format!("{}:{}", other.document.file, other.line);
-            self.mistakes.push(wrong(place, format!("`{id}` stands already at {at}")));
-        }
-        self.policy.revision = self.policy.revision.max(place.document.revision);
     }
 
-    fn add(&mut self, document: Parsed) {
-        let place = document.place;
-        match document.body {
-            Body::Mesh(default) => self.policy.authorisation.mesh_default = default,
-            Body::Authorisation(document) => self.add_authorisation(document),
-            Body::Route(document) => self.add_route(document),
-            Body::Traffic(service, traffic) => {
-                if let Some(other) = self.policy.traffic.get(&service).and_then(|other| other.place.clone()) {
-                    let text = format!("{service} has a `[[traffic]]` already: {}", other.document.id.name);
-                    self.mistakes.push(wrong(&place, text));
+    /// What they add up to. Tables of services whose documents are those of the last time are taken from there.
+    fn policy(mut self, tables: &mut Tables, pace: &mut Pace<'_>) -> Result<Policy, Vec<Mistake>> {
+        // Oldest first, and equally old ones by name.
+        self.documents.sort_by(|a, b| a.age().cmp(&b.age()));
+        self.mistakes.append(&mut named_twice(&self.documents));
+        let size = self.documents.iter().fold(Size::default(), |sum, document| sum + document.size);
+        let mut sum = Sum::default();
+        for document in &self.documents {
+            sum.add(document, &mut self.mistakes);
+        }
+        let mut over = size.mistakes();
+        // A policy over a bound is refused anyway: it is not built.
+        if over.is_empty() {
+            tables.renew(sum.stacks, pace, &mut self.mistakes);
+        }
+        self.mistakes.append(&mut over);
+        if !self.mistakes.is_empty() {
+            return Err(self.mistakes);
+        }
+        let mut policy = sum.policy;
+        policy.authorisation.services = tables.rules_of_services().collect();
+        policy.authorisation.mesh = tables.rules_of_mesh();
+        policy.routes = tables.routes().collect();
+        policy.revision = self.documents.last().map_or(0, |newest| newest.age().0);
+        Ok(policy)
+    }
+}
+
+/// A name stands once among the documents of its kind.
+fn named_twice(documents: &[Arc<Parsed>]) -> Vec<Mistake> {
+    let mut known: HashMap<&DocumentId, &Place> = HashMap::with_capacity(documents.len());
+    let mut mistakes = Vec::new();
+    for document in documents {
+        let (id, place) = (&document.place.document.id, &document.place);
+        if let Some(other) = known.insert(id, place) {
+            let at = format!("{}:{}", other.document.file, other.line);
+            mistakes.push(wrong(place, format!("`{id}` stands already at {at}")));
+        }
+    }
+    mistakes
+}
+
+/// What is one document's word, in the policy already; and the documents of each table that is to be built.
+#[derive(Default)]
+struct Sum {
+    policy: Policy,
+    stacks: Stacks,
+}
+
+/// The documents behind each table, oldest first.
+#[derive(Default)]
+struct Stacks {
+    /// Rules of a service; under none those of the whole mesh.
+    rules: BTreeMap<Option<ServiceName>, Stack>,
+    routes: BTreeMap<ServiceName, Stack>,
+}
+
+impl Sum {
+    fn add(&mut self, document: &Arc<Parsed>, mistakes: &mut Vec<Mistake>) {
+        let (place, policy, stacks) = (&document.place, &mut self.policy, &mut self.stacks);
+        match &document.body {
+            Body::Mesh(default) => policy.authorisation.mesh_default.clone_from(default),
+            Body::Authorisation(rules) => {
+                let mut stack = |service| stacks.rules.entry(service).or_default().push(Arc::clone(document));
+                match &rules.concerns {
+                    Concerns::Mesh => stack(None),
+                    Concerns::Services(services) => services.iter().cloned().map(Some).for_each(stack),
                 }
-                self.policy.traffic.insert(service, *traffic);
+            }
+            Body::Route(route) => stacks.routes.entry(route.service.clone()).or_default().push(Arc::clone(document)),
+            Body::Traffic(service, traffic) => {
+                if let Some(other) = policy.traffic.insert(service.clone(), Arc::clone(traffic)) {
+                    let name = other.place.as_ref().map_or("another document", |place| place.document.id.name.as_str());
+                    mistakes.push(wrong(place, format!("{service} has a `[[traffic]]` already: {name}")));
+                }
             }
             Body::RateLimit(service, limit) => {
-                self.regexes += limit.matches.iter().map(regexes_of).sum::<usize>();
-                let limits = self.policy.limits.entry(service).or_default();
-                if limits.len() == LIMITS_MAX {
-                    let text = format!("the service has more than {LIMITS_MAX} rate limits");
-                    self.mistakes.push(wrong(&place, text));
-                    return;
-                }
-                let before = limits.partition_point(|other| other.place.document.id < limit.place.document.id);
-                limits.insert(before, *limit);
+                let limits = policy.limits.entry(service.clone()).or_default();
+                mistakes.extend(add_limit(limits, limit));
             }
             Body::Revocation(subject, revoked) => {
-                self.policy.revocations.insert(subject, Revoked { place, ..revoked });
+                policy.revocations.insert(subject.clone(), Revoked { place: place.clone(), ..revoked.clone() });
             }
         }
     }
-
-    fn add_authorisation(&mut self, document: AuthorisationDocument) {
-        self.rules += document.rules.len();
-        let services = match &document.concerns {
-            Concerns::Mesh => 1,
-            Concerns::Services(services) => services.len(),
-        };
-        for rule in &document.rules {
-            let callers = &rule.callers;
-            let callers =
-                usize::from(callers.any) + callers.services.len() + callers.nodes.len() + callers.gateways.len();
-            let places = rule.paths.len().max(1) + rule.callers.labels.len();
-            self.entries = self.entries.saturating_add(services * callers * places);
-            let tests = rule.headers.iter().map(|condition| &condition.test);
-            self.regexes += tests.filter(|test| matches!(test, Test::Regex(_))).count();
-        }
-        // A policy over the bound is refused anyway: it is not built.
-        if self.entries > ENTRIES_MAX {
-            return;
-        }
-        let Compiler { policy: Policy { authorisation, .. }, mistakes, .. } = self;
-        match &document.concerns {
-            Concerns::Mesh => place_rules(&document, &mut authorisation.mesh, mistakes),
-            Concerns::Services(services) => {
-                for service in services {
-                    let rules = authorisation.services.entry(service.clone()).or_default();
-                    place_rules(&document, rules, mistakes);
-                }
-            }
-        }
-    }
-
-    fn add_route(&mut self, document: RouteDocument) {
-        let (rules, candidates) = self.routes.entry(document.service).or_default();
-        for (rule, matches) in document.rules {
-            let number = u32::try_from(rules.len()).unwrap_or(u32::MAX);
-            self.rules += 1;
-            for matched in matches {
-                self.entries += document.hosts.len();
-                self.regexes += regexes_of(&matched);
-                candidates.push(Candidate { hosts: document.hosts.clone(), matched, rule: number });
-            }
-            rules.push(rule);
-        }
-    }
-
-    fn finish(mut self) -> Result<Policy, Vec<Mistake>> {
-        let bounds = [
-            (self.rules, RULES_MAX, "rules"),
-            (self.entries, ENTRIES_MAX, "pairs of service, caller and path in all rules"),
-            (self.regexes, REGEXES_MAX, "regular expressions"),
-        ];
-        for (count, max, what) in bounds.into_iter().filter(|(count, max, _)| count > max) {
-            let text = format!("the documents together hold {count} {what}; at most {max} are taken");
-            self.mistakes.push(Mistake { file: "policy".to_owned(), line: 1, column: 1, text });
-        }
-        if self.mistakes.is_empty() {
-            self.build_routes();
-        }
-        if self.mistakes.is_empty() { Ok(self.policy) } else { Err(self.mistakes) }
-    }
-
-    fn build_routes(&mut self) {
-        let mut routes = HashMap::new();
-        for (service, (rules, candidates)) in std::mem::take(&mut self.routes) {
-            let is_regex = |candidate: &&Candidate| matches!(candidate.matched.path, PathMatch::Regex(_));
-            let count = candidates.iter().filter(is_regex).count();
-            if let Some(rule) = rules.first().filter(|_| count > PATH_REGEXES_MAX) {
-                let text = format!("{service} has {count} paths by `regex`; at most {PATH_REGEXES_MAX} are taken");
-                self.mistakes.push(wrong(&rule.place, text));
-            }
-            let (table, crowded) = RouteTable::new(rules, candidates);
-            self.mistakes.extend(crowded.iter().map(too_alike));
-            routes.insert(service, table);
-        }
-        self.policy.routes = routes;
-    }
 }
 
-fn regexes_of(matched: &RequestMatch) -> usize {
-    let headers = matched.headers.iter().map(|condition| &condition.test);
-    let query = matched.query.iter().map(|condition| &condition.test);
-    let tests = headers.chain(query).filter(|test| matches!(test, Test::Regex(_))).count();
-    tests + usize::from(matches!(matched.path, PathMatch::Regex(_)))
-}
-
-fn too_alike(place: &Place) -> Mistake {
-    let text = format!(
-        "more than {ALIKE_MAX} rules have this path and caller and differ only by method, query or header conditions other than \
-         `value`"
-    );
-    wrong(place, text)
-}
-
-/// Adds a document's rules to those of a service, or of the mesh.
-fn place_rules(document: &AuthorisationDocument, service: &mut ServiceRules, mistakes: &mut Vec<Mistake>) {
-    if document.mode == Mode::Shadow {
-        if service.shadows.len() == SHADOWS_MAX {
-            let text = format!("more than {SHADOWS_MAX} documents in shadow mode concern one service");
-            mistakes.push(wrong(&document.place, text));
-            return;
-        }
-        let mut rules = RuleSet::default();
-        fill(document, &mut rules, mistakes);
-        service.shadows.push(Shadow { place: document.place.clone(), rules });
-        return;
+/// Adds a limit to those of its service, which stand in the order of their names.
+fn add_limit(limits: &mut Vec<Arc<RateLimit>>, limit: &Arc<RateLimit>) -> Option<Mistake> {
+    if limits.len() == LIMITS_MAX {
+        return Some(wrong(&limit.place, format!("the service has more than {LIMITS_MAX} rate limits")));
     }
-    fill(document, &mut service.enforced, mistakes);
-}
-
-fn fill(document: &AuthorisationDocument, rules: &mut RuleSet, mistakes: &mut Vec<Mistake>) {
-    for rule in &document.rules {
-        if let Err(place) = rules.insert(rule.clone()) {
-            mistakes.push(too_alike(&place));
-        }
-    }
-    if let Some((action, place)) = &document.default
-        && let Err(other) = rules.set_default(*action, place.clone())
-    {
-        let at = format!("{}:{}", other.document.file, other.line);
-        mistakes.push(wrong(place, format!("`default` contradicts the one at {at} for the same service")));
-    }
+    let before = limits.partition_point(|other| other.place.document.id < limit.place.document.id);
+    limits.insert(before, Arc::clone(limit));
+    None
 }

@@ -154,13 +154,13 @@ impl Limiter {
     /// Counts a call against all limits that count it. When it is over one, nothing is counted and that one alone comes back.
     pub fn admit_all<'p>(
         &self,
-        limits: &'p [RateLimit],
+        limits: &'p [Arc<RateLimit>],
         caller: &SpiffeId,
         call: Call<'_>,
         now_ns: u64,
     ) -> Vec<(&'p RateLimit, Admission)> {
         let mut admitted: Vec<(&RateLimit, Admission)> = Vec::new();
-        for limit in limits.iter().filter(|limit| limit.counts(call)) {
+        for limit in limits.iter().map(Arc::as_ref).filter(|limit| limit.counts(call)) {
             let admission = self.admit(limit, caller, call, now_ns);
             if !admission.passes() {
                 admitted.iter().for_each(|(earlier, _)| self.give_back(earlier, caller, call));

@@ -27,6 +27,7 @@ pub struct Revocations {
 }
 
 /// What one document revokes.
+#[derive(Debug, Clone)]
 pub(crate) enum Subject {
     Node(NodeId),
     Key(PublicKey),

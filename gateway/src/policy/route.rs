@@ -3,11 +3,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 use weft_gossip::ServiceName;
 
+use super::compile::pace::Pace;
 use super::condition::{HeaderCondition, MethodSet, QueryCondition, RequestView, Several, Test};
 use super::index::{Asks, Crowded, Index, Query};
 use super::path::Pattern;
@@ -243,9 +245,9 @@ struct HostIndex {
 }
 
 /// A match that is not indexed yet.
-pub(crate) struct Candidate {
-    pub(crate) hosts: Vec<Host>,
-    pub(crate) matched: RequestMatch,
+pub(crate) struct Candidate<'d> {
+    pub(crate) hosts: &'d [Host],
+    pub(crate) matched: &'d Arc<RequestMatch>,
     /// The rule's position in the table.
     pub(crate) rule: u32,
 }
@@ -253,9 +255,9 @@ pub(crate) struct Candidate {
 /// Every route of one service.
 #[derive(Debug, Default)]
 pub(crate) struct RouteTable {
-    rules: Vec<RouteRule>,
+    rules: Vec<Arc<RouteRule>>,
     /// In the order of precedence.
-    matches: Vec<(RequestMatch, u32)>,
+    matches: Vec<(Arc<RequestMatch>, u32)>,
     exact: HashMap<Box<str>, HostIndex>,
     below: HashMap<Box<str>, HostIndex>,
     every: HostIndex,
@@ -263,10 +265,14 @@ pub(crate) struct RouteTable {
 
 impl RouteTable {
     /// Indexes rules, which come oldest document first, and their matches. The places of those that do not fit come back.
-    pub(crate) fn new(rules: Vec<RouteRule>, mut candidates: Vec<Candidate>) -> (Self, Vec<Place>) {
+    pub(crate) fn new(
+        rules: Vec<Arc<RouteRule>>,
+        mut candidates: Vec<Candidate<'_>>,
+        pace: &mut Pace<'_>,
+    ) -> (Self, Vec<Place>) {
         // A stable sort: ties stay in the order of revision, name and rule.
         candidates.sort_by_cached_key(|candidate| {
-            let matched = &candidate.matched;
+            let matched = candidate.matched;
             let counts = (Reverse(matched.headers.len()), Reverse(matched.query.len()));
             (matched.path.rank(), matched.methods.is_every(), counts)
         });
@@ -274,13 +280,20 @@ impl RouteTable {
         let mut crowded = Vec::new();
         for (number, candidate) in candidates.into_iter().enumerate() {
             let number = u32::try_from(number).unwrap_or(u32::MAX);
-            let fits = candidate.hosts.iter().all(|host| table.index(host).insert(number, &candidate.matched).is_ok());
+            let fits = candidate.hosts.iter().all(|host| table.index(host).insert(number, candidate.matched).is_ok());
             if !fits {
                 crowded.extend(table.rule(candidate.rule).map(|rule| rule.place.clone()));
             }
-            table.matches.push((candidate.matched, candidate.rule));
+            table.matches.push((Arc::clone(candidate.matched), candidate.rule));
+            pace.step();
         }
         (table, crowded)
+    }
+
+    /// Its indexes, to be freed.
+    pub(crate) fn into_indexes(self) -> impl Iterator<Item = Index> {
+        let of_hosts = self.exact.into_values().chain(self.below.into_values());
+        of_hosts.chain([self.every]).map(|index| index.paths)
     }
 
     fn index(&mut self, host: &Host) -> &mut HostIndex {
@@ -292,7 +305,7 @@ impl RouteTable {
     }
 
     fn rule(&self, number: u32) -> Option<&RouteRule> {
-        usize::try_from(number).ok().and_then(|number| self.rules.get(number))
+        usize::try_from(number).ok().and_then(|number| self.rules.get(number)).map(Arc::as_ref)
     }
 
     /// The first match in the order of precedence: hosts from the most specific on, then the rest.

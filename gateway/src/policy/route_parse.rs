@@ -2,6 +2,7 @@
 
 use http::{HeaderName, HeaderValue, StatusCode};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use weft_gossip::ServiceName;
 
 use super::authorisation_parse::{Tests, header_condition, regex_of, test_of};
@@ -32,7 +33,8 @@ pub(crate) struct RouteDocument {
     /// The dialled service and every target.
     pub(crate) services: BTreeSet<ServiceName>,
     pub(crate) hosts: Vec<Host>,
-    pub(crate) rules: Vec<(RouteRule, Vec<RequestMatch>)>,
+    /// Shared with the tables of every policy that they are part of.
+    pub(crate) rules: Vec<(Arc<RouteRule>, Vec<Arc<RequestMatch>>)>,
 }
 
 /// Turns a raw document into a valid one.
@@ -71,7 +73,7 @@ fn rule_of(
     raw: Spanned<RawRouteRule>,
     at: &dyn Fn(usize) -> Place,
     mistakes: &mut Mistakes<'_>,
-) -> Option<(RouteRule, Vec<RequestMatch>)> {
+) -> Option<(Arc<RouteRule>, Vec<Arc<RequestMatch>>)> {
     let before = mistakes.len();
     let place = at(raw.span.start);
     contradictions(&raw, mistakes);
@@ -103,7 +105,7 @@ fn rule_of(
         redirect: raw.redirect.and_then(|raw| redirect_of(raw, mistakes)),
         rewrite,
     };
-    (mistakes.len() == before).then_some((rule, matches))
+    (mistakes.len() == before).then(|| (Arc::new(rule), matches.into_iter().map(Arc::new).collect()))
 }
 
 /// What cannot stand together in a rule.

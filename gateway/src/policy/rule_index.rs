@@ -3,13 +3,15 @@
 
 use std::collections::HashMap;
 use std::collections::btree_map::Iter;
+use std::sync::Arc;
 
 use weft_gossip::identity::{GrantedLabels, Subject};
 use weft_gossip::{NodeId, ServiceName};
 
-use super::authorise::{Call, Caller, Rule};
+use super::authorise::{Call, Caller};
 use super::index::{Asks, Crowded, Index, Query};
 use super::path::Pattern;
+use super::rule::Rule;
 
 /// The rules of one action, by caller.
 #[derive(Debug, Default)]
@@ -46,7 +48,7 @@ impl RuleIndex {
     }
 
     /// The first of the rules that matches.
-    pub(crate) fn first<'p>(&self, rules: &'p [Rule], caller: Caller<'_>, call: Call<'_>) -> Option<&'p Rule> {
+    pub(crate) fn first<'p>(&self, rules: &'p [Arc<Rule>], caller: Caller<'_>, call: Call<'_>) -> Option<&'p Rule> {
         if self.count == 0 {
             return None;
         }
@@ -71,7 +73,15 @@ impl RuleIndex {
             }
             best = query.best;
         }
-        usize::try_from(best).ok().and_then(|number| rules.get(number))
+        usize::try_from(best).ok().and_then(|number| rules.get(number)).map(Arc::as_ref)
+    }
+
+    /// Its path indexes, to be freed.
+    pub(crate) fn into_indexes(self) -> Vec<Index> {
+        let own = self.services.into_values().chain(self.nodes.into_values()).chain(self.gateways.into_values());
+        let mut indexes = Vec::new();
+        own.chain([self.any]).for_each(|labelled| labelled.into_indexes(&mut indexes));
+        indexes
     }
 }
 
@@ -102,6 +112,12 @@ impl Labelled {
             at = values.entry(value.as_str().into()).or_default();
         }
         at.side.insert(number, rule)
+    }
+
+    fn into_indexes(self, indexes: &mut Vec<Index>) {
+        indexes.push(self.side.paths);
+        let further = self.further.into_values().flat_map(HashMap::into_values);
+        further.for_each(|labelled| labelled.into_indexes(indexes));
     }
 
     /// Shows the rules of every set of labels that a caller has, the empty one first.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use toml_edit::Document;
-use weft_gossip::ServiceName;
+use weft_gossip::{ServiceName, ledger};
 
 use super::compile::parsed::{self, kind_of};
 use super::place::DocumentId;
@@ -28,6 +28,19 @@ pub struct Source {
     pub line: u32,
     /// Its text: one `[[kind]]` table.
     pub text: String,
+}
+
+impl From<&ledger::Document> for Source {
+    fn from(document: &ledger::Document) -> Self {
+        Self {
+            kind: document.id().kind().to_owned(),
+            name: document.id().name().to_owned(),
+            services: document.services().cloned(),
+            file: document.file().to_owned(),
+            line: document.line(),
+            text: document.text().to_owned(),
+        }
+    }
 }
 
 /// Reads one policy file; `file` is its name for the messages.

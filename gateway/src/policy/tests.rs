@@ -7,6 +7,7 @@ mod mistaken;
 mod paths;
 mod random;
 mod routing;
+mod series;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -11,7 +11,7 @@ use super::change_set::Change;
 use super::entry::Entry;
 use super::hash::Hash;
 use super::operators::Rules;
-use super::state::Standing;
+use super::state::{Outcome, Standing};
 use crate::codes::{Code, Failure};
 use crate::identity::PublicKey;
 use crate::ids::NodeId;
@@ -85,21 +85,12 @@ impl Ledger {
     /// Every change set, newest first. Change sets of one number stand together.
     pub fn history(&self, rules: &Rules) -> impl Iterator<Item = HistoryRow> + '_ {
         let outcome = self.outcome(rules);
-        self.graph.after(None).rev().map(move |entry| {
-            let standing = outcome.exceptions.get(&entry.hash).cloned().unwrap_or(Standing::Applied);
-            HistoryRow {
-                revision: entry.change_set.revision,
-                hash: entry.hash,
-                operator: entry.signed.operator,
-                author_node: entry.change_set.author_node.clone(),
-                at: entry.change_set.at,
-                message: entry.change_set.message.clone(),
-                parents: entry.change_set.parents.clone(),
-                changes: entry.change_set.changes.clone(),
-                confirms: entry.change_set.confirms,
-                standing,
-            }
-        })
+        self.graph.after(None).rev().map(move |entry| row_of(entry, &outcome))
+    }
+
+    /// One change set, if it is here.
+    pub fn history_row(&self, hash: &Hash, rules: &Rules) -> Option<HistoryRow> {
+        self.graph.entry(hash).map(|entry| row_of(entry, &self.outcome(rules)))
     }
 
     /// The one change set of this name.
@@ -120,5 +111,20 @@ impl Ledger {
                 Err(Failure::new(Code::RevisionAmbiguous, detail))
             }
         }
+    }
+}
+
+fn row_of(entry: &Entry, outcome: &Outcome) -> HistoryRow {
+    HistoryRow {
+        revision: entry.change_set.revision,
+        hash: entry.hash,
+        operator: entry.signed.operator,
+        author_node: entry.change_set.author_node.clone(),
+        at: entry.change_set.at,
+        message: entry.change_set.message.clone(),
+        parents: entry.change_set.parents.clone(),
+        changes: entry.change_set.changes.clone(),
+        confirms: entry.change_set.confirms,
+        standing: outcome.exceptions.get(&entry.hash).cloned().unwrap_or(Standing::Applied),
     }
 }

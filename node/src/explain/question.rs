@@ -208,7 +208,7 @@ fn judged(world: &World, ends: (Caller<'_>, &ServiceName), call: Call<'_>, told:
         told.steps.push(Step::new("stream", "`deny` rules look at requests, which a stream hides: it is refused"));
     }
     let limits = world.policy.limits(called).iter().filter(|limit| limit.counts(call));
-    let step = |limit: &RateLimit| {
+    let step = |limit: &Arc<RateLimit>| {
         Step::at(
             "rate limit",
             &limit.place,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use toml_edit::{Document, Item, Table};
 use weft_gossip::ServiceName;
 
+use super::size::Size;
 use crate::policy::authorisation_parse::{self, AuthorisationDocument, Concerns};
 use crate::policy::limit::{self, RateLimit};
 use crate::policy::place::{DocumentId, DocumentPlace, Kind, Place};
@@ -22,22 +23,30 @@ use crate::strict::{Mistake, Mistakes, Node, Read, nearest};
 pub(crate) const DOCUMENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A document, parsed.
+#[derive(Debug)]
 pub(crate) struct Parsed {
     pub(crate) place: Place,
     pub(crate) body: Body,
+    pub(crate) size: Size,
 }
 
 /// What it says.
+#[derive(Debug)]
 pub(crate) enum Body {
     Mesh(Option<(Action, Place)>),
     Authorisation(AuthorisationDocument),
     Route(RouteDocument),
-    Traffic(ServiceName, Box<Traffic>),
-    RateLimit(ServiceName, Box<RateLimit>),
+    Traffic(ServiceName, Arc<Traffic>),
+    RateLimit(ServiceName, Arc<RateLimit>),
     Revocation(Subject, Revoked),
 }
 
 impl Parsed {
+    /// By what documents are ordered: the revision, then the name.
+    pub(crate) fn age(&self) -> (u64, &DocumentId) {
+        (self.place.document.revision, &self.place.document.id)
+    }
+
     /// The services that the document names as concerned; none: the whole mesh.
     pub(crate) fn services(&self) -> Option<BTreeSet<ServiceName>> {
         match &self.body {
@@ -104,7 +113,7 @@ fn read(source: &Source, revision: u64, mistakes: &mut Mistakes<'_>) -> Option<P
     let place = Place { document: Arc::new(place), line: source.line };
     let at = |byte: usize| Place { document: Arc::clone(&place.document), line: lines.at(byte) };
     let body = body(kind, Node::Table(table), &at, mistakes)?;
-    Some(Parsed { place, body })
+    Some(Parsed { place, size: Size::of(&body), body })
 }
 
 fn body(kind: Kind, table: Node<'_>, at: &dyn Fn(usize) -> Place, mistakes: &mut Mistakes<'_>) -> Option<Body> {
@@ -124,11 +133,11 @@ fn body(kind: Kind, table: Node<'_>, at: &dyn Fn(usize) -> Place, mistakes: &mut
         }
         Kind::Traffic => {
             let (service, traffic) = traffic::parse(RawTraffic::read(table, mistakes)?, place, mistakes);
-            Some(Body::Traffic(service, Box::new(traffic)))
+            Some(Body::Traffic(service, Arc::new(traffic)))
         }
         Kind::RateLimit => {
             let (service, limit) = limit::parse(RawRateLimit::read(table, mistakes)?, place, mistakes);
-            Some(Body::RateLimit(service, Box::new(limit)))
+            Some(Body::RateLimit(service, Arc::new(limit)))
         }
         Kind::Revocation => {
             let (subject, revoked) = revocation::parse(RawRevocation::read(table, mistakes)?, place, mistakes)?;
