@@ -17,6 +17,7 @@ use weft_gossip::{CellName, Code, Failure, MeshName, NodeId, ReplicaName, Servic
 
 use crate::core::Core;
 use crate::enlist::{self, JoinDone};
+use crate::world::World;
 use crate::{health, identity, listeners, membership, signer};
 
 pub use listing::{CertRow, EndpointRow, NodeRow, ServiceRow};
@@ -141,6 +142,11 @@ impl NodeControl {
             bindings: core.bindings.load().values().cloned().collect(),
             exposed: core.exposed.load().values().cloned().collect(),
         }
+    }
+
+    /// What the data path decides by now.
+    pub fn world(&self) -> Arc<World> {
+        self.0.world.load()
     }
 
     /// Offers a replica of a service, or changes how it is offered; done once it is on disk and the service's certificate is there.

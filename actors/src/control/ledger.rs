@@ -16,7 +16,6 @@ use super::NodeControl;
 use crate::core::Core;
 use crate::ledger::{self, held};
 use crate::policy::job;
-use crate::world::World;
 
 /// Most change sets in one history.
 pub const HISTORY_MAX: usize = 1_000;
@@ -129,7 +128,7 @@ pub struct DraftView {
     pub reached: Vec<NodeId>,
     /// Nodes that this node knows and that do not answer.
     pub unreached: Vec<NodeId>,
-    /// Nodes that offer a service which the changes concern.
+    /// Nodes that would decide by what changes.
     pub concerned: Vec<NodeId>,
     /// This node, which is named as the place where the change set was made.
     pub node: NodeId,
@@ -183,7 +182,7 @@ impl NodeControl {
             tips: head.tips,
             documents: held.ledger.state(&rules).len(),
             in_force: if report.mistakes.is_empty() {
-                report.mark.revision
+                newest_counting(&history, report.mark.revision)
             } else {
                 core.world.load().policy.revision()
             },
@@ -211,11 +210,6 @@ impl NodeControl {
     pub fn history(&self, count: usize) -> Result<Vec<HistoryView>, Failure> {
         let held = held(&self.0)?;
         Ok(held.ledger.history(&self.0.rules()).take(count.min(HISTORY_MAX)).map(view_of).collect())
-    }
-
-    /// What the data path decides by now.
-    pub fn world(&self) -> Arc<World> {
-        self.0.world.load()
     }
 
     /// One change set.
@@ -302,14 +296,22 @@ impl NodeControl {
     }
 }
 
+/// The newest revision, not above `most`, that counts and changes a document.
+fn newest_counting(history: &[HistoryRow], most: u64) -> u64 {
+    let mut changes = history.iter().filter(|row| row.revision <= most && !row.changes.is_empty());
+    changes.find(|row| counts(row)).map_or(0, |row| row.revision)
+}
+
+fn counts(row: &HistoryRow) -> bool {
+    matches!(row.standing, Standing::Applied | Standing::Unconfirmed { .. })
+}
+
 /// Whether all that a change set wanted came later all the same, in change sets that count.
 fn is_made_again(aside: &HistoryRow, history: &[HistoryRow]) -> bool {
-    let counts = |row: &&HistoryRow| {
-        row.revision > aside.revision && matches!(row.standing, Standing::Applied | Standing::Unconfirmed { .. })
-    };
+    let is_later = |row: &&HistoryRow| row.revision > aside.revision && counts(row);
     let is_made = |wanted: &Change| {
         let is_same = |made: &Change| made.id == wanted.id && made.after == wanted.after;
-        history.iter().filter(counts).any(|row| row.changes.iter().any(is_same))
+        history.iter().filter(is_later).any(|row| row.changes.iter().any(is_same))
     };
     aside.changes.iter().all(is_made)
 }
@@ -327,14 +329,18 @@ fn reach(core: &Core) -> (Vec<NodeId>, Vec<NodeId>) {
     (nodes(reached), nodes(unreached))
 }
 
-/// Nodes that offer a service which the draft's documents concern; all for a document of the whole mesh.
+/// Nodes that decide by the draft's documents: those that offer a service which they concern; for the whole mesh, and for what callers do,
+/// all.
 fn concerned(core: &Core, draft: &Draft) -> Vec<NodeId> {
     let documents: Vec<&Arc<Document>> =
         draft.differences.iter().flat_map(|difference| difference.old.iter().chain(&difference.new)).collect();
     let concerns = |service: &ServiceName| {
         documents.iter().any(|document| document.services().is_none_or(|services| services.contains(service)))
     };
-    let whole_mesh = documents.iter().any(|document| document.services().is_none());
+    let is_of_callers = |kind: &str| [Kind::Route, Kind::Traffic].iter().any(|known| known.word() == kind);
+    let is_everywhere =
+        |document: &&Arc<Document>| document.services().is_none() || is_of_callers(document.id().kind());
+    let whole_mesh = documents.iter().any(is_everywhere);
     let view = core.members.borrow().clone();
     let found = view
         .members

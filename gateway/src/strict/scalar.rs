@@ -319,7 +319,11 @@ impl Read for GrantedLabels {
     }
 
     fn read(node: Node<'_>, mistakes: &mut Mistakes<'_>) -> Option<Self> {
+        let before = mistakes.len();
         let TextMap(labels) = TextMap::read(node, mistakes)?;
+        if mistakes.len() > before {
+            return None;
+        }
         if labels.is_empty() {
             mistakes.add(node.span(), "is empty: leave it out, or fill it");
             return None;
