@@ -73,6 +73,9 @@ pub(crate) enum BodyError {
     /// The exchange's total timeout has passed.
     #[error("the total timeout has passed")]
     Late,
+    /// The documents no longer allow the call.
+    #[error("the documents no longer allow it")]
+    Disallowed,
     /// The copy of a request is not worth its while any more.
     #[error("the copy was given up")]
     GivenUp,
@@ -102,25 +105,13 @@ impl HttpBody for Body {
     type Error = BodyError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = match self.get_mut() {
-            Self::Empty => return Poll::Ready(None),
-            Self::Full(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Upload(upload) => return upload.poll_frame(cx),
-            Self::Copied(copy) => return copy.poll_frame(cx),
-            Self::Recorded(incoming, exchange) => {
-                if exchange.is_late(cx) {
-                    return Poll::Ready(Some(Err(BodyError::Late)));
-                }
-                let frame = ready!(Pin::new(incoming).poll_frame(cx));
-                match &frame {
-                    Some(Ok(frame)) => exchange.sent(frame.data_ref().map_or(0, |data| data.remaining() as u64)),
-                    Some(Err(_)) => exchange.broken(),
-                    None => exchange.complete(),
-                }
-                frame
-            }
-        };
-        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Upload(upload) => upload.poll_frame(cx),
+            Self::Copied(copy) => copy.poll_frame(cx),
+            Self::Recorded(incoming, exchange) => poll_recorded(incoming, exchange, cx),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
@@ -142,6 +133,27 @@ impl HttpBody for Body {
             Self::Recorded(incoming, _) => incoming.size_hint(),
         }
     }
+}
+
+/// The next part of an answer.
+fn poll_recorded(
+    incoming: &mut Incoming,
+    exchange: &mut Exchange,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    if exchange.is_late(cx) {
+        return Poll::Ready(Some(Err(BodyError::Late)));
+    }
+    let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) else {
+        let is_over = exchange.is_disallowed(cx);
+        return if is_over { Poll::Ready(Some(Err(BodyError::Disallowed))) } else { Poll::Pending };
+    };
+    match &frame {
+        Some(Ok(frame)) => exchange.sent(frame.data_ref().map_or(0, |data| data.remaining() as u64)),
+        Some(Err(_)) => exchange.broken(),
+        None => exchange.complete(),
+    }
+    Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
 }
 
 impl Drop for Body {

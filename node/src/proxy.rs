@@ -9,6 +9,7 @@ mod attempt;
 mod carriage;
 mod deadline;
 mod exchange;
+mod held;
 mod judged;
 mod message;
 mod mirror;
@@ -38,6 +39,7 @@ use attempt::Wire;
 pub(crate) use carriage::{Carriage, hash_way};
 pub(crate) use deadline::Deadline;
 pub(crate) use exchange::Exchange;
+pub(crate) use message::Copied;
 use message::Framing;
 use route::Outcome;
 pub(crate) use tee::{Tee, TeedBody};
@@ -240,10 +242,12 @@ async fn deliver(
     exchange.counted_by(Arc::clone(&meter));
     exchange.ends_by(worker.total_deadline(exchange.started()));
     let named = request.headers_mut().remove(REPLICA);
-    Arrival::new(world, caller.proven(), &local.service).request(exchange, &mut request)?;
+    let arrival = Arrival::new(world, caller.proven(), &local.service);
+    arrival.request(exchange, &mut request)?;
     let wire = Wire::of(local.protocol).ok_or_else(|| not_http(&local.service))?;
     let (request, upgrade) = message::prepared(request, Framing::of(wire), exchange)?;
-    let response = tries::replica(exchange, local, (named, &meter), wire, request).await?;
+    let (response, copy) = tries::replica(exchange, local, (named, &meter), wire, request).await?;
+    exchange.passed(&arrival, copy);
     if upgrade.is_some() {
         exchange.carried_with(Some(Arc::clone(&caller.chain)));
     }

@@ -13,7 +13,7 @@ use weft_gossip::{Code, ServiceName};
 
 use crate::metrics::Slot;
 use crate::problem::Refusal;
-use crate::proxy::Arrival;
+use crate::proxy::{Arrival, Copied};
 
 /// The certificates that the other end of a connection proved itself with.
 pub(crate) type Chain = Arc<[CertificateDer<'static>]>;
@@ -35,6 +35,22 @@ pub(crate) struct Permit {
     labels: Arc<GrantedLabels>,
     called: ServiceName,
     subject: Subject,
+}
+
+/// A request that was let pass, kept while its answer is on its way: a permit is made of it once the answer lasts.
+pub(crate) struct Passed {
+    caller: SpiffeId,
+    labels: Arc<GrantedLabels>,
+    called: ServiceName,
+    request: Copied,
+}
+
+impl Passed {
+    /// A request as it arrived.
+    pub(crate) fn new(arrival: &Arrival<'_>, request: Copied) -> Self {
+        let Caller { identity, labels } = arrival.caller;
+        Self { caller: identity.clone(), labels: Arc::clone(labels), called: arrival.called.clone(), request }
+    }
 }
 
 /// What passed.
@@ -68,6 +84,19 @@ impl Permit {
             headers: request.headers().clone(),
         };
         Self::new(arrival, Subject::Request(Box::new(head)))
+    }
+
+    /// Of a request whose answer is on its way, by the copy that was kept of its head.
+    pub(crate) fn answered(passed: Passed) -> Box<Self> {
+        let Passed { caller, labels, called, request } = passed;
+        let (parts, _) = request.into_request().into_parts();
+        let head = Head {
+            method: parts.method,
+            path: parts.uri.path().to_owned(),
+            query: parts.uri.query().map(str::to_owned),
+            headers: parts.headers,
+        };
+        Box::new(Self { caller, labels, called, subject: Subject::Request(Box::new(head)) })
     }
 
     fn new(arrival: &Arrival<'_>, subject: Subject) -> Box<Self> {

@@ -246,6 +246,50 @@ fn a_revocation_is_a_document_and_can_be_taken_back() {
     until_true("the revocation in the list", Duration::from_secs(1), || documents(&one).len() == 1);
 }
 
+/// An answer that lasts, read as it comes.
+struct Lasting(std::net::TcpStream);
+
+impl Lasting {
+    fn ask(node: &Node) -> Self {
+        let mut stream = std::net::TcpStream::connect(node.outbound()).expect("the outbound port is open");
+        stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a socket");
+        let request = "GET /stream?100 HTTP/1.1\r\nhost: orders.weft.internal\r\n\r\n";
+        std::io::Write::write_all(&mut stream, request.as_bytes()).expect("it is written");
+        let mut lasting = Self(stream);
+        assert!(lasting.goes_on());
+        lasting
+    }
+
+    /// Whether more of it comes.
+    fn goes_on(&mut self) -> bool {
+        std::io::Read::read(&mut self.0, &mut [0; 4096]).is_ok_and(|count| count > 0)
+    }
+}
+
+#[test]
+fn an_answer_on_its_way_is_decided_again_when_rules_change() {
+    let mut mesh = Mesh::new("lasting");
+    let app = Server::app("orders");
+    let one = mesh.init_running("one");
+    let two = mesh.join_running("two", &one, &["web"]);
+    one.weft(&["expose", "orders", &app.port.to_string(), "--protocol", "http"]).json();
+    for node in [&one, &two] {
+        node.reaches("orders", "/");
+    }
+    let operator = Operator::of(&mesh, &one, "policies");
+    let (mut near, mut far) = (Lasting::ask(&one), Lasting::ask(&two));
+    let deny = |from: &str| {
+        let rule = format!("[[authorisation.rule]]\naction = \"deny\"\nfrom = {{ {from} }}\nmethods = [\"GET\"]\n");
+        operator.write("orders.toml", &format!("[[authorisation]]\nname = \"orders\"\nservice = \"orders\"\n{rule}"));
+        operator.applied(&one);
+    };
+    deny("services = [\"web\"]");
+    until_true("the answer to end", Duration::from_secs(3), || !far.goes_on());
+    assert!(near.goes_on() && near.goes_on(), "another caller's goes on");
+    deny("any = true");
+    until_true("the answer on one machine to end", Duration::from_secs(3), || !near.goes_on());
+}
+
 #[test]
 fn a_refusal_is_explained_by_its_id() {
     let mut mesh = Mesh::new("why");

@@ -2,8 +2,9 @@
 //! replica is on the same machine. Called by [`super`] and by [`crate::tcp`] once a call, and again for open streams when the
 //! documents change.
 
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http::uri::PathAndQuery;
-use http::{Request, Uri};
+use http::{Request, Uri, Version};
 use weft_actors::world::World;
 use weft_gateway::head::{self, Upgrade};
 use weft_gateway::policy::limit::Admission;
@@ -26,6 +27,12 @@ pub(crate) struct Arrival<'a> {
     pub(crate) called: &'a ServiceName,
 }
 
+/// A call that may last for hours although it has a body.
+fn is_grpc<B>(request: &Request<B>) -> bool {
+    let kind = || request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    request.version() == Version::HTTP_2 && kind().is_some_and(|kind| kind.starts_with(b"application/grpc"))
+}
+
 impl<'a> Arrival<'a> {
     /// A call in a world.
     pub(crate) fn new(world: &'a World, caller: Caller<'a>, called: &'a ServiceName) -> Self {
@@ -42,7 +49,7 @@ impl<'a> Arrival<'a> {
         if let Some(patience) = request.headers_mut().remove(PATIENCE) {
             exchange.waited_for(&patience);
         }
-        if head::upgrade_of(request.headers()) == Upgrade::Asked {
+        if head::upgrade_of(request.headers()) == Upgrade::Asked || is_grpc(request) {
             exchange.permitted(Permit::request(self, request));
         }
         if self.policy.is_empty() {

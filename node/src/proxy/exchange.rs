@@ -1,20 +1,21 @@
 //! One exchange from its head to its end: what it holds while it lasts, and what is recorded when it is dropped.
 
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::Context;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request};
 use tokio::time::Instant;
 use weft_actors::world::{Credential, LocalReplica, World, WorldCell};
-use weft_gateway::endpoint::{Endpoint, InFlight};
+use weft_gateway::endpoint::Endpoint;
 use weft_gossip::Code;
 use weft_gossip::identity::SpiffeId;
 
-use super::Deadline;
+use super::held::Held;
 use super::judged::{Judged, Other};
+use super::{Arrival, Copied, Deadline};
 use crate::access_log::Line;
 use crate::explain;
 use crate::http1::Http1;
@@ -22,7 +23,7 @@ use crate::metrics::{Direction, Meter, Slot};
 use crate::pool::Host;
 use crate::problem::Refusal;
 use crate::refusals::RefusalRecord;
-use crate::vigil::{Chain, Footing, Permit};
+use crate::vigil::{self, Chain, Footing, Passed, Permit};
 use crate::worker::Worker;
 
 /// Longest that a called node waits for its application because the caller does.
@@ -68,23 +69,10 @@ pub(crate) struct Exchange {
     patience: Option<Duration>,
     slots: Vec<Slot>,
     footing: Footing,
-}
-
-/// What counts the exchange at its endpoint or replica.
-enum Held {
-    Nothing,
-    Endpoint { _in_flight: InFlight, endpoint: Arc<Endpoint> },
-    Replica { _in_flight: ReplicaFlight },
-}
-
-/// One exchange in flight to a replica.
-struct ReplicaFlight(Arc<LocalReplica>);
-
-impl Drop for ReplicaFlight {
-    fn drop(&mut self) {
-        let count: &AtomicU32 = &self.0.in_flight;
-        count.fetch_sub(1, Ordering::Relaxed);
-    }
+    /// The request, while its answer is on its way.
+    passed: Option<Passed>,
+    /// Ends when the documents no longer allow it; there from the first wait for more of the answer on.
+    disallowed: Option<Pin<Box<dyn Future<Output = Refusal> + Send + Sync>>>,
 }
 
 /// What the access log and a refusal say of the request.
@@ -116,6 +104,8 @@ impl Exchange {
                 patience: None,
                 slots: Vec::new(),
                 footing: Footing::default(),
+                passed: None,
+                disallowed: None,
             })
         })
     }
@@ -155,6 +145,28 @@ impl Exchange {
             self.broken();
         }
         late
+    }
+
+    /// Keeps a request that was let pass here, to decide it again while its answer lasts.
+    pub(super) fn passed(&mut self, arrival: &Arrival<'_>, request: Option<Copied>) {
+        self.passed = request.map(|request| Passed::new(arrival, request));
+    }
+
+    /// Whether the documents have changed so that the answer may not go on. Wakes the task when they do. Asked when there is nothing
+    /// to send: an answer that comes at once costs nothing.
+    pub(crate) fn is_disallowed(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.disallowed.is_none() {
+            let permit = self.footing.permit.take().or_else(|| self.passed.take().map(Permit::answered));
+            let Some((permit, cell)) = permit.zip(self.worker.world()) else { return false };
+            self.disallowed = Some(Box::pin(async move { vigil::disallowed(&cell, &permit).await }));
+        }
+        let Some(Poll::Ready(refusal)) = self.disallowed.as_mut().map(|waiting| waiting.as_mut().poll(cx)) else {
+            return false;
+        };
+        let cell = self.worker.world();
+        self.disallowed = None;
+        self.closed_by(&refusal, cell.as_deref());
+        true
     }
 
     /// The worker that serves it.
@@ -264,13 +276,12 @@ impl Exchange {
 
     /// Counts it at an endpoint until the end; replaces an earlier try.
     pub(crate) fn at_endpoint(&mut self, endpoint: &Arc<Endpoint>) {
-        self.held = Held::Endpoint { _in_flight: endpoint.load.enter(), endpoint: Arc::clone(endpoint) };
+        self.held = Held::at_endpoint(endpoint);
     }
 
     /// Counts it at a replica until the end.
     pub(crate) fn at_replica(&mut self, replica: &Arc<LocalReplica>) {
-        replica.in_flight.fetch_add(1, Ordering::Relaxed);
-        self.held = Held::Replica { _in_flight: ReplicaFlight(Arc::clone(replica)) };
+        self.held = Held::at_replica(replica);
     }
 
     /// Keeps the connection that answers, to give it back when the answer was read whole.
@@ -342,10 +353,6 @@ impl Exchange {
         let (Some(asked), Some(log)) = (self.asked.take(), self.worker.access_log()) else {
             return;
         };
-        let endpoint = match &self.held {
-            Held::Endpoint { endpoint, .. } => Some(Arc::clone(endpoint)),
-            Held::Nothing | Held::Replica { .. } => None,
-        };
         log.push(
             self.worker.number(),
             Line {
@@ -359,7 +366,7 @@ impl Exchange {
                 code: self.code,
                 bytes: self.sent_bytes,
                 took,
-                endpoint,
+                endpoint: self.held.endpoint(),
                 cut: self.end == End::Open && self.code.is_none(),
                 revision: self.judged.revision,
                 route: self.judged.route.take(),

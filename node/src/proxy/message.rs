@@ -120,7 +120,7 @@ pub(super) fn repeat_of(request: &Request<Body>) -> Repeat {
 }
 
 /// The head of a request that can be sent again.
-pub(super) struct Copied {
+pub(crate) struct Copied {
     method: Method,
     uri: Uri,
     version: Version,
@@ -144,7 +144,7 @@ impl Copied {
     }
 
     /// The request again.
-    pub(super) fn into_request(self) -> Request<Body> {
+    pub(crate) fn into_request(self) -> Request<Body> {
         let mut request = Request::new(Body::Empty);
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri;

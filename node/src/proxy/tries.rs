@@ -36,11 +36,12 @@ pub(super) async fn endpoints(
     let mut endpoint = tries.pick().ok_or_else(|| carriage.nowhere_to_go(matched.table))?;
     matched.state.budget.earn(carriage.rates);
     let mut arrived = false;
+    let arrival = Arrival::new(world, matched.credential.caller(), &matched.table.service);
     loop {
         exchange.at_endpoint(endpoint);
         let route = tries.way_to(endpoint, wire);
         if matches!(route.to, Target::App(_)) && !arrived {
-            Arrival::new(world, matched.credential.caller(), &matched.table.service).request(exchange, &mut request)?;
+            arrival.request(exchange, &mut request)?;
             arrived = true;
         }
         let copy = Copied::of(&request, repeat);
@@ -48,7 +49,10 @@ pub(super) async fn endpoints(
             Ok(Answer { response, connection, .. }) => {
                 exchange.answered_by(&route.host, connection);
                 let Some(copy) = copy else { return Ok(response) };
-                let Some(next) = tries.after_answer(endpoint, response.status()) else { return Ok(response) };
+                let Some(next) = tries.after_answer(endpoint, response.status()) else {
+                    exchange.passed(&arrival, Some(copy).filter(|_| matches!(route.to, Target::App(_))));
+                    return Ok(response);
+                };
                 (endpoint, source, request) = (next, Source::Pooled, copy.into_request());
                 continue;
             }
@@ -242,14 +246,15 @@ fn undelivered(answer: Answer, worker: &Worker, endpoint: &Endpoint, by: &Target
     Err(Failed { code, why, stage: Stage::Connect, reused: false, is_of_node: false, request: None })
 }
 
-/// Sends to the local replica; once more on a new connection when a pooled one turned out to be dead.
+/// Sends to the local replica; once more on a new connection when a pooled one turned out to be dead. With the answer comes the copy of the
+/// request's head that was kept for that, if it was not needed.
 pub(super) async fn replica(
     exchange: &mut Exchange,
     local: &LocalService,
     (named, meter): (Option<HeaderValue>, &Meter),
     wire: Wire,
     request: Request<Body>,
-) -> Result<Response<Incoming>, Refusal> {
+) -> Result<(Response<Incoming>, Option<Copied>), Refusal> {
     let worker = Arc::clone(exchange.worker());
     let replica = local.for_call(named.as_ref().map(HeaderValue::as_bytes)).ok_or_else(|| {
         Refusal::new(Code::NoHealthyReplica, format!("no application is exposed as {}, or not as asked", local.service))
@@ -270,7 +275,7 @@ pub(super) async fn replica(
     let mut failed = match attempt::send(&worker, &route, Source::Pooled, request).await {
         Ok(Answer { response, connection, .. }) => {
             exchange.answered_by(&route.host, connection);
-            return Ok(response);
+            return Ok((response, copy));
         }
         Err(failed) => failed,
     };
@@ -279,7 +284,7 @@ pub(super) async fn replica(
         match attempt::send(&worker, &route, Source::Fresh, request).await {
             Ok(Answer { response, connection, .. }) => {
                 exchange.answered_by(&route.host, connection);
-                return Ok(response);
+                return Ok((response, None));
             }
             Err(second) => failed = second,
         }

@@ -49,7 +49,10 @@ raw_table! {
     RawServiceRetries, "retries" {
         /// Most tries after the first; 0 turns retries off.
         attempts: optional Whole<0, 10> = "2",
-        /// After which failures.
+        /// After which failures; without it, after each that brought no answer. `connect-failure`: no connection came to be. `reset`: the
+        /// connection broke before an answer began; where an application behind another node breaks off, that node answers 502, which is
+        /// `gateway-error`. `refused-stream`: the other side had not looked at it. `gateway-error`: 502, 503 or 504. `5xx`: any status
+        /// from 500. `timeout`: a try took longer than `try_timeout`.
         on: list RetryOn,
         /// Retries may be at most this share of the requests …
         budget_percent: optional Percent = "20",
