@@ -175,7 +175,7 @@ pub(crate) struct ServiceState {
     /// Retries that are left.
     pub(crate) budget: Arc<RetryBudget>,
     /// The next turn, where endpoints take turns.
-    pub(crate) turn: AtomicU64,
+    pub(crate) turn: Arc<AtomicU64>,
     /// Requests and streams under way from this node, as far as they are limited.
     pub(crate) in_flight: Arc<AtomicU32>,
     /// Connections open from this node, as far as they are limited.
@@ -193,6 +193,7 @@ struct Counts {
     in_flight: Arc<AtomicU32>,
     connections: Arc<AtomicU32>,
     budget: Arc<RetryBudget>,
+    turn: Arc<AtomicU64>,
 }
 
 impl ServiceCounts {
@@ -202,6 +203,7 @@ impl ServiceCounts {
             in_flight: Arc::default(),
             connections: Arc::default(),
             budget: Arc::new(RetryBudget::new(now_ns)),
+            turn: Arc::default(),
         };
         counts.entry(service.clone()).or_insert_with(new).clone()
     }
@@ -260,14 +262,8 @@ impl ServiceStates {
         if let Some(state) = states.get(service) {
             return Arc::clone(state);
         }
-        let Counts { in_flight, connections, budget } = self.counts.of(service, now_ns);
-        let state = Arc::new(ServiceState {
-            budget,
-            turn: AtomicU64::new(0),
-            in_flight,
-            connections,
-            meters: Mutex::default(),
-        });
+        let Counts { in_flight, connections, budget, turn } = self.counts.of(service, now_ns);
+        let state = Arc::new(ServiceState { budget, turn, in_flight, connections, meters: Mutex::default() });
         states.insert(service.clone(), Arc::clone(&state));
         state
     }

@@ -2,9 +2,11 @@
 //! once its application accepted, then bytes go both ways. Because of the reply, a stream that no application took is tried
 //! elsewhere before the caller has sent a byte. To an application of this machine the bytes go directly.
 
+mod counted;
 mod stream;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +27,7 @@ use crate::proxy::{self, Arrival, Carriage, Exchange, Matched};
 use crate::worker::{Gate, Phase, Worker};
 use crate::{trace, vigil};
 
+use counted::Counted;
 pub(crate) use stream::ServiceStream;
 
 /// Longest header or reply of a stream, envelope included: four names of one label each.
@@ -303,16 +306,13 @@ where
             None => std::future::pending().await,
         }
     };
-    let (mut caller, mut service) = (caller, service);
+    let (received, sent) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (mut caller, mut service) = (Counted::new(caller, &received), Counted::new(service, &sent));
     let copied =
         async { copy_bidirectional_with_sizes(&mut caller, &mut service, COPY_BUFFER_BYTES, COPY_BUFFER_BYTES).await };
     tokio::select! {
         copied = copied => match copied {
-            Ok((received, sent)) => {
-                exchange.received(received);
-                exchange.sent(sent);
-                exchange.complete();
-            }
+            Ok(_) => exchange.complete(),
             Err(error) => {
                 tracing::debug!(%error, "stream broke");
                 exchange.broken();
@@ -321,4 +321,6 @@ where
         _ = phase.wait_for(|phase| *phase == Phase::Closed) => exchange.broken(),
         refusal = ended => exchange.closed_by(&refusal, cell.as_deref()),
     }
+    exchange.received(received.load(Ordering::Relaxed));
+    exchange.sent(sent.load(Ordering::Relaxed));
 }

@@ -47,14 +47,7 @@ struct Operator {
 
 /// Runs the scenario with that many nodes and a split of this length.
 pub async fn run(simulation: &Simulation, nodes: u16, split: Duration) -> Result<PoliciesReport, Failure> {
-    let first = simulation.env(Simulation::ip(0));
-    let mut fleet = vec![Box::pin(found_on(first.clone())).await?];
-    for number in 1..nodes {
-        let token = fleet[0].control.create_token(TokenRequest { grant_all: true, ..Default::default() }).await?;
-        fleet.push(Box::pin(join(simulation, number, token.token)).await?);
-    }
-    wait_until(|| fleet.iter().all(|tree| tree.control.nodes().len() == fleet.len())).await;
-    let operator = Operator::of(first)?;
+    let (fleet, operator) = grown(simulation, nodes).await?;
     let (middle, last) = (fleet.len() / 2, fleet.len() - 1);
 
     operator.apply(&fleet[middle], &timeouts("orders", 5)).await?;
@@ -99,14 +92,7 @@ pub async fn run_steadily(
     nodes: u16,
     (count, apart): (u32, Duration),
 ) -> Result<Vec<Option<Duration>>, Failure> {
-    let first = simulation.env(Simulation::ip(0));
-    let mut fleet = vec![Box::pin(found_on(first.clone())).await?];
-    for number in 1..nodes {
-        let token = fleet[0].control.create_token(TokenRequest { grant_all: true, ..Default::default() }).await?;
-        fleet.push(Box::pin(join(simulation, number, token.token)).await?);
-    }
-    wait_until(|| fleet.iter().all(|tree| tree.control.nodes().len() == fleet.len())).await;
-    let operator = Operator::of(first)?;
+    let (fleet, operator) = grown(simulation, nodes).await?;
     let mut took = Vec::new();
     for number in 1..=count {
         operator.apply(&fleet[0], &timeouts("orders", number)).await?;
@@ -117,6 +103,18 @@ pub async fn run_steadily(
         tree.stop(DRAIN).await;
     }
     Ok(took)
+}
+
+/// A fleet whose nodes know each other, and its operator.
+async fn grown(simulation: &Simulation, nodes: u16) -> Result<(Vec<NodeTree>, Operator), Failure> {
+    let first = simulation.env(Simulation::ip(0));
+    let mut fleet = vec![Box::pin(found_on(first.clone())).await?];
+    for number in 1..nodes {
+        let token = fleet[0].control.create_token(TokenRequest { grant_all: true, ..Default::default() }).await?;
+        fleet.push(Box::pin(join(simulation, number, token.token)).await?);
+    }
+    wait_until(|| fleet.iter().all(|tree| tree.control.nodes().len() == fleet.len())).await;
+    Ok((fleet, Operator::of(first)?))
 }
 
 fn first_name(fleet: &[NodeTree]) -> weft_gossip::NodeId {

@@ -92,6 +92,7 @@ impl Reader {
             let text = std::fs::read_to_string(path).expect("it was written");
             self.write(&text.replace("\"5s\"", "\"6s\""));
         }
+        let line = &line.replace("/var/lib/weft", &self.nodes[0].dir.display().to_string());
         if line.contains(SET_ASIDE) {
             return (0, line.replace(SET_ASIDE, &self.two_changed_the_same()[..8]));
         }

@@ -45,11 +45,15 @@ fn open_connections_of_a_revoked_node_close_everywhere_and_it_stays_out() {
     assert_eq!(echo(&mut stream, b"hello").expect("an open stream"), b"hello");
     assert_eq!(socket.echo("hello").expect("an open tunnel"), "hello");
 
+    let received =
+        || one.metric("weft_bytes_total", &["service=\"echo\"", "way=\"received\"", "direction=\"inbound\""]);
+    let before = received();
     let operator = Operator::of(&mesh, &one, "policies");
     let revoked = operator.signs(&one, &["revoke", "node", "bad", "--reason", "it was stolen", "--wait", "2s"]);
     let closed = until_true("every open connection to close", CLOSE_LIMIT, || {
         echo(&mut stream, b"hello").is_err() && socket.echo("hello").is_err()
     });
+    until_true("the bytes of the stream that was cut", CLOSE_LIMIT, || received() >= before + 5.0);
     println!("closed {closed:?} after the command returned: {}", revoked.stdout.lines().next().unwrap_or_default());
     assert_eq!(echo(&mut kept_stream, b"hello").expect("nobody else's stream"), b"hello");
     assert_eq!(kept_socket.echo("hello").expect("nobody else's tunnel"), "hello");

@@ -308,7 +308,7 @@ fn a_node_tells_what_it_would_do_and_which_line_says_so() {
         says(&answer, what, text, "traffic.toml 1");
     }
     says(&answer, "rate limit", "by the header field x-tenant; 10 may pass at once", "traffic.toml 11");
-    says(&told("/old"), "redirect", "302 and leads to http://orders/new", "orders.toml 17");
+    says(&told("/old"), "redirect", "302 and leads to http://orders.weft.internal/new", "orders.toml 17");
     // What no document states is the node's own, and says no place.
     let own = scene.caller.weft(&["route", "GET", "shadow/"]).json();
     for (what, text) in
