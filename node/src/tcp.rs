@@ -6,7 +6,6 @@ mod counted;
 mod stream;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -306,8 +305,8 @@ where
             None => std::future::pending().await,
         }
     };
-    let (received, sent) = (AtomicU64::new(0), AtomicU64::new(0));
-    let (mut caller, mut service) = (Counted::new(caller, &received), Counted::new(service, &sent));
+    let (received, sent) = exchange.flows();
+    let (mut caller, mut service) = (Counted::new(caller, received), Counted::new(service, sent));
     let copied =
         async { copy_bidirectional_with_sizes(&mut caller, &mut service, COPY_BUFFER_BYTES, COPY_BUFFER_BYTES).await };
     tokio::select! {
@@ -321,6 +320,4 @@ where
         _ = phase.wait_for(|phase| *phase == Phase::Closed) => exchange.broken(),
         refusal = ended => exchange.closed_by(&refusal, cell.as_deref()),
     }
-    exchange.received(received.load(Ordering::Relaxed));
-    exchange.sent(sent.load(Ordering::Relaxed));
 }

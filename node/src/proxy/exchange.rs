@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -69,6 +70,8 @@ pub(crate) struct Exchange {
     patience: Option<Duration>,
     slots: Vec<Slot>,
     footing: Footing,
+    /// Bytes of a stream from the caller and to it.
+    flows: Option<(Arc<AtomicU64>, Arc<AtomicU64>)>,
     /// The request, while its answer is on its way.
     passed: Option<Passed>,
     /// Ends when the documents no longer allow it; there from the first wait for more of the answer on.
@@ -104,6 +107,7 @@ impl Exchange {
                 patience: None,
                 slots: Vec::new(),
                 footing: Footing::default(),
+                flows: None,
                 passed: None,
                 disallowed: None,
             })
@@ -308,6 +312,11 @@ impl Exchange {
         self.status = code.entry().status;
     }
 
+    /// What counts the bytes of a stream, from the caller and to it: read at the end, however it ends.
+    pub(crate) fn flows(&mut self) -> (Arc<AtomicU64>, Arc<AtomicU64>) {
+        self.flows.get_or_insert_default().clone()
+    }
+
     /// Counts bytes to the caller.
     pub(crate) fn sent(&mut self, bytes: u64) {
         self.sent_bytes += bytes;
@@ -341,6 +350,10 @@ impl Exchange {
     }
 
     fn record(&mut self) {
+        if let Some((received, sent)) = self.flows.take() {
+            self.received(received.load(Ordering::Relaxed));
+            self.sent(sent.load(Ordering::Relaxed));
+        }
         let took = self.started.elapsed();
         if let Some(meter) = &self.meter {
             meter.count(self.status);

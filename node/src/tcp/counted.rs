@@ -2,25 +2,26 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A stream, and the count of the bytes that came from it.
-pub(super) struct Counted<'c, S> {
+pub(super) struct Counted<S> {
     stream: S,
-    count: &'c AtomicU64,
+    count: Arc<AtomicU64>,
 }
 
-impl<'c, S> Counted<'c, S> {
+impl<S> Counted<S> {
     /// Counts from now on.
-    pub(super) fn new(stream: S, count: &'c AtomicU64) -> Self {
+    pub(super) fn new(stream: S, count: Arc<AtomicU64>) -> Self {
         Self { stream, count }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<'_, S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
@@ -29,7 +30,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<'_, S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<'_, S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
