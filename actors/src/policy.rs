@@ -10,7 +10,6 @@ pub(crate) mod job;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch::Receiver;
 use tokio::task::JoinHandle;
 use weft_gateway::policy::{InForce, Kind, Policy as Compiled, Source};
 use weft_gateway::strict::Mistake;
@@ -71,7 +70,7 @@ pub(crate) struct Policy {
     compiled: Option<Arc<State>>,
     compiling: Option<JoinHandle<Result<Outcome, Failure>>>,
     changed_meanwhile: bool,
-    watchers: Vec<JoinHandle<()>>,
+    watchers: [JoinHandle<()>; 2],
     deadline: Option<JoinHandle<()>>,
 }
 
@@ -83,8 +82,10 @@ impl Role for Policy {
         let recorder = core.telemetry.recorder();
         metrics::Recorder::describe_gauge(&*recorder, POLICY_REFUSED.into(), None, POLICY_REFUSED_HELP.into());
         // Before the first look: what changes after it is seen.
-        let watched = (core.ledger.subscribe(), core.standings.subscribe());
-        let watchers = vec![tokio::spawn(watch(Arc::clone(&core), watched))];
+        let watchers = [
+            core.policy_actor.follow(core.ledger.subscribe(), || Message::Changed),
+            core.policy_actor.follow(core.standings.subscribe(), || Message::Changed),
+        ];
         let mut policy = Self {
             core: Arc::clone(&core),
             compiled: None,
@@ -125,7 +126,7 @@ impl Policy {
         let core = Arc::clone(&self.core);
         self.compiling = Some(tokio::spawn(async move {
             let outcome = compile(&core, look).await;
-            send(&core, Message::Compiled).await;
+            core.policy_actor.deliver(Message::Compiled).await;
             outcome
         }));
         Ok(())
@@ -245,7 +246,7 @@ impl Policy {
         self.deadline = Some(tokio::spawn(async move {
             let left = deadline.since(core.env.clock.wall()) + std::time::Duration::from_millis(1);
             tokio::time::sleep(left).await;
-            send(&core, Message::Changed).await;
+            core.policy_actor.deliver(Message::Changed).await;
         }));
     }
 }
@@ -257,20 +258,6 @@ impl Drop for Policy {
     }
 }
 
-type LedgerReceiver = Receiver<Option<Arc<LedgerHeld>>>;
-
-/// Wakes the actor at each change of the ledger or of the operators.
-async fn watch(core: Arc<Core>, watched: (LedgerReceiver, Receiver<u64>)) {
-    let (mut ledger, mut standings) = watched;
-    loop {
-        tokio::select! {
-            changed = ledger.changed() => if changed.is_err() { return },
-            changed = standings.changed() => if changed.is_err() { return },
-        }
-        send(&core, Message::Changed).await;
-    }
-}
-
 async fn compile(core: &Arc<Core>, look: Look) -> Result<Outcome, Failure> {
     let core = Arc::clone(core);
     job::aside(move || {
@@ -278,13 +265,6 @@ async fn compile(core: &Arc<Core>, look: Look) -> Result<Outcome, Failure> {
         Outcome { compiled: job::compile(&core, &documents), look }
     })
     .await
-}
-
-/// The message must arrive: without it the documents would not come into force.
-async fn send(core: &Core, message: Message) {
-    while core.policy_actor.try_send(message).is_err() {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
 }
 
 fn revocations_of(policy: &Compiled) -> Revocations {
