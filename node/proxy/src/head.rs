@@ -1,0 +1,108 @@
+//! The heads of messages, the same for every version of HTTP: what the phases of a request read and change. Filled by [`crate::http1`] and
+//! [`crate::http2`], which also write them in their own form.
+
+use http::Method;
+use weft_policy::fields::Fields;
+
+/// Which version of HTTP a message came by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) enum HttpVersion {
+    /// HTTP/1.0.
+    Http10,
+    /// HTTP/1.1.
+    #[default]
+    Http11,
+    /// HTTP/2.
+    Http2,
+}
+
+/// How a request names its target (RFC 9112, section 3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Form {
+    /// `/path?query`; of HTTP/2, `:path`.
+    #[default]
+    Origin,
+    /// `http://host/path?query`.
+    Absolute,
+    /// `host:port`, of CONNECT.
+    Authority,
+    /// `*`, of OPTIONS.
+    Asterisk,
+}
+
+/// What follows a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Length {
+    /// Nothing.
+    #[default]
+    None,
+    /// So many bytes.
+    Exact(u64),
+    /// Bytes until the sender says that it is the end, with trailers or without.
+    Unknown,
+}
+
+/// A request's head. `content-length` and `transfer-encoding` are not among the fields: [`RequestHead::length`] says what they said.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RequestHead {
+    pub(crate) version: HttpVersion,
+    pub(crate) method: Method,
+    pub(crate) form: Form,
+    /// Host and port as they were named: of the absolute form or `:authority`, else of `Host`. Empty where nothing names one.
+    pub(crate) authority: String,
+    /// Path and query: ASCII, no space, no control byte, no fragment; starts with `/`, or is `*`, or is empty for CONNECT.
+    pub(crate) path: String,
+    /// Of extended CONNECT (RFC 8441): `:protocol`.
+    pub(crate) protocol: Option<Box<str>>,
+    /// Without `host`: [`RequestHead::authority`] is it.
+    pub(crate) fields: Fields,
+    pub(crate) length: Length,
+}
+
+impl RequestHead {
+    /// The path without its query.
+    pub(crate) fn path_only(&self) -> &str {
+        self.path.split_once('?').map_or(&self.path, |(path, _)| path)
+    }
+
+    /// The query, if there is one.
+    pub(crate) fn query(&self) -> Option<&str> {
+        self.path.split_once('?').map(|(_, query)| query)
+    }
+}
+
+/// The head of an answer. `content-length` and `transfer-encoding` are not among the fields: [`ResponseHead::length`] says what they said,
+/// and [`ResponseHead::stated`] what the head states of a body that does not follow.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ResponseHead {
+    pub(crate) version: HttpVersion,
+    pub(crate) status: u16,
+    pub(crate) fields: Fields,
+    pub(crate) length: Length,
+    /// `content-length` of an answer without a body: to HEAD, and of 304.
+    pub(crate) stated: Option<u64>,
+}
+
+/// A message that breaks a rule of its protocol, by whoever sent it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Malformed {
+    /// What is wrong, for people.
+    pub(crate) why: &'static str,
+    /// Whether it is only too large.
+    pub(crate) is_too_large: bool,
+}
+
+impl Malformed {
+    pub(crate) const fn new(why: &'static str) -> Self {
+        Self { why, is_too_large: false }
+    }
+
+    pub(crate) const fn too_large(why: &'static str) -> Self {
+        Self { why, is_too_large: true }
+    }
+}
+
+/// Most fields of a head.
+pub(crate) const FIELDS_MAX: usize = 100;
+/// Most bytes of a head, as HTTP/1.1 writes it.
+pub(crate) const HEAD_BYTES_MAX: usize = 32 * 1024;
