@@ -9,7 +9,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use http::{HeaderMap, HeaderValue, Method};
+use http::Method;
+use weft_gateway::fields::Fields;
 use weft_gateway::policy::{
     Call, Caller, Compiler, InForce, Limiter, NormalPath, Policy, RequestView, Source, compile, read_file,
 };
@@ -69,7 +70,7 @@ struct Asked {
     labels: Arc<GrantedLabels>,
     service: ServiceName,
     path: String,
-    headers: HeaderMap,
+    headers: Fields,
 }
 
 /// The number of a rule in the middle that allows, asked for.
@@ -84,8 +85,8 @@ fn asked(spread: Spread) -> Asked {
         Spread::Labels => "dc=one,env=live,owner=kim,rack=r7,team=t499,tier=9,zone=z1",
         _ => "env=live",
     };
-    let mut headers = HeaderMap::new();
-    headers.insert("x-tenant", HeaderValue::from(number));
+    let mut headers = Fields::new();
+    headers.set("x-tenant", number.to_string().as_bytes());
     let caller = format!("spiffe://bank/svc/c{caller}").parse().expect("a SPIFFE id");
     let labels = Arc::new(labels.parse().expect("labels"));
     Asked { caller, labels, service: service.parse().expect("a service"), path, headers }
@@ -177,12 +178,12 @@ fn rate_limits(criterion: &mut Criterion) {
     let caller: SpiffeId = "spiffe://bank/svc/c".parse().expect("a SPIFFE id");
     let limiter = Limiter::new(10_000, 7);
     let path = NormalPath::of("/").expect("a path");
-    let mut headers = HeaderMap::new();
+    let mut headers = Fields::new();
     let mut now_ns = 0;
     criterion.bench_function("rate limit, twice as many keys as fit", |bencher| {
         bencher.iter(|| {
             now_ns += 1_000;
-            headers.insert("x-tenant", HeaderValue::from(now_ns / 1_000 % 20_000));
+            headers.set("x-tenant", (now_ns / 1_000 % 20_000).to_string().as_bytes());
             let view = RequestView { method: &Method::GET, path: &path, query: None, headers: &headers };
             black_box(limiter.admit(&policy.limits(&service)[0], &caller, Call::Http(&view), now_ns))
         });

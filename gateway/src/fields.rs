@@ -191,7 +191,7 @@ impl Fields {
 
     /// The first value of a name in lower case.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.all(name).next()
+        self.list.iter().find(|field| self.name(field) == name.as_bytes()).map(|field| self.value(field))
     }
 
     /// The values of a name in lower case.

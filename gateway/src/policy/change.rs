@@ -4,11 +4,12 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 
 use super::condition::RequestView;
 use super::path::parts;
 use super::route::{Fault, HeaderChanges, Mirror, PathMatch, PathRewrite, Redirect, RouteRule, Routed, Target};
+use crate::fields::Fields;
 
 impl RouteRule {
     /// The target of a request, by weight; none: the dialled service, any replica.
@@ -48,15 +49,15 @@ impl HeaderChanges {
     }
 
     /// Makes the changes.
-    pub fn apply(&self, headers: &mut HeaderMap) {
+    pub fn apply(&self, fields: &mut Fields) {
         for name in &self.remove {
-            headers.remove(name);
+            fields.remove(name.as_str());
         }
         for (name, value) in &self.set {
-            headers.insert(name.clone(), value.clone());
+            fields.set(name.as_str(), value.as_bytes());
         }
         for (name, value) in &self.add {
-            headers.append(name.clone(), value.clone());
+            fields.push(name.as_str().as_bytes(), value.as_bytes());
         }
     }
 }

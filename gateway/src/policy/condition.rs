@@ -3,9 +3,10 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 
 use super::path::NormalPath;
+use crate::fields::Fields;
 use crate::strict::Method;
 
 /// What a decision may look at of a request.
@@ -18,7 +19,7 @@ pub struct RequestView<'r> {
     /// The query without its `?`.
     pub query: Option<&'r str>,
     /// The header fields.
-    pub headers: &'r HeaderMap,
+    pub headers: &'r Fields,
 }
 
 /// Some methods; the empty set is every method.
@@ -89,12 +90,12 @@ pub struct HeaderCondition {
 
 impl HeaderCondition {
     /// Whether the fields meet it.
-    pub fn holds(&self, headers: &HeaderMap, several: Several) -> bool {
-        let mut values = headers.get_all(&self.name).iter().peekable();
+    pub fn holds(&self, headers: &Fields, several: Several) -> bool {
+        let mut values = headers.all(self.name.as_str()).peekable();
         match (&self.test, several) {
             (Test::Absent, _) => values.peek().is_none(),
-            (test, Several::Any) => values.any(|value| test.holds(value.as_bytes())),
-            (test, Several::All) => values.peek().is_some() && values.all(|value| test.holds(value.as_bytes())),
+            (test, Several::Any) => values.any(|value| test.holds(value)),
+            (test, Several::All) => values.peek().is_some() && values.all(|value| test.holds(value)),
         }
     }
 }

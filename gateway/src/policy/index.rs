@@ -4,10 +4,11 @@
 
 use std::collections::HashMap;
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 
 use super::compile::pace::Pace;
 use super::path::{Below, Pattern, Segment};
+use crate::fields::Fields;
 
 /// Most numbers with the same pattern that are looked at one by one. Beyond it the policy is refused: a decision would take too
 /// long.
@@ -126,7 +127,7 @@ impl Index {
 /// A search: the request's fields, what is looked at for each candidate, and the best so far.
 pub(crate) struct Query<'q> {
     /// The request's fields.
-    pub(crate) headers: &'q HeaderMap,
+    pub(crate) headers: &'q Fields,
     /// Whether the number's other conditions hold.
     pub(crate) accepts: &'q dyn Fn(u32) -> bool,
     /// The lowest number so far; `u32::MAX` for none.
@@ -174,7 +175,7 @@ impl Bucket {
     fn search(&self, query: &mut Query<'_>) {
         query.offer(&self.plain);
         for (name, values) in &self.by_header {
-            let asked = query.headers.get_all(name).iter().filter_map(|value| values.get(value.as_bytes()));
+            let asked = query.headers.all(name.as_str()).filter_map(|value| values.get(value));
             asked.for_each(|numbers| query.offer(numbers));
         }
     }

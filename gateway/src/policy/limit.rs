@@ -218,9 +218,7 @@ impl Limiter {
         match (&limit.by, call) {
             (By::Identity, _) => caller.hash(&mut hasher),
             (By::Header(name), Call::Http(request)) => {
-                for value in request.headers.get_all(name) {
-                    value.as_bytes().hash(&mut hasher);
-                }
+                request.headers.all(name.as_str()).for_each(|value| value.hash(&mut hasher));
             }
             (By::Service | By::Header(_), _) => {}
         }

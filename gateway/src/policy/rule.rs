@@ -1,6 +1,5 @@
 //! A rule of an authorisation document, always valid: whom it is for, and at what of a request it looks.
 
-use http::HeaderMap;
 use weft_gossip::identity::GrantedLabels;
 use weft_gossip::{NodeId, ServiceName};
 
@@ -9,6 +8,7 @@ use super::index::Asks;
 use super::path::Pattern;
 use super::place::Place;
 use super::raw::Action;
+use crate::fields::Fields;
 
 /// Callers of a rule.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Rule {
     }
 
     /// Whether method and header fields match.
-    pub(crate) fn takes(&self, method: &http::Method, headers: &HeaderMap) -> bool {
+    pub(crate) fn takes(&self, method: &http::Method, headers: &Fields) -> bool {
         self.methods.takes(method) && self.headers.iter().all(|condition| condition.holds(headers, self.several()))
     }
 

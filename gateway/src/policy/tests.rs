@@ -12,7 +12,9 @@ mod series;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::Method;
+
+use crate::fields::Fields;
 use weft_gossip::identity::{GrantedLabels, SpiffeId, granted_label};
 
 /// The documents of one file, all of one revision.
@@ -62,7 +64,7 @@ struct Request {
     method: Method,
     path: String,
     query: Option<String>,
-    headers: HeaderMap,
+    headers: Fields,
 }
 
 impl Request {
@@ -71,10 +73,10 @@ impl Request {
         let method = words.next().unwrap().parse().unwrap();
         let target = words.next().unwrap();
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         for field in words {
             let (name, value) = field.split_once(':').unwrap();
-            headers.append(HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value).unwrap());
+            headers.push(name.as_bytes(), value.as_bytes());
         }
         Self { method, path: path.to_owned(), query: query.map(str::to_owned), headers }
     }

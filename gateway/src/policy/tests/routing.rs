@@ -133,9 +133,9 @@ fn header_changes_are_made_in_order() {
     with_rule(body, "GET /", |routed, _| {
         let mut headers = Request::of("GET / x-old:1 x-one:a x-one:b x-two:a").headers;
         routed.rule.request_headers.apply(&mut headers);
-        assert!(!headers.contains_key("x-old"));
-        assert_eq!(headers.get_all("x-one").iter().collect::<Vec<_>>(), ["1"]);
-        assert_eq!(headers.get_all("x-two").iter().collect::<Vec<_>>(), ["a", "b"]);
+        assert!(headers.get("x-old").is_none());
+        assert_eq!(headers.all("x-one").collect::<Vec<_>>(), [b"1"]);
+        assert_eq!(headers.all("x-two").collect::<Vec<_>>(), [b"a", b"b"]);
         assert!(routed.rule.response_headers.is_empty());
     });
 }

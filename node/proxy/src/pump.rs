@@ -1,0 +1,97 @@
+//! Moves a body from one side of an exchange to the other: reads where bytes are at hand, writes where there is room, and holds nothing in
+//! between. Polled by the task of the exchange for both directions in turn.
+
+use std::task::{Context, Poll, ready};
+
+use weft_policy::fields::Fields;
+
+use crate::proxy::Tee;
+use crate::side::{Broken, Part, Side};
+
+/// One direction of an exchange.
+#[derive(Default)]
+pub(crate) struct Flow {
+    state: State,
+    /// Bytes that went over.
+    pub(crate) bytes: u64,
+    trailers: Option<Fields>,
+    has_moved: bool,
+    /// Where a copy goes, too.
+    tee: Option<Tee>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Open,
+    /// All was read; the end is being written.
+    Ending,
+    Ended,
+}
+
+/// Which side a flow stopped at.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// Where it comes from.
+    From(Broken),
+    /// Where it goes.
+    To(Broken),
+}
+
+impl Flow {
+    /// Lets a copy of what goes over go to `tee`.
+    pub(crate) fn copied_to(&mut self, tee: Tee) {
+        self.tee = Some(tee);
+    }
+
+    /// Whether all of it went over.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.state == State::Ended
+    }
+
+    /// Whether anything was taken from where it comes from: from then on it cannot begin anew.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.bytes > 0 || self.state != State::Open
+    }
+
+    /// Whether bytes moved since this was asked last.
+    pub(crate) fn take_moved(&mut self) -> bool {
+        std::mem::take(&mut self.has_moved)
+    }
+
+    /// Moves as much as can be moved; ready at the end.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, from: &mut Side, to: &mut Side) -> Poll<Result<(), Stop>> {
+        while self.state == State::Open {
+            match from.poll_part(cx) {
+                Poll::Ready(Ok(Part::Data)) => {
+                    let sent = ready!(to.poll_send(cx, from.data())).map_err(Stop::To)?;
+                    if let Some(tee) = &self.tee {
+                        tee.data(&from.data()[..sent]);
+                    }
+                    from.consume(sent);
+                    self.bytes += sent as u64;
+                    self.has_moved = true;
+                }
+                Poll::Ready(Ok(Part::End)) => {
+                    self.trailers = from.take_trailers();
+                    self.state = State::Ending;
+                    self.has_moved = true;
+                    if let Some(tee) = self.tee.take() {
+                        tee.end(self.trailers.as_ref());
+                    }
+                }
+                Poll::Ready(Err(broken)) => return Poll::Ready(Err(Stop::From(broken))),
+                Poll::Pending => {
+                    // What was taken goes on while there is nothing to add to it.
+                    ready!(to.poll_flush(cx)).map_err(Stop::To)?;
+                    return Poll::Pending;
+                }
+            }
+        }
+        if self.state == State::Ending {
+            ready!(to.poll_end(cx, self.trailers.as_ref())).map_err(Stop::To)?;
+            self.state = State::Ended;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
