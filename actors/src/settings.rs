@@ -27,8 +27,16 @@ pub struct Settings {
     pub certificate_lifetime: Duration,
     /// How long a TCP connect and TLS handshake to another node may take, together.
     pub connect_timeout: Duration,
-    /// How long the head of a response may take, over all tries.
+    /// How long the head of an answer may take to begin after the request was sent, over all tries.
     pub request_timeout: Duration,
+    /// How long nothing of a request's body may come, or be taken by the service.
+    pub upload_timeout: Duration,
+    /// How long nothing of an answer's body may come, or be taken by the caller; none for as long as it lasts.
+    pub answer_timeout: Option<Duration>,
+    /// How long nothing may move in a tunnel or a stream of TCP; none for as long as it lasts.
+    pub stream_timeout: Option<Duration>,
+    /// How old a caller's connection may become before it is asked to end; none for as old as it likes.
+    pub connection_age: Option<Duration>,
     /// How long a request may take from its head to the end of its answer; none for as long as it lasts.
     pub total_timeout: Option<Duration>,
     /// How long an idle pooled connection is kept.
@@ -108,6 +116,10 @@ impl Default for Settings {
             certificate_lifetime: Duration::from_secs(24 * 3600),
             connect_timeout: Duration::from_secs(1),
             request_timeout: Duration::from_secs(60),
+            upload_timeout: Duration::from_secs(60),
+            answer_timeout: Some(Duration::from_secs(300)),
+            stream_timeout: None,
+            connection_age: None,
             total_timeout: None,
             idle_timeout: Duration::from_secs(60),
             head_timeout: Duration::from_secs(10),

@@ -32,13 +32,17 @@ fn is_under_domain(host: &str, at: usize) -> bool {
     host.is_char_boundary(at) && host[at..].starts_with('.') && host[at + 1..].eq_ignore_ascii_case(SERVICE_DOMAIN)
 }
 
-/// The authority without `:port`. A port that is not a number is malformed.
+/// The authority without `:port`. A port is digits, perhaps none (RFC 3986, section 3.2.3); anything else is malformed.
 fn without_port(authority: &str) -> Result<&str, Code> {
     match authority.rsplit_once(':') {
         None => Ok(authority),
-        Some((host, port)) if port.parse::<u16>().is_ok() => Ok(host),
+        Some((host, port)) if is_port(port) => Ok(host),
         Some(_) => Err(Code::RequestMalformed),
     }
+}
+
+fn is_port(text: &str) -> bool {
+    text.is_empty() || (text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok())
 }
 
 #[cfg(test)]
@@ -50,6 +54,8 @@ mod tests {
         for host in [
             "orders",
             "orders:80",
+            "orders:",
+            "orders.weft.internal:",
             "orders.weft.internal",
             "orders.weft.internal.",
             "orders.weft.internal:4512",
@@ -66,6 +72,7 @@ mod tests {
             (":80", Code::HostMissing),
             ("a@orders", Code::RequestMalformed),
             ("orders:x", Code::RequestMalformed),
+            ("orders:+80", Code::RequestMalformed),
             ("orders:99999", Code::RequestMalformed),
             ("orders.example.com", Code::ServiceUnknown),
             ("a.orders.weft.internal", Code::ServiceUnknown),

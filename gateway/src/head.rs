@@ -1,124 +1,102 @@
-//! What a request's head must look like before it is served, and which of its fields do not travel on (RFC 9110, section 7.6.1).
+//! Which fields of a message travel on: what belongs to one connection only (RFC 9110, section 7.6.1), what claims something that its sender
+//! cannot vouch for, and what nodes tell each other. Applied before any rule reads a head, so that rules see what applications see.
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Uri, Version};
-use weft_gossip::Code;
+use http::Method;
 
-/// Most bytes of a head; what Apache and nginx take in all by default.
-pub const HEAD_BYTES_MAX: usize = 32 * 1024;
-/// Most header fields; the fixed array of the HTTP/1 parser.
-pub const HEADERS_MAX: usize = 100;
-/// What a field costs beside its name and value: `: ` and CRLF.
-const FIELD_OVERHEAD: usize = 4;
+use crate::fields::{Fields, Known, members};
 
 /// Whether a message asks for another protocol on its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Upgrade {
     /// An ordinary message.
     None,
-    /// `Connection: upgrade` with an `Upgrade` field: WebSocket and the like.
+    /// `Connection: upgrade` with an `Upgrade` field that names a protocol which may be carried.
     Asked,
 }
 
-/// Checks a request's head.
-///
-/// # Errors
-///
-/// [`Code::HeadTooLarge`] past a limit; [`Code::RequestMalformed`] with a reason for two hosts or ambiguous framing.
-pub fn check(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<(), (Code, &'static str)> {
-    if headers.len() > HEADERS_MAX {
-        return Err((Code::HeadTooLarge, "more than 100 header fields"));
-    }
-    let path = uri.path_and_query().map_or(0, |path| path.as_str().len());
-    let fields: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_OVERHEAD).sum();
-    if path + fields > HEAD_BYTES_MAX {
-        return Err((Code::HeadTooLarge, "more than 32 KiB of head"));
-    }
-    if headers.get_all(header::HOST).iter().nth(1).is_some() {
-        return Err((Code::RequestMalformed, "two Host headers"));
-    }
-    if version < Version::HTTP_2 && headers.contains_key(header::TRANSFER_ENCODING) {
-        if headers.contains_key(header::CONTENT_LENGTH) {
-            return Err((Code::RequestMalformed, "Transfer-Encoding and Content-Length together"));
+/// Who sent a message to this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sender {
+    /// An application, or anybody at a port of this machine.
+    Application,
+    /// Another node, which proved that it is one.
+    Node,
+}
+
+/// Takes out of a request what belongs to its connection, and what its sender cannot vouch for. What `Connection` names goes first, so that
+/// nothing which is put in later can be taken out by it. Returns whether an upgrade is asked for; only then `Upgrade` stays.
+pub fn strip_request(fields: &mut Fields, sender: Sender, has_upgrade_option: bool) -> Upgrade {
+    strip_hop_by_hop(fields);
+    fields.retain(|known, name| match known {
+        Known::ProxyAuthorization | Known::Http2Settings => false,
+        Known::XForwardedClientCert | Known::ClientCert | Known::ClientCertChain => false,
+        Known::WeftTraceRevision => true,
+        Known::WeftPatience | Known::WeftReplica => sender == Sender::Node,
+        _ => !name.starts_with(b"weft-") && name != b"remote-user",
+    });
+    if fields.has(Known::Te) {
+        let has_trailers = fields.each(Known::Te).flat_map(members).any(|member| member.eq_ignore_ascii_case(b"trailers"));
+        fields.take_out(Known::Te);
+        if has_trailers {
+            fields.add(Known::Te, b"trailers");
         }
-        let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-        let chunked = codings.next().is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-        if !chunked || codings.next().is_some() {
-            return Err((Code::RequestMalformed, "a Transfer-Encoding other than chunked"));
-        }
     }
-    if headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
-        return Err((Code::RequestMalformed, "two Content-Length headers"));
+    if !fields.has(Known::Upgrade) {
+        return Upgrade::None;
     }
-    Ok(())
+    let carried = carried_protocols(fields);
+    fields.take_out(Known::Upgrade);
+    if !has_upgrade_option || carried.is_empty() {
+        return Upgrade::None;
+    }
+    fields.add(Known::Upgrade, &carried);
+    Upgrade::Asked
 }
 
-/// The text that names the service: the URI's authority (absolute form, HTTP/2) before the Host header (RFC 9112, section 3.2.2).
-///
-/// # Errors
-///
-/// [`Code::HostMissing`] when there is neither; [`Code::RequestMalformed`] when the Host header is not text.
-pub fn authority_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, Code> {
-    if let Some(authority) = uri.authority() {
-        return Ok(authority.as_str());
-    }
-    let host = headers.get(header::HOST).ok_or(Code::HostMissing)?;
-    host.to_str().map_err(|_| Code::RequestMalformed)
+/// The protocols of `Upgrade` that may be carried: none that carries requests of its own, which no rule would see (`h2c`, RFC 7540 section
+/// 3.2; `HTTP/…` and `TLS/…`, RFC 2817).
+fn carried_protocols(fields: &Fields) -> Vec<u8> {
+    let is_carried = |member: &&[u8]| {
+        let lower = member.to_ascii_lowercase();
+        ![&b"h2"[..], b"h3", b"http", b"tls"].iter().any(|prefix| lower.starts_with(prefix))
+    };
+    fields.each(Known::Upgrade).flat_map(members).filter(is_carried).collect::<Vec<_>>().join(&b", "[..])
 }
 
-/// Whether the head asks for an upgrade.
-pub fn upgrade_of(headers: &HeaderMap) -> Upgrade {
-    let asked = headers.contains_key(header::UPGRADE)
-        && connection_tokens(headers).any(|token| token.eq_ignore_ascii_case("upgrade"));
-    if asked { Upgrade::Asked } else { Upgrade::None }
+/// Takes out of an answer what belongs to its connection, and what its sender cannot vouch for: of the fields of nodes, an application's
+/// have no weight, and another node's two for callers stay.
+pub fn strip_answer(fields: &mut Fields, sender: Sender) {
+    strip_hop_by_hop(fields);
+    fields.retain(|known, name| match known {
+        Known::Upgrade | Known::Te | Known::ProxyAuthenticate => false,
+        Known::WeftRefusal | Known::WeftRevision => sender == Sender::Node,
+        _ => !name.starts_with(b"weft-"),
+    });
 }
 
-/// Takes out what belongs to one connection only. `TE: trailers` stays, because trailers travel; an upgrade's own two fields stay
-/// when one is asked for.
-pub fn strip_hop_by_hop(headers: &mut HeaderMap, upgrade: Upgrade) {
-    if headers.contains_key(header::CONNECTION) {
-        let named: Vec<HeaderName> =
-            connection_tokens(headers).filter_map(|token| token.parse().ok()).filter(is_droppable).collect();
+fn strip_hop_by_hop(fields: &mut Fields) {
+    if fields.has(Known::Connection) {
+        let named: Vec<Vec<u8>> = fields.each(Known::Connection).flat_map(members).map(<[u8]>::to_ascii_lowercase).collect();
         for name in named {
-            headers.remove(name);
+            // Both have their own rules, and the host is not the connection's.
+            if !matches!(Known::of(&name), Known::Host | Known::Upgrade | Known::Te) {
+                fields.remove_bytes(&name);
+            }
         }
-        headers.remove(header::CONNECTION);
+        fields.take_out(Known::Connection);
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, header::TRANSFER_ENCODING, header::PROXY_AUTHORIZATION] {
-        headers.remove(name);
-    }
-    if headers.get(header::TE).is_some_and(|te| te != "trailers") {
-        headers.remove(header::TE);
-    }
-    match upgrade {
-        Upgrade::Asked => {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        }
-        Upgrade::None => {
-            headers.remove(header::UPGRADE);
-        }
+    for known in [Known::KeepAlive, Known::ProxyConnection, Known::ContentLength, Known::TransferEncoding] {
+        fields.take_out(known);
     }
 }
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-
-/// The tokens of every Connection field.
-fn connection_tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .filter(|token| !token.is_empty())
-}
-
-/// Whether a `Connection` token may take the field of its name out: not those that frame or route the message, or a caller
-/// could have them dropped behind the checks.
-fn is_droppable(name: &HeaderName) -> bool {
-    ![header::HOST, header::CONTENT_LENGTH, header::UPGRADE, header::TE, header::COOKIE, header::AUTHORIZATION]
-        .contains(name)
+/// Whether an answer switches to a protocol that was asked for.
+pub fn is_asked_for(asked: &Fields, answered: &Fields) -> bool {
+    let mut chosen = answered.each(Known::Upgrade).flat_map(members);
+    let is_offered = |chosen: &[u8]| {
+        asked.each(Known::Upgrade).flat_map(members).any(|offered| offered.eq_ignore_ascii_case(chosen))
+    };
+    matches!((chosen.next(), chosen.next()), (Some(only), None) if is_offered(only))
 }
 
 /// Whether a request with this method may be sent twice (RFC 9110, section 9.2.2).
@@ -130,67 +108,83 @@ pub fn is_idempotent(method: &Method) -> bool {
 mod tests {
     use super::*;
 
-    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-        fields.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).fold(
-            HeaderMap::new(),
-            |mut map, (name, value)| {
-                map.append(name, value);
-                map
-            },
-        )
+    fn fields(of: &[(&str, &str)]) -> Fields {
+        let mut fields = Fields::new();
+        of.iter().for_each(|(name, value)| fields.push(name.as_bytes(), value.as_bytes()));
+        fields
+    }
+
+    fn names(fields: &Fields) -> Vec<String> {
+        fields.iter().map(|(name, _)| String::from_utf8_lossy(name).into_owned()).collect()
     }
 
     #[test]
-    fn ambiguous_framing_and_two_hosts_are_refused() {
-        for fields in [
-            &[("host", "a"), ("host", "b")][..],
-            &[("transfer-encoding", "chunked"), ("content-length", "3")],
-            &[("transfer-encoding", ",chunked")],
-            &[("transfer-encoding", "gzip"), ("transfer-encoding", "chunked")],
-            &[("content-length", "3"), ("content-length", "3")],
-        ] {
-            let code = check(Version::HTTP_11, &Uri::from_static("/"), &headers(fields)).unwrap_err().0;
-            assert_eq!(code, Code::RequestMalformed, "{fields:?}");
-        }
-        let fine = headers(&[("host", "a"), ("transfer-encoding", "chunked")]);
-        assert_eq!(check(Version::HTTP_11, &Uri::from_static("/"), &fine), Ok(()));
-    }
-
-    #[test]
-    fn a_head_over_the_limit_is_refused() {
-        let mut map = HeaderMap::new();
-        map.insert("x", HeaderValue::from_str(&"a".repeat(HEAD_BYTES_MAX)).unwrap());
-        assert_eq!(check(Version::HTTP_11, &Uri::from_static("/"), &map).unwrap_err().0, Code::HeadTooLarge);
-        let mut map = HeaderMap::new();
-        for _ in 0..=HEADERS_MAX {
-            map.append("x", HeaderValue::from_static("a"));
-        }
-        assert_eq!(check(Version::HTTP_11, &Uri::from_static("/"), &map).unwrap_err().0, Code::HeadTooLarge);
-    }
-
-    #[test]
-    fn only_what_belongs_to_the_connection_is_stripped() {
-        let mut map = headers(&[
-            ("connection", "close, x-secret, host"),
+    fn what_belongs_to_the_connection_is_gone_before_anybody_looks() {
+        let mut asked = fields(&[
+            ("connection", "close, X-Secret, \u{e9}, x-tenant"),
             ("x-secret", "1"),
             ("keep-alive", "5"),
-            ("te", "trailers"),
-            ("host", "orders"),
+            ("te", "gzip"),
+            ("te", "trailers;q=0.5, Trailers"),
             ("upgrade", "h2c"),
+            ("http2-settings", "AAMAAABkAARAAAAAAAIAAAAA"),
+            ("proxy-connection", "x"),
+            ("x-tenant", "a"),
             ("x-kept", "1"),
+            ("connection", "x-second"),
+            ("x-second", "2"),
         ]);
-        strip_hop_by_hop(&mut map, Upgrade::None);
-        let left: Vec<&str> = map.keys().map(HeaderName::as_str).collect();
-        assert_eq!(left.len(), 3, "{left:?}");
-        assert!(map.contains_key("te") && map.contains_key("host") && map.contains_key("x-kept"));
+        assert_eq!(strip_request(&mut asked, Sender::Application, true), Upgrade::None);
+        assert_eq!(names(&asked), ["x-kept", "te"]);
     }
 
     #[test]
-    fn an_upgrade_keeps_its_two_fields() {
-        let mut map = headers(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]);
-        assert_eq!(upgrade_of(&map), Upgrade::Asked);
-        strip_hop_by_hop(&mut map, Upgrade::Asked);
-        assert_eq!(map.get("connection").unwrap(), "upgrade");
-        assert_eq!(map.get("upgrade").unwrap(), "websocket");
+    fn only_protocols_without_requests_of_their_own_are_carried() {
+        for (offered, carried) in [
+            ("websocket", Some("websocket")),
+            ("h2c, websocket", Some("websocket")),
+            ("H2C", None),
+            ("HTTP/2.0", None),
+            ("TLS/1.3, HTTP/1.1", None),
+            ("", None),
+        ] {
+            let mut asked = fields(&[("upgrade", offered)]);
+            strip_request(&mut asked, Sender::Application, true);
+            assert_eq!(asked.get("upgrade"), carried.map(str::as_bytes), "{offered}");
+        }
+        let mut unasked = fields(&[("upgrade", "websocket")]);
+        assert_eq!(strip_request(&mut unasked, Sender::Application, false), Upgrade::None);
+        assert!(unasked.is_empty());
+    }
+
+    #[test]
+    fn an_answer_switches_only_to_what_was_asked() {
+        let asked = fields(&[("upgrade", "websocket, x")]);
+        assert!(is_asked_for(&asked, &fields(&[("upgrade", "WebSocket")])));
+        assert!(!is_asked_for(&asked, &fields(&[("upgrade", "h2c")])));
+        assert!(!is_asked_for(&asked, &fields(&[])));
+        assert!(!is_asked_for(&fields(&[]), &fields(&[("upgrade", "websocket")])));
+    }
+
+    #[test]
+    fn nobody_claims_what_only_nodes_know() {
+        let claims = [
+            ("weft-replica", "a"),
+            ("weft-patience-ms", "1"),
+            ("weft-undelivered", "overloaded"),
+            ("weft-new", "1"),
+            ("x-forwarded-client-cert", "URI=spiffe://bank/svc/root"),
+            ("client-cert", ":AA==:"),
+            ("remote-user", "root"),
+        ];
+        let mut application = fields(&claims);
+        strip_request(&mut application, Sender::Application, false);
+        assert!(application.is_empty(), "{:?}", names(&application));
+        let mut node = fields(&claims);
+        strip_request(&mut node, Sender::Node, false);
+        assert_eq!(names(&node), ["weft-replica", "weft-patience-ms"]);
+        let mut answer = fields(&[("weft-undelivered", "x"), ("weft-refusal", "vm-a.1"), ("x", "1")]);
+        strip_answer(&mut answer, Sender::Application);
+        assert_eq!(names(&answer), ["x"]);
     }
 }

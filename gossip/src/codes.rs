@@ -81,6 +81,9 @@ codes! {
     HeadTooLarge, "head-too-large", Client, 431, "http_request_error", "the request's head is over the limit", "send fewer or smaller headers";
     NotAllowed, "not-allowed", Client, 403, "http_request_denied", "a policy does not allow this caller to make this call", "run `weft why` with the id of the reply; then change the policy that it names";
     RateLimited, "rate-limited", Client, 429, "http_request_denied", "the caller is over a rate limit of the service", "wait as long as `retry-after` says, or raise the limit that is named";
+    AnswerMalformed, "answer-malformed", Upstream, 502, "http_protocol_error", "the service's answer is not valid HTTP", "look at the answer itself: `curl -v` at the application; the detail names what was wrong";
+    CallerTooSlow, "caller-too-slow", Client, 408, "http_request_error", "the caller did not send its request in time", "send the whole head within `timeouts.head`, and the body without long pauses";
+    CallLoops, "call-loops", Client, 508, "proxy_loop_detected", "the call came back to where it had been", "run `weft ls services`: is a node's own port exposed as a service, or does an application send calls back?";
     Overloaded, "overloaded", Node, 503, "connection_limit_reached", "this node is at its limit of connections or requests", "retry later, or raise the limit";
     Internal, "internal", Node, 500, "proxy_internal_error", "something in this node failed that should not", "run `weft status` and report the log line";
     // Identity and joining.
