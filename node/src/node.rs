@@ -18,7 +18,7 @@ use weft_gossip::{Code, Failure};
 
 use crate::admin::AdminListeners;
 use crate::config::{self, NodeConfig};
-use crate::worker::{DataPath, PathArgs, Placement};
+use weft_proxy::worker::{DataPath, PathArgs, Placement};
 use desk::NodeDesk;
 
 /// The access log's file in the state directory.

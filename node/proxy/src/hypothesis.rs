@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use http::header::HOST;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method};
 use serde::{Deserialize, Serialize};
 use weft_world::world::World;
 use weft_gossip::identity::{GrantedLabels, SpiffeId, Subject};
 use weft_gossip::ids::SERVICE_DOMAIN;
 use weft_gossip::{Code, Failure, ServiceName};
+use weft_policy::fields::{Fields, Known};
 
 use crate::explain::Question;
 
@@ -66,22 +66,22 @@ impl Hypothesis {
     }
 
     /// The header fields of the request, whose host is the service's usual one unless it is stated.
-    fn hosted(&self) -> Result<HeaderMap, Failure> {
-        let mut headers = self.header_map()?;
-        if !headers.contains_key(HOST) {
-            let host = HeaderValue::from_str(&format!("{}.{SERVICE_DOMAIN}", self.to));
-            headers.insert(HOST, host.map_err(|error| invalid(error.to_string()))?);
+    fn hosted(&self) -> Result<Fields, Failure> {
+        let mut headers = self.header_fields()?;
+        if !headers.has(Known::Host) {
+            headers.add(Known::Host, format!("{}.{SERVICE_DOMAIN}", self.to).as_bytes());
         }
         Ok(headers)
     }
 
-    fn header_map(&self) -> Result<HeaderMap, Failure> {
-        let mut headers = HeaderMap::new();
+    fn header_fields(&self) -> Result<Fields, Failure> {
+        let mut headers = Fields::new();
         for line in &self.headers {
             let wrong = || invalid(format!("the header {line:?} is not `name: value`"));
             let (name, value) = line.split_once(':').ok_or_else(wrong)?;
             let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| wrong())?;
-            headers.append(name, HeaderValue::from_str(value.trim()).map_err(|_| wrong())?);
+            let value = HeaderValue::from_str(value.trim()).map_err(|_| wrong())?;
+            headers.push(name.as_str().as_bytes(), value.as_bytes());
         }
         Ok(headers)
     }

@@ -65,7 +65,7 @@ impl Caller {
 
 impl Serve for Caller {
     const DIRECTION: Direction = Direction::Inbound;
-    const TRUST: Trust = Trust::Node;
+    const TRUST: Trust = Trust::Proven;
 
     fn worker(&self) -> &Arc<Worker> {
         &self.worker

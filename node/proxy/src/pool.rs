@@ -60,12 +60,20 @@ impl Upstream {
     }
 }
 
+/// An upstream connection of HTTP/2, which many requests share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) client: Client,
+    /// What the other node proved itself with.
+    pub(crate) chain: Option<Chain>,
+}
+
 /// The connections to one host.
 struct HostPool {
     /// Keeps the key's addresses from being used again.
     _host: Host,
     idle: Vec<(Upstream, Instant)>,
-    shared: Vec<Client>,
+    shared: Vec<Shared>,
     /// Held while a shared connection is opened, so that a burst opens one.
     opening: Arc<tokio::sync::Mutex<()>>,
     used_at: Instant,
@@ -143,12 +151,12 @@ impl Pool {
     }
 
     /// A shared connection with room for another stream, if there is one.
-    pub(crate) fn shared(&self, host: &Host, now: Instant) -> Option<Client> {
+    pub(crate) fn shared(&self, host: &Host, now: Instant) -> Option<Shared> {
         let mut hosts = self.hosts();
         let pool = hosts.get_mut(&host.key())?;
         pool.used_at = now;
-        pool.shared.retain(|client| !client.is_closed() && !client.is_going_away());
-        pool.shared.iter().find(|client| client.has_room()).cloned()
+        pool.shared.retain(|shared| !shared.client.is_closed() && !shared.client.is_going_away());
+        pool.shared.iter().find(|shared| shared.client.has_room()).cloned()
     }
 
     /// How many shared connections there are.
@@ -163,11 +171,11 @@ impl Pool {
     }
 
     /// Keeps a shared connection.
-    pub(crate) fn share(&self, host: &Host, client: Client, now: Instant) {
+    pub(crate) fn share(&self, host: &Host, shared: Shared, now: Instant) {
         let mut hosts = self.hosts();
         let pool = entry(&mut hosts, host, now);
         pool.used_at = now;
-        pool.shared.push(client);
+        pool.shared.push(shared);
     }
 
     /// Closes what was idle too long, or was closed by its other end. A shared connection that is let go of here still finishes its
@@ -178,7 +186,7 @@ impl Pool {
                 now.saturating_duration_since(*since) < idle_timeout && upstream.connection.is_quiet()
             });
             let unused = now.saturating_duration_since(pool.used_at) >= idle_timeout;
-            pool.shared.retain(|client| !client.is_closed() && !(unused && client.streams_open() == 0));
+            pool.shared.retain(|Shared { client, .. }| !client.is_closed() && !(unused && client.streams_open() == 0));
             !(unused && pool.idle.is_empty() && pool.shared.is_empty())
         });
     }

@@ -41,7 +41,7 @@ use crate::inbound::Caller;
 use crate::metrics::{Direction, Meter, ServiceState};
 use crate::outbound::Outbound;
 use crate::problem::Refusal;
-use crate::side::Side;
+use crate::side::{Side, reset};
 use crate::vigil::{Footing, Permit, Subject, Watch};
 use crate::worker::Worker;
 use crate::{tcp, trace};
@@ -129,10 +129,10 @@ async fn failed(
             let span = exchange.record.worker().settings().upload_timeout;
             Refusal::new(Code::CallerTooSlow, format!("nothing of the request's body came for {span:?}"))
         }
-        Failure::Ending(Ending::Gone) => return exchange.side.cut(crate::http2::CANCEL),
+        Failure::Ending(Ending::Gone) => return exchange.side.cut(reset::CANCEL),
         Failure::Ending(Ending::Cut(cut)) => {
             closed(exchange, cut);
-            return exchange.side.cut(crate::http2::CANCEL);
+            return exchange.side.cut(reset::CANCEL);
         }
     };
     message::refuse(exchange, &refusal, world, caller, head).await;

@@ -11,11 +11,11 @@ use weft_world::world::WorldCell;
 
 use crate::head::{Malformed, RequestHead};
 use crate::http1::{Connection, Fitness, HeadFault, Received, Role};
-use crate::http2::{self, Arrival, Server, ServerSettings, Trust};
+use crate::http2::{Arrival, Pings, Server, ServerSettings, Trust};
 use crate::metrics::Direction;
 use crate::problem::Refusal;
 use crate::proxy;
-use crate::side::Side;
+use crate::side::{Side, reset};
 use crate::transport::Transport;
 use crate::vigil::{Cut, Footing, Watch};
 use crate::worker::{Phase, Worker};
@@ -188,7 +188,7 @@ pub(crate) async fn serve_http2<S: Serve>(entry: Arc<S>, transport: Transport, r
         trust: S::TRUST,
         head_timeout: settings.head_timeout,
         idle_timeout: settings.idle_timeout,
-        pings: Some(http2::PINGS),
+        pings: Some(Pings::default()),
     };
     let started = Server::start(transport, received, settings);
     let mut started = std::pin::pin!(started);
@@ -202,7 +202,8 @@ pub(crate) async fn serve_http2<S: Serve>(entry: Arc<S>, transport: Transport, r
     loop {
         let due = age_over.filter(|_| !drains);
         let gate = Arc::clone(watch.gate());
-        let next = watch.until(due, &Footing::default(), |cx| {
+        let footing = Footing::default();
+        let next = watch.until(due, &footing, |cx| {
             if !drains && gate.phase() != Phase::Open {
                 drains = true;
                 server.drain();
@@ -220,10 +221,10 @@ pub(crate) async fn serve_http2<S: Serve>(entry: Arc<S>, transport: Transport, r
                 drains = true;
                 server.drain();
             }
-            Err(Cut::Closed) => return server.abort(http2::NO_ERROR),
+            Err(Cut::Closed) => return server.abort(reset::NO_ERROR),
             Err(Cut::Refused(refusal)) => {
                 tracing::info!(why = refusal.why, "connection of a revoked peer closed");
-                return server.abort(http2::NO_ERROR);
+                return server.abort(reset::NO_ERROR);
             }
         }
     }

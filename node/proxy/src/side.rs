@@ -43,6 +43,20 @@ impl From<io::Error> for Broken {
     }
 }
 
+/// Codes of a reset (RFC 9113, section 7).
+pub(crate) mod reset {
+    /// Graceful.
+    pub(crate) const NO_ERROR: u32 = 0;
+    /// This side failed.
+    pub(crate) const INTERNAL_ERROR: u32 = 2;
+    /// Nothing was processed.
+    pub(crate) const REFUSED_STREAM: u32 = 7;
+    /// Nobody wants it any more.
+    pub(crate) const CANCEL: u32 = 8;
+    /// A tunnel broke.
+    pub(crate) const CONNECT_ERROR: u32 = 10;
+}
+
 /// One side of an exchange.
 pub(crate) enum Side {
     /// A connection that speaks HTTP/1, or a plain stream.

@@ -13,7 +13,7 @@ use weft_gossip::identity::LabelChanges;
 use weft_gossip::ledger::{Hash, SignedDraft};
 use weft_gossip::{CellName, Failure, ReplicaName, ServiceName};
 
-use crate::hypothesis::Hypothesis;
+use weft_proxy::hypothesis::Hypothesis;
 
 /// Answers the admin API. The node implements it over its actors.
 pub trait AdminDesk: Send + Sync + 'static {

@@ -12,7 +12,7 @@ use super::client::{ask, body};
 use super::output::Output;
 use super::remote::{granted, instant};
 use super::target::{Target, check_headers};
-use crate::hypothesis::Hypothesis;
+use weft_proxy::hypothesis::Hypothesis;
 
 /// `weft why`.
 pub(super) async fn run(dir: &Path, output: Output, options: WhyOptions) -> Result<(), Failure> {

@@ -16,7 +16,7 @@ use weft_gossip::{Code, Failure, ReplicaName};
 
 use crate::admin::{self, AdminDesk, ExposeRequest, HealthRequest, Question};
 use crate::config::{HealthKind, ServiceConfig};
-use crate::worker::DataPath;
+use weft_proxy::worker::DataPath;
 
 /// Answers the admin API.
 pub(super) struct NodeDesk {

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method};
+use http::Method;
 use serde::Serialize;
 use weft_world::settings::Settings;
 use weft_world::world::World;
+use weft_policy::fields::{Fields, Known};
 use weft_policy::endpoint::{Endpoint, EndpointTable};
 use weft_policy::policy::change::Asked;
 use weft_policy::policy::limit::RateLimit;
@@ -34,7 +35,7 @@ pub struct Question {
     /// Path and query.
     pub path: String,
     /// Header fields, `host` among them if it matters.
-    pub headers: HeaderMap,
+    pub headers: Fields,
 }
 
 /// What would become of it.
@@ -178,7 +179,7 @@ fn routed<'w>(
     view: &RequestView<'_>,
     told: &mut Explanation,
 ) -> Option<&'w RouteRule> {
-    let host = question.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+    let host = question.headers.first(Known::Host).and_then(|host| std::str::from_utf8(host).ok());
     let host = host.unwrap_or(question.service.as_str());
     let (routed, steps) = world.policy.explain_route(&question.service, host, view);
     told.steps.extend(steps.iter().map(Step::from));
@@ -242,7 +243,7 @@ fn chosen(
     });
     let choice = Choice { subset, ..Choice::new(now_ns, world.facts.zone.as_ref(), traffic, way) };
     let winner = choose(table, &choice, random);
-    let is_winner = |endpoint: &Arc<Endpoint>| winner.is_some_and(|winner| Arc::ptr_eq(winner, endpoint));
+    let is_winner = |endpoint: &Arc<Endpoint>| winner.is_ok_and(|winner| Arc::ptr_eq(winner, endpoint));
     told.endpoints = table
         .endpoints
         .iter()

@@ -20,9 +20,9 @@ use super::lease::Lease;
 use crate::dial::{self, DialError, PeerDial};
 use crate::head::{Overlay, RequestHead, ResponseHead};
 use crate::http1::{Connection, Hangup, HeadLimits, Persistence};
-use crate::http2::{Client, ClientSettings, Trust};
+use crate::http2::{ClientSettings, Driver, Pings, Trust};
 use crate::metrics::Slot;
-use crate::pool::{Host, Upstream};
+use crate::pool::{Host, Shared, Upstream};
 use crate::pump::Stop;
 use crate::side::{Broken, Side, is_interim};
 use crate::transport::Transport;
@@ -237,12 +237,12 @@ async fn begin_http2(
     let now = Instant::now();
     let pooled = if source == Source::Pooled { worker.pool.shared(&way.host, now) } else { None };
     let reused = pooled.is_some();
-    let mut client = match pooled {
-        Some(client) => client,
+    let mut shared = match pooled {
+        Some(shared) => shared,
         None => shared_http2(worker, watch, way).await.map_err(|error| unconnected(error, way))?,
     };
-    match timeout(way.connect, client.send(head)).await {
-        Ok(Ok(stream)) => Ok(Lease::new(Side::Http2(stream), way.host.clone(), client.chain(), None, reused)),
+    match timeout(way.connect, shared.client.send(head)).await {
+        Ok(Ok(stream)) => Ok(Lease::new(Side::Http2(stream), way.host.clone(), shared.chain, None, reused)),
         Ok(Err(broken)) => Err(Unanswered::Failed(failed(&broken, Stage::Unsent, reused))),
         Err(_) => Err(Unanswered::Failed(Failed {
             code: Code::Overloaded,
@@ -256,7 +256,7 @@ async fn begin_http2(
 }
 
 /// A shared connection, opened by the first of those who want it at once.
-async fn shared_http2(worker: &Arc<Worker>, watch: &Watch, way: &Way<'_>) -> Result<Client, DialError> {
+async fn shared_http2(worker: &Arc<Worker>, watch: &Watch, way: &Way<'_>) -> Result<Shared, DialError> {
     let opening = worker.pool.opening(&way.host, Instant::now());
     let _turn = opening.lock().await;
     if let Some(client) = worker.pool.shared(&way.host, Instant::now()) {
@@ -269,9 +269,10 @@ async fn shared_http2(worker: &Arc<Worker>, watch: &Watch, way: &Way<'_>) -> Res
     let slot = way.slot(worker).await?;
     let transport = way.transport(worker).await?;
     let chain = transport.peer_chain();
-    let trust = if chain.is_some() { Trust::Node } else { Trust::Stranger };
-    let settings = ClientSettings { trust, pings: chain.is_some().then_some(crate::http2::PINGS) };
-    let started = timeout(way.connect, Client::start(transport, settings)).await;
+    let trust = if chain.is_some() { Trust::Proven } else { Trust::Stranger };
+    let pings = chain.is_some().then(Pings::default);
+    let settings = ClientSettings { trust, head_timeout: way.connect, pings };
+    let started = timeout(way.connect, crate::http2::Client::start(transport, settings)).await;
     let (client, driver) = match started {
         Ok(Ok(started)) => started,
         Ok(Err(ended)) => {
@@ -282,15 +283,15 @@ async fn shared_http2(worker: &Arc<Worker>, watch: &Watch, way: &Way<'_>) -> Res
             return Err(DialError { code: Code::ConnectTimeout, why });
         }
     };
-    let client = client.of_peer(chain.clone());
+    let shared = Shared { client, chain: chain.clone() };
     worker.spawn(driven(driver, watch.of_upstream(worker), chain, slot));
-    worker.pool.share(&way.host, client.clone(), Instant::now());
-    Ok(client)
+    worker.pool.share(&way.host, shared.clone(), Instant::now());
+    Ok(shared)
 }
 
 /// Drives a shared connection to its end, or until its peer is no longer believed.
 async fn driven(
-    driver: crate::http2::Driver<Transport>,
+    driver: Driver,
     mut watch: Watch,
     chain: Option<crate::vigil::Chain>,
     slot: Option<Slot>,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use weft_gossip::Code;
-use weft_policy::choose::hash_of;
+use weft_policy::choose::{Nowhere, hash_of};
 use weft_policy::endpoint::{Endpoint, EndpointTable};
 use weft_policy::fields::{Fields, Known};
 use weft_policy::outcome::Terms;
@@ -124,7 +124,7 @@ impl<'w> Carriage<'w> {
         world: &World,
         table: &'t EndpointTable,
         tried: &[Arc<Endpoint>],
-    ) -> Option<&'t Arc<Endpoint>> {
+    ) -> Result<&'t Arc<Endpoint>, Nowhere> {
         let zone = world.facts.zone.as_ref();
         let choice =
             Choice { tried, subset: self.subset, ..Choice::new(worker.now_ns(), zone, self.traffic, self.way) };
@@ -132,7 +132,11 @@ impl<'w> Carriage<'w> {
     }
 
     /// Why none could be chosen.
-    pub(crate) fn nowhere_to_go(&self, table: &EndpointTable) -> Refusal {
+    pub(crate) fn nowhere_to_go(&self, table: &EndpointTable, nowhere: Nowhere) -> Refusal {
+        if nowhere == Nowhere::Full {
+            let why = format!("as many calls wait at each replica of {} as its latency bears", table.service);
+            return Refusal::new(Code::Overloaded, why);
+        }
         let of_subset = |endpoint: &&Arc<Endpoint>| endpoint.is_of(self.subset.version, self.subset.labels);
         let service = &table.service;
         let why = match (table.endpoints.len(), table.endpoints.iter().filter(of_subset).count()) {

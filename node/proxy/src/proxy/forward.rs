@@ -11,9 +11,8 @@ use super::exchange::Exchange;
 use super::lease::Lease;
 use crate::head::ResponseHead;
 use crate::http1::{Hangup, Persistence};
-use crate::http2;
 use crate::pump::{Flow, Stop};
-use crate::side::Broken;
+use crate::side::{Broken, reset};
 use crate::vigil::{Cut, Footing};
 
 /// How long an answer may stand still, in either direction of it.
@@ -65,18 +64,18 @@ pub(crate) async fn answer(
                 lease.release(&worker, Instant::now());
             }
         }
-        End::Caller => exchange.side.cut(http2::CANCEL),
+        End::Caller => exchange.side.cut(reset::CANCEL),
         End::Service(broken) => {
             lease.broke();
             exchange.side.cut(code_of(&broken));
             exchange.record.broken(Code::UpstreamReset);
         }
         End::Late => {
-            exchange.side.cut(http2::CANCEL);
+            exchange.side.cut(reset::CANCEL);
             exchange.record.broken(Code::RequestTimeout);
         }
         End::Cut(cut) => {
-            exchange.side.cut(http2::CANCEL);
+            exchange.side.cut(reset::CANCEL);
             closed(exchange, cut);
         }
     }
@@ -101,8 +100,8 @@ pub(crate) fn closed(exchange: &mut Exchange<'_>, cut: Cut) {
 fn code_of(broken: &Broken) -> u32 {
     match broken {
         Broken::Reset(code) => *code,
-        Broken::Refused => http2::REFUSED_STREAM,
-        _ => http2::INTERNAL_ERROR,
+        Broken::Refused => reset::REFUSED_STREAM,
+        _ => reset::INTERNAL_ERROR,
     }
 }
 
@@ -201,8 +200,8 @@ pub(crate) async fn tunnel(exchange: &mut Exchange<'_>, mut lease: Lease, footin
     .await;
     (exchange.record.received, exchange.record.sent) = (up.bytes, down.bytes);
     if !matches!(end, End::Whole) {
-        lease.side.cut(http2::CANCEL);
-        exchange.side.cut(http2::CONNECT_ERROR);
+        lease.side.cut(reset::CANCEL);
+        exchange.side.cut(reset::CONNECT_ERROR);
     }
     match end {
         End::Whole => exchange.record.complete(),

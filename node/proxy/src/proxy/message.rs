@@ -18,7 +18,7 @@ use crate::head::{HttpVersion, Length, RequestHead, ResponseHead};
 use crate::http1::Persistence;
 use crate::metrics::Direction;
 use crate::problem::{self, Delivery, Refusal};
-use crate::side::Side;
+use crate::side::{Side, reset};
 use crate::vigil::{Footing, Watch};
 use crate::worker::Worker;
 
@@ -93,7 +93,8 @@ async fn send(side: &mut Side, watch: &mut Watch, own: Own, body: Bytes, persist
     side.send_response(&head, persistence).ok()?;
     let mut at = 0;
     let due = tokio::time::Instant::now() + REPLY_MAX;
-    let sent = watch.until(Some(due), &Footing::default(), |cx| {
+    let footing = Footing::default();
+    let sent = watch.until(Some(due), &footing, |cx| {
         while at < body.len() {
             match side.poll_send(cx, &body[at..]) {
                 Poll::Ready(Ok(count)) => at += count,
@@ -106,7 +107,7 @@ async fn send(side: &mut Side, watch: &mut Watch, own: Own, body: Bytes, persist
     match sent.await {
         Ok(Some(())) => Some(body.len()),
         _ => {
-            side.cut(crate::http2::CANCEL);
+            side.cut(reset::CANCEL);
             None
         }
     }
@@ -159,10 +160,22 @@ fn as_grpc(own: Own, refusal: &Refusal) -> Own {
     let mut fields = Fields::new();
     own.head.fields.iter_known().filter(|(known, ..)| *known != Known::ContentType).for_each(|(_, name, value)| fields.push(name, value));
     fields.add(Known::ContentType, b"application/grpc");
-    let status = grpc::status_of(refusal.code);
-    fields.add(Known::GrpcStatus, (status as u8).to_string().as_bytes());
-    fields.push(b"grpc-message", grpc::message(&format!("{}: {}", refusal.code, refusal.why)).as_bytes());
+    fields.add(Known::GrpcStatus, (grpc::Status::of(refusal.code) as u8).to_string().as_bytes());
+    fields.push(b"grpc-message", &encoded(&format!("{}: {}", refusal.code, refusal.why)));
     Own { head: ResponseHead { status: 200, fields, ..ResponseHead::default() }, body: Bytes::new() }
+}
+
+/// A text as `grpc-message` carries it: everything but printable ASCII, and `%` itself, in percent-encoding.
+fn encoded(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    for byte in text.bytes() {
+        if matches!(byte, b' '..=b'~') && byte != b'%' {
+            out.push(byte);
+        } else {
+            out.extend_from_slice(format!("%{byte:02X}").as_bytes());
+        }
+    }
+    out
 }
 
 /// The code of an answer by which another node says that its application never saw the request.

@@ -188,8 +188,9 @@ impl Record {
                 meter.count_error(code);
             }
         }
-        if let Some(log) = self.worker.access_log() {
-            log.push(self.worker.number(), self.line(took, cut));
+        let worker = Arc::clone(&self.worker);
+        if let Some(log) = worker.access_log() {
+            log.push(worker.number(), self.line(took, cut));
         }
     }
 

@@ -107,7 +107,8 @@ async fn pause(
     let started = exchange.record.started();
     let (over, deadline) = (Instant::now() + delay, started + within);
     let side = &mut *exchange.side;
-    let waited = exchange.watch.until(Some(over.min(deadline)), &Footing::default(), |cx| match side.poll_hangup(cx) {
+    let footing = Footing::default();
+    let waited = exchange.watch.until(Some(over.min(deadline)), &footing, |cx| match side.poll_hangup(cx) {
         std::task::Poll::Ready(Hangup::Failed) => std::task::Poll::Ready(()),
         _ => std::task::Poll::Pending,
     });

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use weft_gossip::{Code, ServiceName};
 use weft_policy::Stage;
+use weft_policy::choose::Nowhere;
 use weft_policy::endpoint::Endpoint;
 use weft_policy::outcome::{Outcome, Refused, Taken, Try, Witness};
 use weft_policy::retry::{Failure as FailedTry, Repeat, Step, Wanted, next_step};
@@ -78,7 +79,7 @@ pub(crate) async fn endpoints(
     let tally = Tally { worker: Arc::clone(&worker), meter: Arc::clone(&matched.meter) };
     let pick = |tried: &[Arc<Endpoint>]| carriage.pick(&worker, world, matched.table, tried);
     let (mut tried, mut retried, mut source) = (Vec::new(), 0, Source::Pooled);
-    let mut endpoint = pick(&tried).ok_or_else(|| carriage.nowhere_to_go(matched.table))?;
+    let mut endpoint = pick(&tried).map_err(|nowhere| carriage.nowhere_to_go(matched.table, nowhere))?;
     matched.state.budget.earn(carriage.rates);
     loop {
         exchange.record.goes_to(endpoint);
@@ -103,7 +104,7 @@ pub(crate) async fn endpoints(
                 tried.extend(matched.table.of_node(&endpoint.node).cloned());
             }
             let anywhere = || (step == Step::Anywhere).then(|| pick(&[]).unwrap_or(endpoint));
-            pick(&tried).map(|other| (other, Source::Pooled)).or_else(|| anywhere().map(|same| (same, Source::Fresh)))
+            pick(&tried).ok().map(|other| (other, Source::Pooled)).or_else(|| anywhere().map(|same| (same, Source::Fresh)))
         });
         let may = |_: &_| matched.state.budget.spend(worker.now_ns(), carriage.rates);
         let Some((other, from)) = next.flatten().filter(may) else {
@@ -113,7 +114,7 @@ pub(crate) async fn endpoints(
                     Ok(lease)
                 }
                 (None, Some(refusal)) => Err(refusal.into()),
-                (None, None) => Err(carriage.nowhere_to_go(matched.table).into()),
+                (None, None) => Err(carriage.nowhere_to_go(matched.table, Nowhere::NoReplica).into()),
             };
         };
         // An answer that is given up for another takes its connection with it.
