@@ -242,7 +242,9 @@ impl Fields {
             Some((HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?))
         };
         let mut map = HeaderMap::with_capacity(self.len());
-        self.iter().filter_map(pair).for_each(|(name, value)| drop(map.append(name, value)));
+        self.iter().filter_map(pair).for_each(|(name, value)| {
+            map.append(name, value);
+        });
         map
     }
 }
