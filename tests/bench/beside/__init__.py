@@ -1,4 +1,4 @@
-"""What `tests/bench/compare` is made of.
+"""What `tests/bench/compare` and `tests/bench/instructions` are made of.
 
 stage         a temporary folder and the processes of one measurement
 processes     CPU time and memory of processes, from /proc
@@ -10,5 +10,6 @@ loads         the clients before them
 bench         what is compared, and how long
 rounds        interleaved rounds, ratios within a round, tables
 scenarios     what `compare` can measure, by name
+callgrind     instructions and system calls of a node
 versions      what took part
 """
