@@ -122,7 +122,7 @@ fn service_table(offered: BTreeMap<ServiceName, Vec<Offer>>, old: &ServiceTable)
             by_node.entry(offer.node.clone()).or_default().insert(offer.replica.name.clone(), offer);
         }
         let endpoints = by_node.into_values().flat_map(|offers| endpoints_of(offers, before)).collect();
-        table.insert(service.clone(), Arc::new(EndpointTable { service, protocol, endpoints }));
+        table.insert(service.clone(), Arc::new(EndpointTable::new(service, protocol, endpoints)));
     }
     table
 }

@@ -1,18 +1,25 @@
 //! Which endpoint of a service takes a request: power of two choices over peak-EWMA cost, in turn, or by a hash; with weights,
-//! ejection, a panic threshold, zone preference and subsets by version and label. Called once per try by the data path; allocates
-//! nothing.
+//! ejection, a panic threshold, slow start, limits by replica, zone preference and subsets by version and label. Called once per try by
+//! the data path; writes nothing, allocates nothing.
 //!
-//! The two-choices rule is Mitzenmacher's (2001); the cost function is Finagle's peak-EWMA. The choice by hash is weighted rendezvous
-//! hashing (Thaler and Ravishankar, 1998; Resch, 2015): an endpoint that comes, goes or is ejected moves only its own share of the
-//! keys, without a ring that would have to be built.
+//! The two-choices rule is Mitzenmacher's (2001); the cost function is Finagle's peak-EWMA.
+
+mod draw;
+mod view;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::endpoint::{Endpoint, EndpointTable};
-use crate::policy::traffic::{Preference, Traffic};
-use crate::strict::Percent;
 use weft_gossip::ZoneName;
+
+use crate::endpoint::{Endpoint, EndpointTable, Presence};
+use crate::policy::traffic::{Preference, ReplicaLimit, Traffic};
+use crate::strict::Percent;
+
+use view::View;
+
+pub use draw::hash_of;
 
 /// What a choice depends on beside the table.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +30,8 @@ pub struct Choice<'a> {
     pub zone: Option<&'a ZoneName>,
     /// Endpoints that this request was already tried on, and failed.
     pub tried: &'a [Arc<Endpoint>],
+    /// Whether one of them may be chosen again.
+    pub again: Again,
     /// Which endpoints may be chosen at all.
     pub subset: Subset<'a>,
     /// How one of them is chosen.
@@ -33,6 +42,10 @@ pub struct Choice<'a> {
     /// Endpoints of the own zone are preferred while at least this share of them can be used; below it, the rest of the mesh takes its
     /// part.
     pub overflow: Percent,
+    /// For how long an endpoint that is new or came back gets less than its share.
+    pub slow_start: Option<Duration>,
+    /// How many tries may wait at one endpoint.
+    pub replica_limit: ReplicaLimit,
 }
 
 impl<'a> Choice<'a> {
@@ -42,10 +55,13 @@ impl<'a> Choice<'a> {
             now_ns,
             zone: zone.filter(|_| traffic.zone.preference == Preference::Near),
             tried: &[],
+            again: Again::Never,
             subset: Subset::ALL,
             way,
             ejected_max: traffic.outlier.ejected_max,
             overflow: traffic.zone.overflow,
+            slow_start: traffic.slow_start,
+            replica_limit: traffic.replica_limit,
         }
     }
 }
@@ -77,240 +93,86 @@ pub enum Way {
     Hash(u64),
 }
 
-/// Endpoints that may be chosen, from the strictest view of the table to the most lenient.
+/// Whether an endpoint may be chosen that this request was tried on already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pick {
-    /// Healthy, not ejected, own zone.
-    Near,
-    /// Healthy, not ejected.
-    Able,
-    /// Healthy; ejection is not believed.
-    Healthy,
+pub enum Again {
+    /// It may not.
+    Never,
+    /// Where there is no other.
+    WhereNoneIsLeft,
 }
 
-/// How many endpoints each view holds.
-#[derive(Debug, Default)]
-struct Tally {
-    healthy: usize,
-    able: usize,
-    /// Of the caller's zone, healthy or not.
-    near: usize,
-    able_near: usize,
-    /// Not tried before.
-    fresh_able: usize,
-    fresh_near: usize,
-    fresh_healthy: usize,
+/// Why no endpoint was chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nowhere {
+    /// No replica that was not tried is healthy.
+    NoReplica,
+    /// There are such replicas, and as many tries wait at each as its latency bears.
+    Full,
 }
 
-/// Chooses an endpoint, or none when no replica that was not tried is healthy. `random(n)` draws from `0..n`.
+/// Chooses an endpoint. `random(n)` draws from `0..n`.
 pub fn choose<'t>(
     table: &'t EndpointTable,
     choice: &Choice<'_>,
     random: &mut dyn FnMut(u64) -> u64,
-) -> Option<&'t Arc<Endpoint>> {
-    if let [only] = &*table.endpoints {
-        return (only.healthy && is_in_subset(only, choice) && !was_tried(only, choice)).then_some(only);
-    }
-    let tally = tally(table, choice);
-    let pick = view(&tally, choice)?;
-    match choice.way {
-        Way::PowerOfTwo => {}
-        Way::Turn(number) => return in_turn(table, choice, pick, number),
-        Way::Hash(hash) => return highest(table, choice, pick, hash),
-    }
-    let first = draw(table, choice, pick, None, random)?;
-    match draw(table, choice, pick, Some(first), random) {
-        Some(second) if second.load.cost(choice.now_ns) < first.load.cost(choice.now_ns) => Some(second),
-        _ => Some(first),
-    }
-}
-
-/// The view to draw from; none when it would be empty.
-fn view(tally: &Tally, choice: &Choice<'_>) -> Option<Pick> {
-    let panic = !is_within(tally.healthy - tally.able, tally.healthy, choice.ejected_max);
-    // Only first tries spread out in a panic: a retry that can go where the service is known to answer goes there.
-    if panic && choice.tried.is_empty() && tally.fresh_healthy > 0 {
-        return Some(Pick::Healthy);
-    }
-    let near_enough = is_at_least(tally.able_near, tally.near, choice.overflow);
-    if tally.fresh_near > 0 && near_enough {
-        return Some(Pick::Near);
-    }
-    if tally.fresh_able > 0 {
-        return Some(Pick::Able);
-    }
-    (tally.fresh_healthy > 0).then_some(Pick::Healthy)
-}
-
-fn tally(table: &EndpointTable, choice: &Choice<'_>) -> Tally {
-    let mut tally = Tally::default();
-    for endpoint in table.endpoints.iter().filter(|endpoint| is_in_subset(endpoint, choice)) {
-        let near = usize::from(is_near(endpoint, choice));
-        tally.near += near;
-        if !endpoint.healthy {
-            continue;
+) -> Result<&'t Arc<Endpoint>, Nowhere> {
+    match chosen(table, choice, random) {
+        Err(_) if choice.again == Again::WhereNoneIsLeft && !choice.tried.is_empty() => {
+            chosen(table, &Choice { tried: &[], ..*choice }, random)
         }
-        let able = usize::from(!endpoint.load.is_ejected(choice.now_ns));
-        let fresh = usize::from(!was_tried(endpoint, choice));
-        tally.healthy += 1;
-        tally.able += able;
-        tally.able_near += near & able;
-        tally.fresh_healthy += fresh;
-        tally.fresh_able += fresh & able;
-        tally.fresh_near += fresh & able & near;
+        chosen => chosen,
     }
-    tally
 }
 
-/// The endpoint whose turn it is. Weights are divided by what they have in common, so that equal ones take turns one by one. Unequal
-/// ones are stepped through by a number that is prime to their sum and near its golden section, which spreads the turns of each.
-fn in_turn<'t>(table: &'t EndpointTable, choice: &Choice<'_>, pick: Pick, number: u64) -> Option<&'t Arc<Endpoint>> {
-    let in_view = table.endpoints.iter().filter(|endpoint| is_in_view(endpoint, choice, pick));
-    let common = in_view.map(|endpoint| u64::from(endpoint.weight.max(1))).fold(0, common_divisor).max(1);
-    draw(table, choice, pick, None, &mut |total| {
-        let round = (total / common).max(1);
-        number % round * step_through(round) % round * common
-    })
-}
-
-/// A number prime to `round`, near 0.618 of it.
-fn step_through(round: u64) -> u64 {
-    let near = (round * 618 / 1_000).max(1);
-    (near..=round).find(|step| common_divisor(*step, round) == 1).unwrap_or(1)
-}
-
-/// The greatest common divisor (Euclid); of 0 and a number it is the number.
-fn common_divisor(a: u64, b: u64) -> u64 {
-    let (mut a, mut b) = (a, b);
-    while b != 0 {
-        (a, b) = (b, a % b);
-    }
-    a
-}
-
-/// Draws by weight from a view, leaving `besides` out.
-fn draw<'t>(
+fn chosen<'t>(
     table: &'t EndpointTable,
     choice: &Choice<'_>,
-    pick: Pick,
-    besides: Option<&Arc<Endpoint>>,
+    random: &mut dyn FnMut(u64) -> u64,
+) -> Result<&'t Arc<Endpoint>, Nowhere> {
+    if let [only] = &*table.endpoints {
+        return view::only(only, choice);
+    }
+    let view = View::of(table, choice, random)?;
+    let endpoint = match choice.way {
+        Way::PowerOfTwo => better_of_two(table, choice, view, random),
+        Way::Turn(number) => draw::in_turn(table, choice, view, number),
+        Way::Hash(hash) => draw::highest(table, choice, view, hash),
+    };
+    endpoint.ok_or(Nowhere::NoReplica)
+}
+
+/// The cheaper of two that are drawn. One that was ejected and waits to be tried comes first: the sooner it is known to be back, the better,
+/// and nobody else is sent there meanwhile.
+fn better_of_two<'t>(
+    table: &'t EndpointTable,
+    choice: &Choice<'_>,
+    view: View,
     random: &mut dyn FnMut(u64) -> u64,
 ) -> Option<&'t Arc<Endpoint>> {
-    let in_view = |endpoint: &&Arc<Endpoint>| {
-        is_in_view(endpoint, choice, pick) && !besides.is_some_and(|other| Arc::ptr_eq(other, endpoint))
-    };
-    let total: u64 = table.endpoints.iter().filter(in_view).map(|endpoint| u64::from(endpoint.weight.max(1))).sum();
-    if total == 0 {
-        return None;
+    let first = draw::one(table, choice, view, None, random)?;
+    let Some(second) = draw::one(table, choice, view, Some(first), random) else { return Some(first) };
+    let is_waiting = |endpoint: &Endpoint| endpoint.load.presence(choice.now_ns) == Presence::HalfOpen;
+    if is_waiting(first) {
+        return Some(first);
     }
-    let mut left = random(total);
-    for endpoint in table.endpoints.iter().filter(in_view) {
-        let weight = u64::from(endpoint.weight.max(1));
-        if left < weight {
-            return Some(endpoint);
-        }
-        left -= weight;
-    }
-    // Another worker ejected an endpoint between the two passes.
-    table.endpoints.iter().find(in_view)
-}
-
-fn is_in_view(endpoint: &Endpoint, choice: &Choice<'_>, pick: Pick) -> bool {
-    endpoint.healthy
-        && (pick == Pick::Healthy || !endpoint.load.is_ejected(choice.now_ns))
-        && (pick != Pick::Near || is_near(endpoint, choice))
-        && is_in_subset(endpoint, choice)
-        && !was_tried(endpoint, choice)
-}
-
-/// The endpoint of a view with the highest score for a hash.
-fn highest<'t>(table: &'t EndpointTable, choice: &Choice<'_>, pick: Pick, hash: u64) -> Option<&'t Arc<Endpoint>> {
-    let score = |endpoint: &Endpoint| {
-        let own = hash_of(endpoint.node.as_str().as_bytes()) ^ mixed(hash_of(endpoint.replica.as_str().as_bytes()));
-        let mixed = mixed(hash ^ own);
-        // From (0, 1]: the logarithm is finite and at most 0.
-        let share = ((mixed >> 11) + 1) as f64 / (1_u64 << 53) as f64;
-        share.ln() / f64::from(endpoint.weight.max(1))
-    };
-    let in_view = table.endpoints.iter().filter(|endpoint| is_in_view(endpoint, choice, pick));
-    in_view.map(|endpoint| (score(endpoint), endpoint)).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, endpoint)| endpoint)
-}
-
-/// The hash of a key for [`Way::Hash`]: the same on every node and in every version (FNV-1a, 64 bits).
-pub fn hash_of(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
-/// Spreads a hash over all bits (the finaliser of SplitMix64, Steele et al. 2014).
-fn mixed(hash: u64) -> u64 {
-    let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    hash ^ (hash >> 31)
-}
-
-/// Whether `part` is at most this share of `whole`.
-fn is_within(part: usize, whole: usize, share: Percent) -> bool {
-    part as u64 * u64::from(Percent::ALL.millionths()) <= whole as u64 * u64::from(share.millionths())
-}
-
-/// Whether `part` is at least this share of `whole`.
-fn is_at_least(part: usize, whole: usize, share: Percent) -> bool {
-    part as u64 * u64::from(Percent::ALL.millionths()) >= whole as u64 * u64::from(share.millionths())
-}
-
-fn is_in_subset(endpoint: &Endpoint, choice: &Choice<'_>) -> bool {
-    endpoint.is_of(choice.subset.version, choice.subset.labels)
-}
-
-fn is_near(endpoint: &Endpoint, choice: &Choice<'_>) -> bool {
-    choice.zone.is_some() && endpoint.zone.as_ref() == choice.zone
-}
-
-fn was_tried(endpoint: &Endpoint, choice: &Choice<'_>) -> bool {
-    choice.tried.iter().any(|tried| tried.is_same(endpoint))
+    let is_better = is_waiting(second) || second.load.cost(choice.now_ns) < first.load.cost(choice.now_ns);
+    Some(if is_better { second } else { first })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::rc::Rc;
 
-    use crate::endpoint::{EndpointLoad, PeerAddr};
-    use crate::policy::traffic::Outlier;
-    use weft_gossip::catalog::Protocol;
+    use crate::outcome::{Outcome, Refused, Taken, Terms, Try};
+    use crate::testing::{Chance, MS, SECOND, Watch, endpoint, table};
 
     use super::*;
 
-    fn endpoint(node: &str, zone: Option<&str>) -> Endpoint {
-        Endpoint {
-            node: node.parse().unwrap(),
-            replica: "orders".parse().unwrap(),
-            selector: None,
-            generation: 1,
-            addr: PeerAddr("127.0.0.1:4510".parse().unwrap()),
-            zone: zone.map(|zone| zone.parse().unwrap()),
-            version: String::new(),
-            labels: BTreeMap::new(),
-            weight: 1,
-            healthy: true,
-            load: Arc::new(EndpointLoad::default()),
-        }
-    }
-
-    fn table(endpoints: Vec<Endpoint>) -> EndpointTable {
-        EndpointTable {
-            service: "orders".parse().unwrap(),
-            protocol: Protocol::Http,
-            endpoints: endpoints.into_iter().map(Arc::new).collect(),
-        }
-    }
-
     /// How often each endpoint is chosen in 3,000 draws.
     fn shares(table: &EndpointTable, choice: &Choice<'_>) -> Vec<usize> {
-        let mut state = 1_u64;
-        let mut random = |below: u64| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) % below
-        };
+        let mut chance = Chance(1);
+        let mut random = |below: u64| chance.below(below);
         let mut counts = vec![0; table.endpoints.len()];
         for _ in 0..3_000 {
             let chosen = choose(table, choice, &mut random).unwrap();
@@ -324,14 +186,28 @@ mod tests {
         now_ns: 1,
         zone: None,
         tried: &[],
+        again: Again::Never,
         subset: Subset::ALL,
         way: Way::PowerOfTwo,
         ejected_max: Percent::whole(50),
         overflow: Percent::whole(50),
+        slow_start: None,
+        replica_limit: ReplicaLimit::None,
     };
 
+    fn learn(endpoint: &Endpoint, outcome: Outcome, waited_ns: u64, now_ns: u64) {
+        let began_ns = now_ns.saturating_sub(waited_ns);
+        let taken = Taken { began_ns, asked_ns: began_ns, ended_ns: now_ns };
+        endpoint.learn(outcome, &taken, &Terms::default());
+    }
+
     fn eject(endpoint: &Endpoint) {
-        assert!(endpoint.load.fail(0, &Outlier::default()));
+        learn(endpoint, Outcome::Undelivered(Refused::Connect), 0, 0);
+        assert!(endpoint.load.is_ejected(0));
+    }
+
+    fn nowhere(table: &EndpointTable, choice: &Choice<'_>) -> Option<Nowhere> {
+        choose(table, choice, &mut |_| 0).err()
     }
 
     #[test]
@@ -346,9 +222,9 @@ mod tests {
         let labelled = Subset { version: None, labels: &labels };
         assert_eq!(shares(&two, &Choice { subset: labelled, ..NOW }), [3_000, 0]);
         let nobody = Subset { version: Some("v3"), ..Subset::ALL };
-        assert!(choose(&two, &Choice { subset: nobody, ..NOW }, &mut |_| 0).is_none());
+        assert_eq!(nowhere(&two, &Choice { subset: nobody, ..NOW }), Some(Nowhere::NoReplica));
         let alone = table(vec![endpoint("b", None)]);
-        assert!(choose(&alone, &Choice { subset: version, ..NOW }, &mut |_| 0).is_none());
+        assert_eq!(nowhere(&alone, &Choice { subset: version, ..NOW }), Some(Nowhere::NoReplica));
     }
 
     #[test]
@@ -434,7 +310,7 @@ mod tests {
         let counts = shares(&three, &NOW);
         assert!(counts[0] == 0 && counts[1] > 1_000 && counts[2] > 1_000, "{counts:?}");
         eject(&three.endpoints[1]);
-        assert!(shares(&three, &NOW)[0] > 500, "one of three left: ejection is not believed");
+        assert!(shares(&three, &NOW)[0] > 300, "one of three left: ejection is not believed");
         let tried = [Arc::clone(&three.endpoints[0])];
         let retry = Choice { tried: &tried, ..NOW };
         assert_eq!(shares(&three, &retry), [0, 0, 3_000], "a retry goes where the service answers");
@@ -443,7 +319,7 @@ mod tests {
     #[test]
     fn the_slower_of_two_gets_less() {
         let two = table(vec![endpoint("a", None), endpoint("b", None), endpoint("c", None)]);
-        two.endpoints[0].load.observe(Duration::from_millis(50), 1);
+        learn(&two.endpoints[0], Outcome::Opened, 50 * MS, 50 * MS);
         let counts = shares(&two, &NOW);
         assert_eq!(counts[0], 0, "it loses every pair");
     }
@@ -455,10 +331,10 @@ mod tests {
         let two = table(vec![sick, endpoint("b", None)]);
         assert_eq!(shares(&two, &NOW), [0, 3_000]);
         let tried = [Arc::clone(&two.endpoints[1])];
-        assert!(choose(&two, &Choice { tried: &tried, ..NOW }, &mut |_| 0).is_none());
+        assert_eq!(nowhere(&two, &Choice { tried: &tried, ..NOW }), Some(Nowhere::NoReplica));
         let one = table(vec![endpoint("b", None)]);
-        assert!(choose(&one, &Choice { tried: &tried, ..NOW }, &mut |_| 0).is_none());
-        assert!(choose(&table(Vec::new()), &NOW, &mut |_| 0).is_none());
+        assert_eq!(nowhere(&one, &Choice { tried: &tried, ..NOW }), Some(Nowhere::NoReplica));
+        assert_eq!(nowhere(&table(Vec::new()), &NOW), Some(Nowhere::NoReplica));
     }
 
     #[test]
@@ -488,6 +364,68 @@ mod tests {
         let choice = Choice { zone: Some(&near), ..NOW };
         assert_eq!(shares(&zones(endpoint("a", Some("z1")), sick()), &choice)[3], 0, "two of three can");
         assert!(shares(&zones(sick(), sick()), &choice)[3] > 1_000, "one of three can");
+    }
+
+    #[test]
+    fn a_call_that_was_tried_everywhere_goes_round_again_where_that_is_wanted() {
+        let two = table(vec![endpoint("a", None), endpoint("b", None)]);
+        let tried: Vec<_> = two.endpoints.iter().map(Arc::clone).collect();
+        let again = Choice { again: Again::WhereNoneIsLeft, ..NOW };
+        assert_eq!(nowhere(&two, &Choice { tried: &tried, ..NOW }), Some(Nowhere::NoReplica));
+        assert!(shares(&two, &Choice { tried: &tried, ..again })[0] > 1_000);
+        assert_eq!(shares(&two, &Choice { tried: &tried[..1], ..again }), [0, 3_000], "another is left");
+        let one = table(vec![endpoint("a", None)]);
+        assert_eq!(shares(&one, &Choice { tried: &tried, ..again }), [3_000]);
+    }
+
+    #[test]
+    fn an_endpoint_whose_ejection_is_over_is_asked_next_and_once() {
+        let three = table(vec![endpoint("a", None), endpoint("b", None), endpoint("c", None)]);
+        eject(&three.endpoints[0]);
+        let over = Choice { now_ns: SECOND, ..NOW };
+        let counts = shares(&three, &over);
+        assert!((1_800..2_200).contains(&counts[0]), "whoever draws it takes it: {counts:?}");
+        let tried = [Arc::clone(&three.endpoints[1])];
+        assert_eq!(shares(&three, &Choice { tried: &tried, ..over }), [0, 0, 3_000], "no retry does");
+        let watch = Watch::at(SECOND);
+        let probe = Try::begin(&three.endpoints[0], Terms::default(), Rc::clone(&watch));
+        assert!(probe.is_probe());
+        assert_eq!(shares(&three, &over)[0], 0, "somebody is finding out");
+        drop(probe);
+        assert!(shares(&three, &over)[0] > 0, "and did not");
+    }
+
+    #[test]
+    fn an_overloaded_endpoint_is_passed_by_while_there_is_another() {
+        let two = table(vec![endpoint("a", None), endpoint("b", None)]);
+        learn(&two.endpoints[0], Outcome::Overloaded, MS, SECOND);
+        for way in [Way::Turn(0), Way::Turn(1), Way::Hash(7), Way::Hash(8), Way::PowerOfTwo] {
+            assert_eq!(shares(&two, &Choice { now_ns: SECOND, way, ..NOW }), [0, 3_000], "{way:?}");
+        }
+        learn(&two.endpoints[1], Outcome::Overloaded, MS, SECOND);
+        assert_eq!(shares(&two, &Choice { now_ns: SECOND, way: Way::Turn(0), ..NOW }), [3_000, 0]);
+    }
+
+    #[test]
+    fn an_endpoint_without_room_is_passed_by_and_none_with_room_is_said() {
+        let (two, watch) = (table(vec![endpoint("a", None), endpoint("b", None)]), Watch::at(SECOND));
+        let terms = Terms { replica_limit: ReplicaLimit::Adaptive, ..Terms::default() };
+        let adaptive = Choice { replica_limit: ReplicaLimit::Adaptive, ..NOW };
+        let fill = |at: usize| -> Vec<_> {
+            (0..20).map(|_| Try::begin(&two.endpoints[at], terms, Rc::clone(&watch))).collect()
+        };
+        let first = fill(0);
+        for way in [Way::Turn(0), Way::Hash(7), Way::PowerOfTwo] {
+            assert_eq!(shares(&two, &Choice { way, ..adaptive }), [0, 3_000], "{way:?}");
+        }
+        let second = fill(1);
+        assert_eq!(nowhere(&two, &adaptive), Some(Nowhere::Full));
+        assert_eq!(nowhere(&two, &NOW), None, "where documents limit nothing");
+        drop(second);
+        eject(&two.endpoints[1]);
+        assert_eq!(nowhere(&two, &adaptive), Some(Nowhere::Full), "what is ejected is no way out");
+        drop(first);
+        assert_eq!(shares(&two, &adaptive), [3_000, 0]);
     }
 
     #[test]

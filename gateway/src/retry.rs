@@ -1,38 +1,17 @@
-//! Whether a failed try may be made again: what is safe to repeat, and how much repeating a service may cost in all.
+//! Whether a failed try may be made again, and where: what is safe to repeat, what the documents want, what it may cost a service in
+//! all. One rule for HTTP and TCP.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+mod budget;
 
+use std::time::Duration;
+
+use crate::outcome::{Outcome, Refused};
 use crate::policy::raw::route::RetryOn;
-use crate::policy::traffic::ServiceRetries;
+
+pub use budget::{RetryBudget, RetryRates};
 
 /// Most tries after the first, where a document says nothing. Two more replicas are enough to get past one that died; more only feeds an overload.
 pub const RETRIES_MAX: usize = 2;
-/// The price of one retry, in thousandths.
-const PRICE: i64 = 1_000;
-/// Seconds of the time's share that can be saved up.
-const SAVED_SECONDS_MAX: i64 = 10;
-
-/// What the retries of a service may cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RetryRates {
-    /// What each request adds, in thousandths of a retry.
-    per_request: i64,
-    /// What each second adds, so that a quiet service has some, in thousandths of a retry.
-    per_second: i64,
-}
-
-impl RetryRates {
-    /// As a service's documents say it.
-    pub fn of(retries: &ServiceRetries) -> Self {
-        let per_request = i64::from(retries.budget.millionths()) / 1_000;
-        Self { per_request, per_second: i64::from(retries.budget_per_second) * PRICE }
-    }
-
-    /// What can be saved up; a whole retry even where time adds nothing.
-    fn saved_max(self) -> i64 {
-        (SAVED_SECONDS_MAX * self.per_second).max(PRICE)
-    }
-}
 
 /// Why a try failed, in the words of the documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,14 +22,35 @@ pub enum Cause {
     Reset,
     /// The other side refused the stream before it looked at it.
     RefusedStream,
+    /// The other side is at its limit.
+    Overloaded,
     /// This status.
     Status(u16),
     /// The try took too long.
     Timeout,
 }
 
-/// Whether the documents want another try after a failure. Where they name none, after each that brought no answer.
+impl Cause {
+    /// The cause of an outcome; none for what is no failure, is nobody's, or is not to be repeated.
+    pub fn of(outcome: Outcome) -> Option<Self> {
+        match outcome {
+            Outcome::Answered { status } | Outcome::GatewayError { status } => Some(Self::Status(status)),
+            Outcome::Reset => Some(Self::Reset),
+            Outcome::Undelivered(Refused::Connect) => Some(Self::Connect),
+            Outcome::Undelivered(Refused::Stream) => Some(Self::RefusedStream),
+            Outcome::Overloaded => Some(Self::Overloaded),
+            Outcome::Late => Some(Self::Timeout),
+            Outcome::Undelivered(Refused::Stale) | Outcome::Opened | Outcome::Cancelled => None,
+        }
+    }
+}
+
+/// Whether the documents want another try after a failure. Where they name none, after each that brought no answer. An overload is no failure
+/// of the request, and they need not name it.
 pub fn is_wanted(on: &[RetryOn], cause: Cause) -> bool {
+    if cause == Cause::Overloaded {
+        return true;
+    }
     if on.is_empty() {
         return !matches!(cause, Cause::Status(_));
     }
@@ -59,10 +59,14 @@ pub fn is_wanted(on: &[RetryOn], cause: Cause) -> bool {
         | (RetryOn::Reset, Cause::Reset | Cause::RefusedStream)
         | (RetryOn::RefusedStream, Cause::RefusedStream)
         | (RetryOn::Timeout, Cause::Timeout) => true,
-        (RetryOn::GatewayError, Cause::Status(status)) => matches!(status, 502..=504),
+        (RetryOn::GatewayError, Cause::Status(status)) => is_gateway_error(status),
         (RetryOn::ServerError, Cause::Status(status)) => status >= 500,
         _ => false,
     })
+}
+
+fn is_gateway_error(status: u16) -> bool {
+    matches!(status, 502..=504)
 }
 
 /// How far a failed try came.
@@ -70,11 +74,11 @@ pub fn is_wanted(on: &[RetryOn], cause: Cause) -> bool {
 pub enum Stage {
     /// No connection came to be: nothing reached the other side.
     Connect,
-    /// A pooled connection was closed before a byte of the request was written.
+    /// Nothing of the request reached an application: its connection was closed before, or the stream was refused.
     Unsent,
-    /// The connection broke after the request was sent and before an answer began.
+    /// The request was sent, and no answer began.
     Sent,
-    /// An answer began.
+    /// An answer began, of which the caller has seen nothing.
     Answered,
 }
 
@@ -87,60 +91,87 @@ pub struct Repeat {
     pub replayable: bool,
 }
 
-/// Whether a failure at `stage` may be tried again at all; the budget has the last word.
+impl Repeat {
+    /// A TCP stream that is not open yet: nothing of the caller has been sent.
+    pub const STREAM: Self = Self { idempotent: true, replayable: true };
+}
+
+/// Whether a failure at `stage` may be tried again at all; the documents and the budget have their say after it.
 pub fn is_safe(stage: Stage, repeat: Repeat) -> bool {
     match stage {
         Stage::Connect | Stage::Unsent => true,
-        Stage::Sent => repeat.idempotent && repeat.replayable,
-        Stage::Answered => false,
+        Stage::Sent | Stage::Answered => repeat.idempotent && repeat.replayable,
     }
 }
 
-/// The retries that one called service may cost this node, all of its workers together: by default a fifth of the requests and three a
-/// second.
-#[derive(Debug)]
-pub struct RetryBudget {
-    /// Thousandths of a retry in hand.
-    saved: AtomicI64,
-    /// When the time's share was last added, in nanoseconds of the data path's clock.
-    filled_at_ns: AtomicU64,
+/// What is wanted of the retries of one call.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Most tries after the first.
+    pub attempts: usize,
+    /// After which failures; empty: after each that brought no answer.
+    pub on: &'a [RetryOn],
+    /// What repeating it would mean.
+    pub repeat: Repeat,
 }
 
-impl RetryBudget {
-    /// A full budget.
-    pub fn new(now_ns: u64) -> Self {
-        let saved = RetryRates::of(&ServiceRetries::default()).saved_max();
-        Self { saved: AtomicI64::new(saved), filled_at_ns: AtomicU64::new(now_ns) }
-    }
+/// A try that did not bring what the caller wants.
+#[derive(Debug, Clone, Copy)]
+pub struct Failure {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// How far it came.
+    pub stage: Stage,
+    /// Whether it found out if an endpoint is back ([`Try::is_probe`](crate::outcome::Try::is_probe)).
+    pub is_probe: bool,
+    /// How many tries of the call were made again already.
+    pub retried: usize,
+    /// What is left of the time of the call.
+    pub left: Duration,
+}
 
-    /// Counts a first try.
-    pub fn earn(&self, rates: RetryRates) {
-        if self.saved.load(Ordering::Relaxed) < rates.saved_max() {
-            self.saved.fetch_add(rates.per_request, Ordering::Relaxed);
-        }
-    }
+/// What to do after a failed try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The caller gets what came of it.
+    Stop,
+    /// Again at an endpoint that the call was not tried on; without one, the caller gets what came of it.
+    Elsewhere,
+    /// Again at such an endpoint; without one, at any, on a new connection.
+    Anywhere,
+}
 
-    /// Takes one retry if there is one.
-    pub fn spend(&self, now_ns: u64, rates: RetryRates) -> bool {
-        self.fill(now_ns, rates);
-        self.saved
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |saved| (saved >= PRICE).then(|| saved - PRICE))
-            .is_ok()
+/// What to do after a failed try. The caller chooses an endpoint next, and then takes the retry from the budget: without either it stops.
+///
+/// The same endpoint is tried again only where the documents name the failure: who lets any failure be retried means that another replica may
+/// do better, who names one means that a second time may. A probe was the node's own idea, so that its failure is retried elsewhere even where
+/// the documents name it not.
+pub fn next_step(wanted: &Wanted<'_>, failure: &Failure) -> Step {
+    if failure.left.is_zero() {
+        return Step::Stop;
     }
+    if failure.outcome == Outcome::Undelivered(Refused::Stale) {
+        // Nobody's failure: not one that the documents count.
+        let may = failure.retried < RETRIES_MAX.max(wanted.attempts) && is_safe(failure.stage, wanted.repeat);
+        return if may { Step::Anywhere } else { Step::Stop };
+    }
+    let Some(cause) = Cause::of(failure.outcome) else { return Step::Stop };
+    if failure.retried >= wanted.attempts || !is_safe(stage_of(failure), wanted.repeat) {
+        return Step::Stop;
+    }
+    if is_wanted(wanted.on, cause) {
+        let is_named = !wanted.on.is_empty() && cause != Cause::Overloaded;
+        return if is_named { Step::Anywhere } else { Step::Elsewhere };
+    }
+    let is_bad = !matches!(cause, Cause::Status(status) if !is_gateway_error(status));
+    if failure.is_probe && is_bad { Step::Elsewhere } else { Step::Stop }
+}
 
-    /// Adds what the time since the last call earned.
-    fn fill(&self, now_ns: u64, rates: RetryRates) {
-        let filled_at_ns = self.filled_at_ns.load(Ordering::Relaxed);
-        let since_ms = now_ns.saturating_sub(filled_at_ns) / 1_000_000;
-        let (relaxed, kept) = (Ordering::Relaxed, Ordering::Relaxed);
-        // One of several workers adds it.
-        if since_ms == 0 || self.filled_at_ns.compare_exchange(filled_at_ns, now_ns, relaxed, kept).is_err() {
-            return;
-        }
-        let earned = i64::try_from(since_ms).unwrap_or(i64::MAX).saturating_mul(rates.per_second) / 1_000;
-        let filled = |saved: i64| Some(saved.saturating_add(earned).min(rates.saved_max()));
-        // It always has a next value.
-        let _before = self.saved.fetch_update(relaxed, kept, filled);
+/// How far a try came: what was refused was not delivered, whatever was written.
+fn stage_of(failure: &Failure) -> Stage {
+    match failure.outcome {
+        Outcome::Undelivered(Refused::Connect | Refused::Stream) | Outcome::Overloaded => Stage::Unsent,
+        _ => failure.stage,
     }
 }
 
@@ -148,18 +179,30 @@ impl RetryBudget {
 mod tests {
     use super::*;
 
+    const GET: Repeat = Repeat { idempotent: true, replayable: true };
+    const POST: Repeat = Repeat { idempotent: false, replayable: false };
+    const LATE: Outcome = Outcome::Late;
+    const BAD_GATEWAY: Outcome = Outcome::GatewayError { status: 502 };
+
+    fn wanted(on: &[RetryOn], repeat: Repeat) -> Wanted<'_> {
+        Wanted { attempts: 3, on, repeat }
+    }
+
+    fn failure(outcome: Outcome, stage: Stage) -> Failure {
+        Failure { outcome, stage, is_probe: false, retried: 0, left: Duration::from_secs(1) }
+    }
+
     #[test]
     fn only_what_cannot_happen_twice_is_repeated() {
-        let post = Repeat { idempotent: false, replayable: false };
-        let get = Repeat { idempotent: true, replayable: true };
         let put = Repeat { idempotent: true, replayable: false };
         for (stage, repeat, safe) in [
-            (Stage::Connect, post, true),
-            (Stage::Unsent, post, true),
-            (Stage::Sent, post, false),
-            (Stage::Sent, get, true),
+            (Stage::Connect, POST, true),
+            (Stage::Unsent, POST, true),
+            (Stage::Sent, POST, false),
+            (Stage::Sent, GET, true),
             (Stage::Sent, put, false),
-            (Stage::Answered, get, false),
+            (Stage::Answered, GET, true),
+            (Stage::Answered, POST, false),
         ] {
             assert_eq!(is_safe(stage, repeat), safe, "{stage:?} {repeat:?}");
         }
@@ -167,32 +210,80 @@ mod tests {
 
     #[test]
     fn the_documents_say_after_what_a_request_is_tried_again() {
-        use Cause::{Connect, RefusedStream, Reset, Status, Timeout};
-        for cause in [Connect, Reset, RefusedStream, Timeout] {
+        use Cause::{Connect, Overloaded, RefusedStream, Reset, Status, Timeout};
+        for cause in [Connect, Reset, RefusedStream, Timeout, Overloaded] {
             assert!(is_wanted(&[], cause), "{cause:?}");
         }
         assert!(!is_wanted(&[], Status(503)));
         let on = [RetryOn::GatewayError, RetryOn::Timeout];
-        let wanted =
-            [Connect, Reset, Status(500), Status(502), Status(504), Timeout].map(|cause| is_wanted(&on, cause));
-        assert_eq!(wanted, [false, false, false, true, true, true]);
+        let wanted = [Connect, Reset, Status(500), Status(502), Status(504), Timeout, Overloaded]
+            .map(|cause| is_wanted(&on, cause));
+        assert_eq!(wanted, [false, false, false, true, true, true, true]);
         assert!(is_wanted(&[RetryOn::ServerError], Status(500)) && !is_wanted(&[RetryOn::ServerError], Status(404)));
         assert!(is_wanted(&[RetryOn::RefusedStream], RefusedStream) && !is_wanted(&[RetryOn::RefusedStream], Reset));
     }
 
     #[test]
-    fn a_storm_is_cut_to_a_fifth_and_time_gives_three_a_second() {
-        let rates = RetryRates::of(&ServiceRetries::default());
-        let budget = RetryBudget::new(0);
-        while budget.spend(0, rates) {}
-        let retries = (0..1_000)
-            .filter(|_| {
-                budget.earn(rates);
-                budget.spend(0, rates)
-            })
-            .count();
-        assert_eq!(retries, 200);
-        let later = (0..10).filter(|_| budget.spend(1_000_000_000, rates)).count();
-        assert_eq!(later, 3);
+    fn each_failure_has_its_step() {
+        let (refused, stream) = (Outcome::Undelivered(Refused::Connect), Outcome::Undelivered(Refused::Stream));
+        let timeout = [RetryOn::Timeout];
+        let gateway = [RetryOn::GatewayError];
+        let refused_stream = [RetryOn::RefusedStream];
+        for (on, repeat, outcome, stage, step) in [
+            // Without documents: elsewhere, where it is safe.
+            (&[][..], POST, refused, Stage::Connect, Step::Elsewhere),
+            (&[], POST, stream, Stage::Sent, Step::Elsewhere),
+            (&[], POST, Outcome::Overloaded, Stage::Sent, Step::Elsewhere),
+            (&[], POST, Outcome::Reset, Stage::Sent, Step::Stop),
+            (&[], GET, Outcome::Reset, Stage::Sent, Step::Elsewhere),
+            (&[], GET, LATE, Stage::Sent, Step::Elsewhere),
+            (&[], POST, LATE, Stage::Sent, Step::Stop),
+            (&[], POST, LATE, Stage::Connect, Step::Elsewhere),
+            (&[], GET, BAD_GATEWAY, Stage::Answered, Step::Stop),
+            (&[], GET, Outcome::Answered { status: 200 }, Stage::Answered, Step::Stop),
+            // What documents name may go to the same again.
+            (&timeout, GET, LATE, Stage::Sent, Step::Anywhere),
+            (&timeout, POST, LATE, Stage::Sent, Step::Stop),
+            (&timeout, GET, BAD_GATEWAY, Stage::Answered, Step::Stop),
+            (&timeout, GET, refused, Stage::Connect, Step::Stop),
+            (&timeout, POST, Outcome::Overloaded, Stage::Sent, Step::Elsewhere),
+            (&gateway, GET, BAD_GATEWAY, Stage::Answered, Step::Anywhere),
+            (&gateway, POST, BAD_GATEWAY, Stage::Answered, Step::Stop),
+            (&refused_stream, POST, stream, Stage::Sent, Step::Anywhere),
+            // Nobody's failure, and nobody there.
+            (&timeout, POST, Outcome::Undelivered(Refused::Stale), Stage::Unsent, Step::Anywhere),
+            (&timeout, POST, Outcome::Undelivered(Refused::Stale), Stage::Sent, Step::Stop),
+            (&[], GET, Outcome::Cancelled, Stage::Sent, Step::Stop),
+        ] {
+            assert_eq!(next_step(&wanted(on, repeat), &failure(outcome, stage)), step, "{on:?} {repeat:?} {outcome:?}");
+        }
+    }
+
+    #[test]
+    fn tries_and_time_come_to_an_end() {
+        let on = [RetryOn::Timeout];
+        let steps = (0..4).map(|retried| {
+            let failure = Failure { retried, ..failure(LATE, Stage::Sent) };
+            next_step(&wanted(&on, GET), &failure)
+        });
+        assert_eq!(steps.collect::<Vec<_>>(), [Step::Anywhere, Step::Anywhere, Step::Anywhere, Step::Stop]);
+        let over = Failure { left: Duration::ZERO, ..failure(LATE, Stage::Sent) };
+        assert_eq!(next_step(&wanted(&on, GET), &over), Step::Stop);
+        let off = Wanted { attempts: 0, ..wanted(&[], GET) };
+        assert_eq!(next_step(&off, &failure(Outcome::Reset, Stage::Sent)), Step::Stop);
+        let stale = failure(Outcome::Undelivered(Refused::Stale), Stage::Unsent);
+        assert_eq!(next_step(&off, &stale), Step::Anywhere, "a closed connection of the pool is no try");
+        assert_eq!(next_step(&off, &Failure { retried: RETRIES_MAX, ..stale }), Step::Stop);
+    }
+
+    #[test]
+    fn a_probe_that_fails_is_tried_again_elsewhere_though_no_document_asks() {
+        let probe = Failure { is_probe: true, ..failure(BAD_GATEWAY, Stage::Answered) };
+        assert_eq!(next_step(&wanted(&[], GET), &probe), Step::Elsewhere);
+        assert_eq!(next_step(&wanted(&[], POST), &probe), Step::Stop);
+        let off = Wanted { attempts: 0, ..wanted(&[], GET) };
+        assert_eq!(next_step(&off, &probe), Step::Stop);
+        let missing = Failure { outcome: Outcome::Answered { status: 404 }, ..probe };
+        assert_eq!(next_step(&wanted(&[], GET), &missing), Step::Stop, "that is an answer");
     }
 }

@@ -43,7 +43,7 @@ pub(crate) use message::Copied;
 use message::Framing;
 use route::Outcome;
 pub(crate) use tee::{Tee, TeedBody};
-pub(crate) use tries::{delivered_here, strike};
+pub(crate) use tries::{delivered_here, learn, strike};
 
 /// Serves one request of an application of this machine.
 pub(crate) async fn outbound(entry: &Outbound, request: Request<Incoming>) -> Response<Body> {

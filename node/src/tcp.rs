@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy_bidirectional_with_si
 use tokio::time::{Instant, timeout};
 use weft_actors::world::{World, WorldCell};
 use weft_env::Stream;
+use weft_gateway::Outcome;
 use weft_gateway::endpoint::Endpoint;
 use weft_gossip::catalog::Protocol;
 use weft_gossip::wire::{self, Kind};
@@ -136,8 +137,7 @@ pub(crate) async fn open(
         let began = Instant::now();
         match open_at((worker, world), endpoint, (matched, &carriage), &header).await {
             Ok(stream) => {
-                endpoint.load.observe(began.elapsed(), worker.now_ns());
-                endpoint.load.restore();
+                proxy::learn(worker, (matched, &carriage), endpoint, (Outcome::Opened, began));
                 exchange.carried_with(stream.peer());
                 exchange.opened_with(matched.credential);
                 return Ok(stream);

@@ -8,7 +8,9 @@ use weft_gossip::ServiceName;
 
 use super::place::Place;
 use super::raw::route::RetryOn;
-use super::raw::traffic::{BalancingWord, RawHashOf, RawRingHash, RawTraffic};
+use super::raw::traffic::{
+    BalancingWord, RawHashOf, RawOutlier, RawRingHash, RawSuccessRate, RawTraffic, SuccessRateWord,
+};
 use crate::strict::{Either, Mistakes, Percent, Spanned};
 
 /// How the calls of one service are carried; the default states nothing.
@@ -28,6 +30,10 @@ pub struct Traffic {
     pub in_flight_max: Option<u32>,
     /// Most connections.
     pub connections_max: Option<u32>,
+    /// Most requests that wait for one replica.
+    pub replica_limit: ReplicaLimit,
+    /// For how long a replica that is new or comes back gets less than its share.
+    pub slow_start: Option<Duration>,
     /// How a replica is chosen.
     pub balancing: Balancing,
     /// Preference for the caller's zone.
@@ -54,27 +60,60 @@ impl Default for ServiceRetries {
 }
 
 /// When a replica is left out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outlier {
-    /// After so many failures in a row.
+    /// After so many failures in a row: no connection, no answer.
     pub consecutive_failures: u32,
+    /// After so many answers of 502, 503 or 504 in a row.
+    pub consecutive_gateway_errors: u32,
     /// For this long the first time.
     pub ejection: Duration,
     /// Never longer.
     pub ejection_max: Duration,
     /// When more would be left out, none is.
     pub ejected_max: Percent,
+    /// When its successes are fewer than those of the others; none where they are not compared.
+    pub success_rate: Option<SuccessRate>,
 }
 
 impl Default for Outlier {
     fn default() -> Self {
         Self {
             consecutive_failures: 1,
+            consecutive_gateway_errors: 5,
             ejection: crate::endpoint::EJECTION_BASE,
             ejection_max: crate::endpoint::EJECTION_MAX,
             ejected_max: Percent::whole(50),
+            success_rate: Some(SuccessRate::default()),
         }
     }
+}
+
+/// When a replica succeeds so much less often than the others that it is left out. The defaults are those of Envoy's outlier detection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SuccessRate {
+    /// Only where so many replicas can be compared.
+    pub replicas_min: u32,
+    /// Only replicas with so many results in ten seconds are compared.
+    pub requests_min: u32,
+    /// So many standard deviations below the mean, in thousandths.
+    pub deviations_thousandths: u32,
+}
+
+impl Default for SuccessRate {
+    fn default() -> Self {
+        Self { replicas_min: 5, requests_min: 100, deviations_thousandths: 1_900 }
+    }
+}
+
+/// Most requests that wait for the answer of one replica.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ReplicaLimit {
+    /// Any number.
+    #[default]
+    None,
+    /// As many as its latency bears.
+    Adaptive,
 }
 
 /// How a replica is chosen.
@@ -132,24 +171,13 @@ pub(crate) fn parse(raw: RawTraffic, place: Place, mistakes: &mut Mistakes<'_>) 
             budget_per_second: retries.value.budget_per_second.map_or(defaults.budget_per_second, |n| n.value.u32()),
         };
     }
-    if let Some(outlier) = raw.outlier {
-        let defaults = Outlier::default();
-        let ejection_max = outlier.value.ejection_max;
-        traffic.outlier = Outlier {
-            consecutive_failures: outlier.value.consecutive_failures.map_or(1, |count| count.value.u32()),
-            ejection: outlier.value.ejection.map_or(defaults.ejection, |span| span.value),
-            ejection_max: ejection_max.as_ref().map_or(defaults.ejection_max, |span| span.value),
-            ejected_max: outlier.value.ejected_percent_max.map_or(defaults.ejected_max, |percent| percent.value),
-        };
-        let is_read = outlier.value.wrong.spares(&["ejection", "ejection_max"]);
-        if is_read && traffic.outlier.ejection_max < traffic.outlier.ejection {
-            let span = ejection_max.map_or(outlier.span, |span| span.span);
-            mistakes.add(Some(span), "`ejection_max` is shorter than `ejection`");
-        }
-    }
+    traffic.slow_start = raw.slow_start.map(|span| span.value);
+    traffic.outlier = raw.outlier.map(|outlier| outlier_of(outlier, mistakes)).unwrap_or_default();
     if let Some(limits) = raw.limits {
         traffic.in_flight_max = limits.value.in_flight.map(|limit| limit.value.u32());
         traffic.connections_max = limits.value.connections.map(|limit| limit.value.u32());
+        let is_adaptive = limits.value.adaptive.is_some_and(|adaptive| adaptive.value);
+        traffic.replica_limit = if is_adaptive { ReplicaLimit::Adaptive } else { ReplicaLimit::None };
     }
     traffic.balancing = raw.balancing.and_then(|balancing| balancing_of(balancing, mistakes)).unwrap_or_default();
     if let Some(zone) = raw.zone {
@@ -160,6 +188,40 @@ pub(crate) fn parse(raw: RawTraffic, place: Place, mistakes: &mut Mistakes<'_>) 
         };
     }
     (raw.service.value, traffic)
+}
+
+fn outlier_of(raw: Spanned<RawOutlier>, mistakes: &mut Mistakes<'_>) -> Outlier {
+    let defaults = Outlier::default();
+    let (ejection_max, wrong) = (raw.value.ejection_max, raw.value.wrong);
+    let gateway_errors = raw.value.consecutive_gateway_errors;
+    let outlier = Outlier {
+        consecutive_failures: raw
+            .value
+            .consecutive_failures
+            .map_or(defaults.consecutive_failures, |count| count.value.u32()),
+        consecutive_gateway_errors: gateway_errors
+            .map_or(defaults.consecutive_gateway_errors, |count| count.value.u32()),
+        ejection: raw.value.ejection.map_or(defaults.ejection, |span| span.value),
+        ejection_max: ejection_max.as_ref().map_or(defaults.ejection_max, |span| span.value),
+        ejected_max: raw.value.ejected_percent_max.map_or(defaults.ejected_max, |percent| percent.value),
+        success_rate: raw.value.success_rate.map_or(defaults.success_rate, |rate| success_rate_of(rate.value)),
+    };
+    if wrong.spares(&["ejection", "ejection_max"]) && outlier.ejection_max < outlier.ejection {
+        let span = ejection_max.map_or(raw.span, |span| span.span);
+        mistakes.add(Some(span), "`ejection_max` is shorter than `ejection`");
+    }
+    outlier
+}
+
+fn success_rate_of(raw: Either<SuccessRateWord, RawSuccessRate>) -> Option<SuccessRate> {
+    let Either::Table(raw) = raw else { return None };
+    let defaults = SuccessRate::default();
+    let deviations = raw.deviations_thousandths;
+    Some(SuccessRate {
+        replicas_min: raw.replicas_min.map_or(defaults.replicas_min, |count| count.value.u32()),
+        requests_min: raw.requests_min.map_or(defaults.requests_min, |count| count.value.u32()),
+        deviations_thousandths: deviations.map_or(defaults.deviations_thousandths, |count| count.value.u32()),
+    })
 }
 
 fn balancing_of(raw: Spanned<Either<BalancingWord, RawRingHash>>, mistakes: &mut Mistakes<'_>) -> Option<Balancing> {

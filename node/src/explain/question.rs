@@ -241,7 +241,7 @@ fn chosen(
         _ => Way::PowerOfTwo,
     });
     let choice = Choice { subset, ..Choice::new(now_ns, world.facts.zone.as_ref(), traffic, way) };
-    let winner = choose(table, &choice, random);
+    let winner = choose(table, &choice, random).ok();
     let is_winner = |endpoint: &Arc<Endpoint>| winner.is_some_and(|winner| Arc::ptr_eq(winner, endpoint));
     told.endpoints = table
         .endpoints

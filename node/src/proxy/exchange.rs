@@ -280,7 +280,7 @@ impl Exchange {
 
     /// Counts it at an endpoint until the end; replaces an earlier try.
     pub(crate) fn at_endpoint(&mut self, endpoint: &Arc<Endpoint>) {
-        self.held = Held::at_endpoint(endpoint);
+        self.held = Held::at_endpoint(endpoint, self.worker.now_ns());
     }
 
     /// Counts it at a replica until the end.

@@ -18,8 +18,8 @@ pub(super) enum Held {
 
 impl Held {
     /// Counts one at an endpoint.
-    pub(super) fn at_endpoint(endpoint: &Arc<Endpoint>) -> Self {
-        Self::Endpoint { _in_flight: endpoint.load.enter(), endpoint: Arc::clone(endpoint) }
+    pub(super) fn at_endpoint(endpoint: &Arc<Endpoint>, now_ns: u64) -> Self {
+        Self::Endpoint { _in_flight: endpoint.load.enter(now_ns), endpoint: Arc::clone(endpoint) }
     }
 
     /// Counts one at a replica.

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use weft_actors::world::{LocalService, World};
 use weft_gateway::Stage;
 use weft_gateway::endpoint::Endpoint;
+use weft_gateway::outcome::{Change, Outcome, Refused, Taken, Terms};
 use weft_gateway::retry::{Cause, RETRIES_MAX, Repeat, is_safe};
 use weft_gossip::{Code, ServiceName};
 
@@ -123,12 +124,12 @@ impl<'a> Tries<'a, '_> {
             Err(failed) => {
                 // As slow as this it is at least; else one that never answers would seem the fastest.
                 if failed.code == Code::RequestTimeout && failed.stage == Stage::Sent {
-                    endpoint.load.observe(began.elapsed(), self.worker.now_ns());
+                    learn(&self.worker, (self.matched, self.carriage), endpoint, (Outcome::Late, began));
                 }
                 return Err(failed);
             }
         };
-        undelivered(answer, &self.worker, endpoint, &route.to)
+        undelivered(answer, (&self.worker, self.matched, self.carriage), endpoint, &route.to)
     }
 
     /// Where to try again after an answer that the documents do not want; none: the answer stands.
@@ -194,11 +195,25 @@ impl<'a> Tries<'a, '_> {
 
 /// Counts a failure at an endpoint, which may be ejected for it.
 pub(crate) fn strike(worker: &Worker, call: (&Matched<'_>, &Carriage<'_>), endpoint: &Endpoint, failure: (Code, &str)) {
-    let ((matched, carriage), (code, why)) = (call, failure);
-    if endpoint.load.fail(worker.now_ns(), &carriage.traffic.outlier) {
+    let outcome = Outcome::Undelivered(Refused::Connect);
+    tracing::debug!(node = %endpoint.node, code = %failure.0, why = failure.1, "try failed");
+    learn(worker, call, endpoint, (outcome, Instant::now()));
+}
+
+/// Lets an endpoint learn from a try that was made at this time.
+pub(crate) fn learn(
+    worker: &Worker,
+    (matched, carriage): (&Matched<'_>, &Carriage<'_>),
+    endpoint: &Endpoint,
+    (outcome, asked): (Outcome, Instant),
+) {
+    let ended_ns = worker.now_ns();
+    let asked_ns = ended_ns.saturating_sub(u64::try_from(asked.elapsed().as_nanos()).unwrap_or(u64::MAX));
+    let taken = Taken { began_ns: asked_ns, asked_ns, ended_ns };
+    if let Some(Change::Ejected { span, why }) = endpoint.learn(outcome, &taken, &Terms::of(carriage.traffic)) {
         matched.meter.ejections.increment(1);
         let (service, node, replica) = (&matched.table.service, &endpoint.node, &endpoint.replica);
-        tracing::info!(%service, %node, %replica, %code, why, "endpoint ejected");
+        tracing::info!(%service, %node, %replica, ?span, %why, "endpoint ejected");
     }
 }
 
@@ -231,15 +246,20 @@ pub(crate) fn delivered_here<'w>(
 }
 
 /// Takes an answer in: a sample of latency, or the other node's word that the request never reached its application.
-fn undelivered(answer: Answer, worker: &Worker, endpoint: &Endpoint, by: &Target<'_>) -> Result<Answer, Failed> {
+fn undelivered(
+    answer: Answer,
+    (worker, matched, carriage): (&Worker, &Matched<'_>, &Carriage<'_>),
+    endpoint: &Endpoint,
+    by: &Target<'_>,
+) -> Result<Answer, Failed> {
     let code = match by {
         Target::Peer(..) => message::undelivered_code(&answer.response),
         // An application's word on that counts for nothing.
         Target::App(_) => None,
     };
     let Some(code) = code else {
-        endpoint.load.observe(answer.asked.elapsed(), worker.now_ns());
-        endpoint.load.restore();
+        let outcome = Outcome::of_status(answer.response.status().as_u16());
+        learn(worker, (matched, carriage), endpoint, (outcome, answer.asked));
         return Ok(answer);
     };
     let why = format!("it answered {code} for its application");

@@ -1,0 +1,177 @@
+//! Compares the endpoints of a table with each other, once a second: what latency is typical, and whose calls succeed less often than those
+//! of the others. Called by the data path before it chooses.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Endpoint, EndpointTable};
+use crate::outcome::{Change, Terms, Why};
+use crate::policy::traffic::SuccessRate;
+use crate::strict::Percent;
+
+/// Space between two reviews of a table, in nanoseconds.
+const REVIEW_NS: u64 = 1_000_000_000;
+/// The same while nothing is known: soon after the first answer there is something to start new endpoints from.
+const REVIEW_SOON_NS: u64 = 20_000_000;
+/// An endpoint whose success rate is less than this below the mean is never ejected for it: equal replicas differ by chance, and where
+/// all succeed nearly always, the standard deviation is next to nothing.
+const BELOW_MEAN_MIN: f64 = 0.05;
+
+/// When a table is reviewed next.
+#[derive(Debug, Default)]
+pub struct Reviewed {
+    /// In nanoseconds of the data path's clock; 0 for a new table, at once.
+    next_ns: AtomicU64,
+}
+
+impl Reviewed {
+    /// Whether it is time; true for one of several workers.
+    fn is_due(&self, now_ns: u64) -> bool {
+        let next = self.next_ns.load(Ordering::Relaxed);
+        let (relaxed, kept) = (Ordering::Relaxed, Ordering::Relaxed);
+        next <= now_ns && self.next_ns.compare_exchange(next, now_ns + REVIEW_NS, relaxed, kept).is_ok()
+    }
+
+    /// Looks again soon.
+    fn hurry(&self, now_ns: u64) {
+        self.next_ns.store(now_ns + REVIEW_SOON_NS, Ordering::Relaxed);
+    }
+}
+
+/// Reviews a table when it is time, else costs one load. `told` hears of the endpoints that are ejected. Allocates, once a second.
+pub fn review(table: &EndpointTable, terms: &Terms, now_ns: u64, told: &mut dyn FnMut(&Endpoint, Change)) {
+    if !table.reviewed.is_due(now_ns) {
+        return;
+    }
+    let typical_ns = typical_ns(table, now_ns);
+    if typical_ns.is_none() {
+        table.reviewed.hurry(now_ns);
+    }
+    for endpoint in &table.endpoints {
+        endpoint.load.compare(typical_ns, now_ns);
+    }
+    if let Some(rate) = &terms.outlier.success_rate {
+        eject_outliers(table, rate, terms, (now_ns, told));
+    }
+}
+
+/// The latency that is typical of a table: the median of the endpoints that are well, the higher one of two.
+fn typical_ns(table: &EndpointTable, now_ns: u64) -> Option<u64> {
+    let healthy = table.endpoints.iter().filter(|endpoint| endpoint.healthy);
+    let mut known: Vec<u64> = healthy.filter_map(|endpoint| endpoint.load.exemplary_ns(now_ns)).collect();
+    let middle = known.len() / 2;
+    (!known.is_empty()).then(|| *known.select_nth_unstable(middle).1)
+}
+
+/// Ejects the endpoints whose success rate is too far below the mean, the worst first, as many as may be out.
+fn eject_outliers(
+    table: &EndpointTable,
+    rate: &SuccessRate,
+    terms: &Terms,
+    (now_ns, told): (u64, &mut dyn FnMut(&Endpoint, Change)),
+) {
+    let mut rates: Vec<(f64, &Endpoint)> = Vec::new();
+    for endpoint in table.endpoints.iter().filter(|endpoint| endpoint.healthy && !endpoint.load.is_ejected(now_ns)) {
+        let results = endpoint.load.results(now_ns);
+        if results.count >= f64::from(rate.requests_min) {
+            rates.push((results.succeeded / results.count, endpoint));
+        }
+    }
+    if rates.len() < usize::try_from(rate.replicas_min).unwrap_or(usize::MAX) {
+        return;
+    }
+    let count = rates.len() as f64;
+    let mean = rates.iter().map(|(own, _)| own).sum::<f64>() / count;
+    let variance = rates.iter().map(|(own, _)| (own - mean).powi(2)).sum::<f64>() / count;
+    let deviations = f64::from(rate.deviations_thousandths) / 1_000.0;
+    let least = mean - (deviations * variance.sqrt()).max(BELOW_MEAN_MIN);
+    rates.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut room = may_be_ejected(table, terms.outlier.ejected_max, now_ns);
+    for (own, endpoint) in rates.into_iter().take_while(|(own, _)| *own < least) {
+        if room == 0 {
+            return;
+        }
+        let why = Why::SuccessRate { own: own * 100.0, mean: mean * 100.0 };
+        if let Some(change) = endpoint.load.eject(why, terms, now_ns) {
+            told(endpoint, change);
+            room -= 1;
+        }
+    }
+}
+
+/// How many endpoints more may be ejected before ejection is no longer believed.
+fn may_be_ejected(table: &EndpointTable, ejected_max: Percent, now_ns: u64) -> u64 {
+    let healthy = table.endpoints.iter().filter(|endpoint| endpoint.healthy);
+    let (mut all, mut ejected) = (0_u64, 0_u64);
+    for endpoint in healthy {
+        all += 1;
+        ejected += u64::from(endpoint.load.is_ejected(now_ns));
+    }
+    let most = all * u64::from(ejected_max.millionths()) / u64::from(Percent::ALL.millionths());
+    most.saturating_sub(ejected)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::outcome::{Outcome, Taken};
+    use crate::testing::{MS, SECOND, endpoint, table};
+
+    fn answer(endpoint: &Endpoint, status: u16, after_ns: u64, now_ns: u64) {
+        let began_ns = now_ns - after_ns;
+        let taken = Taken { began_ns, asked_ns: began_ns, ended_ns: now_ns };
+        endpoint.learn(Outcome::of_status(status), &taken, &Terms::default());
+    }
+
+    fn reviewed(table: &EndpointTable, now_ns: u64) -> Vec<String> {
+        let mut told = Vec::new();
+        review(table, &Terms::default(), now_ns, &mut |endpoint, _| told.push(endpoint.node.to_string()));
+        told
+    }
+
+    #[test]
+    fn what_is_new_starts_from_the_median_of_those_that_are_well() {
+        let four = table(["a", "b", "c", "d"].map(|name| endpoint(name, None)).into());
+        reviewed(&four, SECOND);
+        assert_eq!(four.endpoints[3].load.latency(SECOND), None, "nothing is known");
+        for (at, after_ms) in [(0, 10), (1, 30)] {
+            answer(&four.endpoints[at], 200, after_ms * MS, SECOND);
+        }
+        answer(&four.endpoints[2], 503, 900 * MS, SECOND);
+        reviewed(&four, SECOND + 1);
+        assert_eq!(four.endpoints[3].load.latency(SECOND + 1), None, "not yet");
+        reviewed(&four, SECOND + REVIEW_SOON_NS);
+        let new = four.endpoints[3].load.latency(SECOND + REVIEW_SOON_NS);
+        assert_eq!(new, Some(Duration::from_millis(30)), "the higher of two");
+    }
+
+    #[test]
+    fn only_enough_results_of_enough_replicas_are_compared_and_only_so_many_are_ejected() {
+        let six = |calls: u64, failing: usize, count: usize| {
+            let names = ["a", "b", "c", "d", "e", "f"];
+            let six = table(names[..count].iter().map(|name| endpoint(name, None)).collect());
+            for call in 0..calls {
+                for (at, endpoint) in six.endpoints.iter().enumerate() {
+                    let fails = at < failing && call.is_multiple_of(2);
+                    answer(endpoint, if fails { 500 } else { 200 }, MS, SECOND);
+                }
+            }
+            reviewed(&six, SECOND)
+        };
+        assert_eq!(six(100, 1, 6), ["a"]);
+        assert!(six(99, 1, 6).is_empty(), "too few calls");
+        assert!(six(100, 1, 4).is_empty(), "too few replicas");
+        assert!(six(100, 6, 6).is_empty(), "all alike");
+        assert!(six(100, 0, 6).is_empty(), "all well");
+        assert!(six(100, 5, 6).is_empty(), "most are not worse than most");
+    }
+
+    #[test]
+    fn a_review_is_made_once_a_second_by_one_worker() {
+        let one = table(vec![endpoint("a", None)]);
+        answer(&one.endpoints[0], 200, MS, SECOND);
+        assert!(one.reviewed.is_due(SECOND) && !one.reviewed.is_due(SECOND));
+        assert!(!one.reviewed.is_due(2 * SECOND - 1) && one.reviewed.is_due(2 * SECOND));
+    }
+}
