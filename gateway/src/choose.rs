@@ -133,13 +133,26 @@ fn chosen<'t>(
     if let [only] = &*table.endpoints {
         return view::only(only, choice);
     }
+    if let Some(view) = View::remembered(table, choice, random)
+        && let Some(endpoint) = chosen_in(view, table, choice, random)
+    {
+        return Ok(endpoint);
+    }
     let view = View::of(table, choice, random)?;
-    let endpoint = match choice.way {
+    chosen_in(view, table, choice, random).ok_or(Nowhere::NoReplica)
+}
+
+fn chosen_in<'t>(
+    view: View,
+    table: &'t EndpointTable,
+    choice: &Choice<'_>,
+    random: &mut dyn FnMut(u64) -> u64,
+) -> Option<&'t Arc<Endpoint>> {
+    match choice.way {
         Way::PowerOfTwo => better_of_two(table, choice, view, random),
         Way::Turn(number) => draw::in_turn(table, choice, view, number),
         Way::Hash(hash) => draw::highest(table, choice, view, hash),
-    };
-    endpoint.ok_or(Nowhere::NoReplica)
+    }
 }
 
 /// The cheaper of two that are drawn. One that was ejected and waits to be tried comes first: the sooner it is known to be back, the better,
@@ -150,8 +163,8 @@ fn better_of_two<'t>(
     view: View,
     random: &mut dyn FnMut(u64) -> u64,
 ) -> Option<&'t Arc<Endpoint>> {
-    let first = draw::one(table, choice, view, None, random)?;
-    let Some(second) = draw::one(table, choice, view, Some(first), random) else { return Some(first) };
+    let first = draw::by_chance(table, choice, view, None, random)?;
+    let Some(second) = draw::by_chance(table, choice, view, Some(first), random) else { return Some(first) };
     let is_waiting = |endpoint: &Endpoint| endpoint.load.presence(choice.now_ns) == Presence::HalfOpen;
     if is_waiting(first) {
         return Some(first);
@@ -164,6 +177,7 @@ fn better_of_two<'t>(
 mod tests {
     use std::rc::Rc;
 
+    use crate::endpoint::review;
     use crate::outcome::{Outcome, Refused, Taken, Terms, Try};
     use crate::testing::{Chance, MS, SECOND, Watch, endpoint, table};
 
@@ -426,6 +440,57 @@ mod tests {
         assert_eq!(nowhere(&two, &adaptive), Some(Nowhere::Full), "what is ejected is no way out");
         drop(first);
         assert_eq!(shares(&two, &adaptive), [3_000, 0]);
+    }
+
+    #[test]
+    fn a_large_table_is_chosen_from_as_a_small_one_is() {
+        let many = table(
+            (0..100)
+                .map(|number| {
+                    let zone = if number < 50 { "z1" } else { "z2" };
+                    let weight = if number % 10 == 0 { 4 } else { 1 };
+                    Endpoint { weight, healthy: number % 7 != 0, ..endpoint(&format!("n{number}"), Some(zone)) }
+                })
+                .collect(),
+        );
+        let near = "z1".parse().unwrap();
+        eject(&many.endpoints[1]);
+        let counts = shares(&many, &Choice { zone: Some(&near), ..NOW });
+        assert!(counts[50..].iter().all(|count| *count == 0) && counts[0] + counts[1] + counts[7] == 0, "{counts:?}");
+        let all: usize = counts.iter().sum();
+        let heavy = counts.iter().step_by(10).sum::<usize>() as f64 / all as f64;
+        assert!((0.25..0.42).contains(&heavy), "four of 42, each four times as heavy: {heavy}");
+        // Most of the zone goes: the view changes a little later.
+        many.endpoints[..40]
+            .iter()
+            .filter(|endpoint| endpoint.healthy)
+            .for_each(|endpoint| learn(endpoint, Outcome::Reset, 0, 1));
+        let later = Choice { zone: Some(&near), now_ns: 20 * MS, ..NOW };
+        let counts = shares(&many, &later);
+        assert!(counts[50..].iter().sum::<usize>() > 1_500 && counts[..40].iter().sum::<usize>() == 0, "{counts:?}");
+    }
+
+    #[test]
+    fn a_large_table_of_which_nothing_can_be_chosen_says_so_at_once() {
+        let many = table((0..40).map(|number| endpoint(&format!("n{number}"), None)).collect());
+        assert_eq!(shares(&many, &NOW).iter().sum::<usize>(), 3_000);
+        let (watch, terms) = (Watch::at(SECOND), Terms { replica_limit: ReplicaLimit::Adaptive, ..Terms::default() });
+        let held: Vec<_> = many
+            .endpoints
+            .iter()
+            .flat_map(|endpoint| (0..20).map(|_| Try::begin(endpoint, terms, Rc::clone(&watch))).collect::<Vec<_>>())
+            .collect();
+        assert_eq!(nowhere(&many, &Choice { replica_limit: ReplicaLimit::Adaptive, ..NOW }), Some(Nowhere::Full));
+        drop(held);
+    }
+
+    #[test]
+    fn slow_start_sends_nothing_to_what_is_ejected() {
+        let two = table(vec![endpoint("a", None), endpoint("b", None)]);
+        review(&two, &Terms::default(), SECOND, &mut |_, _| {});
+        learn(&two.endpoints[0], Outcome::Reset, 0, SECOND);
+        let slow = Choice { slow_start: Some(Duration::from_secs(100)), now_ns: SECOND + 1, ..NOW };
+        assert_eq!(shares(&two, &slow), [0, 3_000]);
     }
 
     #[test]
