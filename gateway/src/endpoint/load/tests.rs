@@ -139,6 +139,20 @@ fn an_answer_that_breaks_off_costs() {
     assert!(load.cost(SECOND) > 3 * before);
 }
 
+#[test]
+fn workers_count_the_same_endpoint_without_losing_one() {
+    let load = EndpointLoad::default();
+    let load = &load;
+    let work = move |number: u64| {
+        for turn in 0..10_000 {
+            let outcome = if (turn + number).is_multiple_of(3) { BAD_GATEWAY } else { OK };
+            learn(load, outcome, MS, SECOND + turn);
+        }
+    };
+    std::thread::scope(|scope| (0..4).for_each(|number| drop(scope.spawn(move || work(number)))));
+    assert_eq!((load.in_flight(), load.waiting()), (0, 0));
+}
+
 fn any_outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![
         Just(OK),
