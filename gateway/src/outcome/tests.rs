@@ -60,6 +60,7 @@ fn a_status_and_a_code_say_what_became_of_a_try() {
         (Code::UpstreamReset, Outcome::Reset),
         (Code::RateLimited, Outcome::Answered { status: 429 }),
         (Code::NotAllowed, Outcome::Answered { status: 403 }),
+        (Code::TokenUsed, Outcome::Answered { status: 500 }),
     ] {
         assert_eq!(Outcome::of_code(code), outcome, "{code}");
     }
@@ -109,6 +110,17 @@ fn callers_that_go_while_others_are_answered_speak_against_nothing() {
         drop((slow, quick));
     }
     assert_eq!(watch.ejections(), 0);
+}
+
+#[test]
+fn callers_that_wait_for_an_event_speak_against_nothing() {
+    let (endpoint, watch) = (Arc::new(endpoint("a", None)), Watch::at(SECOND));
+    for _ in 0..20 {
+        let held = begun(&endpoint, &watch);
+        watch.now_ns.set(watch.now_ns() + 300 * SECOND);
+        drop(held);
+    }
+    assert_eq!((watch.ejections(), endpoint.load.latency(watch.now_ns())), (0, None));
 }
 
 #[test]
