@@ -9,6 +9,7 @@ mod flight;
 mod latency;
 mod load;
 mod penalty;
+mod remembered;
 mod review;
 mod window;
 
@@ -25,6 +26,7 @@ use crate::outcome::{Change, Outcome, Taken, Terms};
 pub use ejection::{EJECTION_BASE, EJECTION_MAX, Presence};
 pub use latency::EWMA_DECAY;
 pub use load::{EndpointLoad, InFlight};
+pub use remembered::Remembered;
 pub use review::{Reviewed, review};
 
 /// The address of another node's mesh port, where its replicas answer over mutual TLS.
@@ -46,6 +48,10 @@ pub struct EndpointTable {
     pub endpoints: Box<[Arc<Endpoint>]>,
     /// When they are compared with each other again.
     pub reviewed: Reviewed,
+    /// Which of them the last call could choose among.
+    pub in_view: Remembered,
+    /// The largest weight.
+    pub weight_max: u32,
 }
 
 /// One replica of a service, on its node.
@@ -83,7 +89,9 @@ pub fn selector(name: &ReplicaName) -> Option<HeaderValue> {
 impl EndpointTable {
     /// A table that nobody has looked at yet.
     pub fn new(service: ServiceName, protocol: Protocol, endpoints: Box<[Arc<Endpoint>]>) -> Self {
-        Self { service, protocol, endpoints, reviewed: Reviewed::default() }
+        let weight_max = endpoints.iter().map(|endpoint| endpoint.weight.max(1)).max().unwrap_or(1);
+        let (reviewed, in_view) = (Reviewed::default(), Remembered::default());
+        Self { service, protocol, endpoints, reviewed, in_view, weight_max }
     }
 
     /// The endpoints of one node.

@@ -13,14 +13,8 @@ const DIGITS_MAX: usize = 8;
 /// The least number that has too many digits.
 const VALUE_END: u128 = 100_000_000;
 /// The units of a `grpc-timeout`, the finest first, in nanoseconds.
-const UNITS: [(char, u64); 6] = [
-    ('n', 1),
-    ('u', 1_000),
-    ('m', 1_000_000),
-    ('S', 1_000_000_000),
-    ('M', 60_000_000_000),
-    ('H', 3_600_000_000_000),
-];
+const UNITS: [(char, u64); 6] =
+    [('n', 1), ('u', 1_000), ('m', 1_000_000), ('S', 1_000_000_000), ('M', 60_000_000_000), ('H', 3_600_000_000_000)];
 
 /// A `grpc-status` (gRPC, *Status codes and their use in gRPC*).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +102,8 @@ pub fn parse_timeout(text: &str) -> Option<Duration> {
 /// Writes a `grpc-timeout`, in the finest unit in which it has eight digits, rounded down: the next hop must not wait longer than this one.
 pub fn timeout_text(timeout: Duration) -> String {
     let ns = timeout.as_nanos();
-    let (letter, unit_ns) = UNITS.into_iter().find(|(_, unit)| ns / u128::from(*unit) < VALUE_END).unwrap_or(('H', UNITS[5].1));
+    let (letter, unit_ns) =
+        UNITS.into_iter().find(|(_, unit)| ns / u128::from(*unit) < VALUE_END).unwrap_or(('H', UNITS[5].1));
     let mut text = String::with_capacity(DIGITS_MAX + 1);
     let number = (ns / u128::from(unit_ns)).min(VALUE_END - 1);
     // Writing to a text does not fail.

@@ -74,7 +74,11 @@ impl Outcome {
             Code::RequestTimeout => Self::Late,
             Code::Overloaded => Self::Overloaded,
             // Its policies or its own state: the node answered, and another would answer the same.
-            _ => Self::Answered { status: code.entry().status },
+            _ => match code.entry().status {
+                // No code that belongs here.
+                0 => Self::Answered { status: 500 },
+                status => Self::Answered { status },
+            },
         }
     }
 }

@@ -5,6 +5,7 @@ mod budget;
 
 use std::time::Duration;
 
+use crate::choose::Again;
 use crate::outcome::{Outcome, Refused};
 use crate::policy::raw::route::RetryOn;
 
@@ -139,6 +140,17 @@ pub enum Step {
     Elsewhere,
     /// Again at such an endpoint; without one, at any, on a new connection.
     Anywhere,
+}
+
+impl Step {
+    /// How the next endpoint is chosen; none where there is no next.
+    pub fn again(self) -> Option<Again> {
+        match self {
+            Self::Stop => None,
+            Self::Elsewhere => Some(Again::Never),
+            Self::Anywhere => Some(Again::WhereNoneIsLeft),
+        }
+    }
 }
 
 /// What to do after a failed try. The caller chooses an endpoint next, and then takes the retry from the budget: without either it stops.

@@ -9,6 +9,9 @@ use super::Choice;
 use super::view::View;
 use crate::endpoint::{Endpoint, EndpointTable};
 
+/// Draws from a whole table before its view is looked at.
+const DRAWS_MAX: usize = 16;
+
 /// The endpoint whose turn it is. Weights are divided by what they have in common, so that equal ones take turns one by one. Unequal
 /// ones are stepped through by a number that is prime to their sum and near its golden section, which spreads the turns of each.
 pub(super) fn in_turn<'t>(
@@ -40,8 +43,31 @@ fn common_divisor(a: u64, b: u64) -> u64 {
     a
 }
 
+/// Draws by weight from a view, leaving `besides` out. Where the table is large, some draws from all of it come first, of which one is in
+/// view nearly always.
+pub(super) fn by_chance<'t>(
+    table: &'t EndpointTable,
+    choice: &Choice<'_>,
+    view: View,
+    besides: Option<&Arc<Endpoint>>,
+    random: &mut dyn FnMut(u64) -> u64,
+) -> Option<&'t Arc<Endpoint>> {
+    let count = if view.is_remembered { DRAWS_MAX } else { 0 };
+    for _ in 0..count {
+        let at = usize::try_from(random(table.endpoints.len() as u64)).unwrap_or(usize::MAX);
+        let endpoint = table.endpoints.get(at)?;
+        let weight = u64::from(endpoint.weight.max(1));
+        let is_taken = weight == u64::from(table.weight_max) || random(u64::from(table.weight_max)) < weight;
+        let is_other = !besides.is_some_and(|other| Arc::ptr_eq(other, endpoint));
+        if is_taken && is_other && view.holds(endpoint, choice) {
+            return Some(endpoint);
+        }
+    }
+    one(table, choice, view, besides, random)
+}
+
 /// Draws by weight from a view, leaving `besides` out.
-pub(super) fn one<'t>(
+fn one<'t>(
     table: &'t EndpointTable,
     choice: &Choice<'_>,
     view: View,

@@ -19,12 +19,22 @@ enum Pick {
     Healthy,
 }
 
+impl Pick {
+    /// All, in the order of their numbers.
+    const ALL: [Self; 4] = [Self::Near, Self::Able, Self::Strained, Self::Healthy];
+}
+
+/// From so many endpoints on a view is remembered for a short while; to look at fewer takes no longer than a microsecond.
+const MANY: usize = 32;
+
 /// The endpoints to choose among.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct View {
     pick: Pick,
     /// Endpoints whose share by slow start is larger than this are in view; drawn once a choice, so that each is as often.
     gate: u64,
+    /// Whether it was true of the table a short while ago, and is not certain.
+    pub(super) is_remembered: bool,
 }
 
 /// How many endpoints each view holds.
@@ -42,6 +52,7 @@ struct Tally {
     fresh_healthy: usize,
     /// Not tried before, and without room.
     full: usize,
+    full_able: usize,
 }
 
 /// The one endpoint of a table: ejected or not, there is no other.
@@ -60,12 +71,29 @@ impl View {
         random: &mut dyn FnMut(u64) -> u64,
     ) -> Result<Self, Nowhere> {
         let gate = choice.slow_start.map_or(0, |_| random(1_000));
-        match pick(&tally(table, choice, gate), choice) {
-            Ok(pick) => Ok(Self { pick, gate }),
-            // Everything is new.
-            Err(Nowhere::NoReplica) if gate > 0 => pick_all(table, choice),
-            Err(nowhere) => Err(nowhere),
+        let (gate, pick) = match pick(&tally(table, choice, gate), choice) {
+            Ok(pick) if pick < Pick::Healthy => (gate, pick),
+            // Slow start holds nothing back from calls that would fail or go where an ejected endpoint is.
+            _ => (0, pick(&tally(table, choice, 0), choice)?),
+        };
+        if is_common(table, choice) {
+            table.in_view.remember(pick as u8, choice.now_ns);
         }
+        Ok(Self { pick, gate, is_remembered: false })
+    }
+
+    /// The view of another call a short while ago, where they have it in common.
+    pub(super) fn remembered(
+        table: &EndpointTable,
+        choice: &Choice<'_>,
+        random: &mut dyn FnMut(u64) -> u64,
+    ) -> Option<Self> {
+        if !is_common(table, choice) {
+            return None;
+        }
+        let pick = Pick::ALL.get(usize::from(table.in_view.recall(choice.now_ns)?))?;
+        let gate = choice.slow_start.map_or(0, |_| random(1_000));
+        Some(Self { pick: *pick, gate, is_remembered: true })
     }
 
     /// Whether an endpoint is in view.
@@ -81,9 +109,10 @@ impl View {
     }
 }
 
-/// The view where slow start holds nothing back.
-fn pick_all(table: &EndpointTable, choice: &Choice<'_>) -> Result<View, Nowhere> {
-    Ok(View { pick: pick(&tally(table, choice, 0), choice)?, gate: 0 })
+/// Whether a choice sees what others see, and looking at all endpoints takes so long that the view is remembered.
+fn is_common(table: &EndpointTable, choice: &Choice<'_>) -> bool {
+    let sees_all = choice.tried.is_empty() && choice.subset.version.is_none() && choice.subset.labels.is_empty();
+    sees_all && table.endpoints.len() >= MANY
 }
 
 fn pick(tally: &Tally, choice: &Choice<'_>) -> Result<Pick, Nowhere> {
@@ -102,11 +131,13 @@ fn pick(tally: &Tally, choice: &Choice<'_>) -> Result<Pick, Nowhere> {
     if tally.fresh_strained > 0 {
         return Ok(Pick::Strained);
     }
-    // What is ejected is no place for what finds no room elsewhere.
-    if tally.full > 0 {
-        return Err(Nowhere::Full);
+    match tally {
+        // What is ejected is no place for what finds no room elsewhere.
+        Tally { full_able: 1.., .. } => Err(Nowhere::Full),
+        Tally { fresh_healthy: 1.., .. } => Ok(Pick::Healthy),
+        Tally { full: 1.., .. } => Err(Nowhere::Full),
+        _ => Err(Nowhere::NoReplica),
     }
-    if tally.fresh_healthy > 0 { Ok(Pick::Healthy) } else { Err(Nowhere::NoReplica) }
 }
 
 fn tally(table: &EndpointTable, choice: &Choice<'_>, gate: u64) -> Tally {
@@ -126,9 +157,11 @@ fn tally(table: &EndpointTable, choice: &Choice<'_>, gate: u64) -> Tally {
             continue;
         }
         let full = endpoint.load.is_full(choice.replica_limit);
+        let may_be_asked = usize::from(may_be_asked(endpoint, choice));
         tally.full += usize::from(full);
+        tally.full_able += usize::from(full) & may_be_asked;
         let fresh = usize::from(!full && is_through(endpoint, choice, gate));
-        let asked = fresh & usize::from(may_be_asked(endpoint, choice));
+        let asked = fresh & may_be_asked;
         tally.fresh_healthy += fresh;
         let spared = usize::from(is_spared(endpoint, choice));
         tally.fresh_strained += asked;

@@ -10,6 +10,10 @@ pub const EWMA_DECAY: Duration = Duration::from_secs(10);
 /// take, so that it is found out with one request or a few.
 pub(super) const LATENCY_UNKNOWN: u64 = 100_000_000;
 
+/// No sample counts for more than so many times what is typical: enough to lose every comparison with an equal that is not itself that busy,
+/// and little enough that one call that is slow by its nature, or one pause, keeps an endpoint out for half a minute and not for two.
+const PEAK_MAX: u64 = 16;
+
 /// How fast an endpoint answers.
 #[derive(Debug, Default)]
 pub(super) struct Latency {
@@ -24,6 +28,10 @@ pub(super) struct Latency {
 impl Latency {
     /// Takes in a sample: a higher one counts at once (peak), a lower one by exponential decay.
     pub(super) fn observe(&self, sample_ns: u64, now_ns: u64) {
+        let sample_ns = match self.typical_ns() {
+            0 => sample_ns,
+            typical => sample_ns.min(typical.saturating_mul(PEAK_MAX)),
+        };
         let at = self.at_ns.swap(now_ns, Ordering::Relaxed);
         let old = self.known_ns.load(Ordering::Relaxed);
         let new = if sample_ns >= old { sample_ns } else { decayed(old, sample_ns, now_ns.saturating_sub(at)) };
@@ -118,6 +126,15 @@ mod tests {
         assert_eq!(latency.known_ns(), 50 * MS, "as slow as the others at least");
         latency.observe_failure(80 * MS, SECOND);
         assert_eq!(latency.known_ns(), 80 * MS);
+    }
+
+    #[test]
+    fn one_slow_call_does_not_keep_an_endpoint_out_for_long() {
+        let latency = Latency::default();
+        latency.compare(MS, SECOND);
+        latency.observe(15 * SECOND, SECOND);
+        assert_eq!(latency.known_ns(), PEAK_MAX * MS);
+        assert!(latency.expected_ns(30 * SECOND).unwrap() < MS);
     }
 
     #[test]

@@ -17,6 +17,8 @@ use crate::policy::traffic::ReplicaLimit;
 /// Tries in a row that their callers gave up, with nothing answered meanwhile, that count as one failure: a caller may go for reasons of its
 /// own, three in a row on a replica that answers nobody do not.
 const CANCELLED_MAX: u32 = 3;
+/// Who waited longer than this, in nanoseconds, did so for an event: a long poll, or a stream of gRPC whose server has nothing to say yet.
+const EVENT_NS: u64 = 60_000_000_000;
 /// As how many ejections before it the first one counts of an endpoint that leaves calls unanswered: to find out whether it is back costs a
 /// caller all the time that it waits, so that it is asked less often than one that fails at once.
 const SILENT_STRIKES: u32 = 2;
@@ -50,9 +52,11 @@ pub struct EndpointLoad {
 }
 
 impl EndpointLoad {
-    /// Counts one exchange in; the guard counts it out when dropped.
-    pub fn enter(self: &Arc<Self>) -> InFlight {
+    /// Counts one exchange in whose outcome is learned apart from it ([`Endpoint::learn`](super::Endpoint::learn)); the guard counts it out
+    /// when dropped.
+    pub fn enter(self: &Arc<Self>, now_ns: u64) -> InFlight {
         self.flight.enter();
+        self.ejection.begin(now_ns);
         InFlight(Arc::clone(self))
     }
 
@@ -96,7 +100,7 @@ impl EndpointLoad {
     /// it is found out, and each request in flight costs 100 ms, so that it is not flooded.
     pub fn cost(&self, now_ns: u64) -> u64 {
         let in_flight = u64::from(self.in_flight());
-        let silence = self.flight.silence_ns(now_ns);
+        let silence = self.flight.silence_ns(now_ns).min(EVENT_NS);
         let plain = match self.latency.expected_ns(now_ns) {
             Some(expected) => expected.max(silence).max(1).saturating_mul(in_flight + 1),
             None => LATENCY_UNKNOWN.max(silence).saturating_mul(in_flight),
@@ -260,6 +264,9 @@ impl EndpointLoad {
     /// what is typical, and nothing was answered meanwhile.
     fn cancelled(&self, taken: &Taken, terms: &Terms) -> Option<Change> {
         let (waited, now_ns) = (taken.waited_ns(), taken.ended_ns);
+        if waited > EVENT_NS {
+            return None;
+        }
         if self.latency.expected_ns(now_ns).is_none_or(|expected| waited > expected) {
             self.latency.observe(waited, now_ns);
         }

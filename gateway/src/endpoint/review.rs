@@ -49,8 +49,14 @@ pub fn review(table: &EndpointTable, terms: &Terms, now_ns: u64, told: &mut dyn 
     for endpoint in &table.endpoints {
         endpoint.load.compare(typical_ns, now_ns);
     }
-    if let Some(rate) = &terms.outlier.success_rate {
-        eject_outliers(table, rate, terms, (now_ns, told));
+    let Some(rate) = &terms.outlier.success_rate else { return };
+    for (endpoint, why) in outliers(table, rate, now_ns) {
+        if !may_be_ejected(table, terms.outlier.ejected_max, now_ns) {
+            return;
+        }
+        if let Some(change) = endpoint.load.eject(why, terms, now_ns) {
+            told(endpoint, change);
+        }
     }
 }
 
@@ -62,13 +68,8 @@ fn typical_ns(table: &EndpointTable, now_ns: u64) -> Option<u64> {
     (!known.is_empty()).then(|| *known.select_nth_unstable(middle).1)
 }
 
-/// Ejects the endpoints whose success rate is too far below the mean, the worst first, as many as may be out.
-fn eject_outliers(
-    table: &EndpointTable,
-    rate: &SuccessRate,
-    terms: &Terms,
-    (now_ns, told): (u64, &mut dyn FnMut(&Endpoint, Change)),
-) {
+/// The endpoints whose success rate is too far below the mean, the worst first.
+fn outliers<'t>(table: &'t EndpointTable, rate: &SuccessRate, now_ns: u64) -> Vec<(&'t Endpoint, Why)> {
     let mut rates: Vec<(f64, &Endpoint)> = Vec::new();
     for endpoint in table.endpoints.iter().filter(|endpoint| endpoint.healthy && !endpoint.load.is_ejected(now_ns)) {
         let results = endpoint.load.results(now_ns);
@@ -77,37 +78,27 @@ fn eject_outliers(
         }
     }
     if rates.len() < usize::try_from(rate.replicas_min).unwrap_or(usize::MAX) {
-        return;
+        return Vec::new();
     }
     let count = rates.len() as f64;
     let mean = rates.iter().map(|(own, _)| own).sum::<f64>() / count;
     let variance = rates.iter().map(|(own, _)| (own - mean).powi(2)).sum::<f64>() / count;
     let deviations = f64::from(rate.deviations_thousandths) / 1_000.0;
     let least = mean - (deviations * variance.sqrt()).max(BELOW_MEAN_MIN);
+    rates.retain(|(own, _)| *own < least);
     rates.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let mut room = may_be_ejected(table, terms.outlier.ejected_max, now_ns);
-    for (own, endpoint) in rates.into_iter().take_while(|(own, _)| *own < least) {
-        if room == 0 {
-            return;
-        }
-        let why = Why::SuccessRate { own: own * 100.0, mean: mean * 100.0 };
-        if let Some(change) = endpoint.load.eject(why, terms, now_ns) {
-            told(endpoint, change);
-            room -= 1;
-        }
-    }
+    let why = |own: f64| Why::SuccessRate { own: own * 100.0, mean: mean * 100.0 };
+    rates.into_iter().map(|(own, endpoint)| (endpoint, why(own))).collect()
 }
 
-/// How many endpoints more may be ejected before ejection is no longer believed.
-fn may_be_ejected(table: &EndpointTable, ejected_max: Percent, now_ns: u64) -> u64 {
-    let healthy = table.endpoints.iter().filter(|endpoint| endpoint.healthy);
+/// Whether ejection would still be believed with one endpoint more.
+fn may_be_ejected(table: &EndpointTable, ejected_max: Percent, now_ns: u64) -> bool {
     let (mut all, mut ejected) = (0_u64, 0_u64);
-    for endpoint in healthy {
+    for endpoint in table.endpoints.iter().filter(|endpoint| endpoint.healthy) {
         all += 1;
         ejected += u64::from(endpoint.load.is_ejected(now_ns));
     }
-    let most = all * u64::from(ejected_max.millionths()) / u64::from(Percent::ALL.millionths());
-    most.saturating_sub(ejected)
+    (ejected + 1) * u64::from(Percent::ALL.millionths()) <= all * u64::from(ejected_max.millionths())
 }
 
 #[cfg(test)]
@@ -146,25 +137,26 @@ mod tests {
         assert_eq!(new, Some(Duration::from_millis(30)), "the higher of two");
     }
 
+    /// Who is ejected of so many, each called so often, of which the first fail every other time.
+    fn ejected(calls: u64, failing: usize, count: usize) -> Vec<String> {
+        let names = ["a", "b", "c", "d", "e", "f"];
+        let table = table(names[..count].iter().map(|name| endpoint(name, None)).collect());
+        for call in 0..calls {
+            let bad = if call.is_multiple_of(2) { failing } else { 0 };
+            table.endpoints[..bad].iter().for_each(|endpoint| answer(endpoint, 500, MS, SECOND));
+            table.endpoints[bad..].iter().for_each(|endpoint| answer(endpoint, 200, MS, SECOND));
+        }
+        reviewed(&table, SECOND)
+    }
+
     #[test]
-    fn only_enough_results_of_enough_replicas_are_compared_and_only_so_many_are_ejected() {
-        let six = |calls: u64, failing: usize, count: usize| {
-            let names = ["a", "b", "c", "d", "e", "f"];
-            let six = table(names[..count].iter().map(|name| endpoint(name, None)).collect());
-            for call in 0..calls {
-                for (at, endpoint) in six.endpoints.iter().enumerate() {
-                    let fails = at < failing && call.is_multiple_of(2);
-                    answer(endpoint, if fails { 500 } else { 200 }, MS, SECOND);
-                }
-            }
-            reviewed(&six, SECOND)
-        };
-        assert_eq!(six(100, 1, 6), ["a"]);
-        assert!(six(99, 1, 6).is_empty(), "too few calls");
-        assert!(six(100, 1, 4).is_empty(), "too few replicas");
-        assert!(six(100, 6, 6).is_empty(), "all alike");
-        assert!(six(100, 0, 6).is_empty(), "all well");
-        assert!(six(100, 5, 6).is_empty(), "most are not worse than most");
+    fn only_enough_results_of_enough_replicas_are_compared() {
+        assert_eq!(ejected(100, 1, 6), ["a"]);
+        assert!(ejected(99, 1, 6).is_empty(), "too few calls");
+        assert!(ejected(100, 1, 4).is_empty(), "too few replicas");
+        assert!(ejected(100, 6, 6).is_empty(), "all alike");
+        assert!(ejected(100, 0, 6).is_empty(), "all well");
+        assert!(ejected(100, 5, 6).is_empty(), "most are not worse than most");
     }
 
     #[test]

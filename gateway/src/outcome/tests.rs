@@ -60,6 +60,7 @@ fn a_status_and_a_code_say_what_became_of_a_try() {
         (Code::UpstreamReset, Outcome::Reset),
         (Code::RateLimited, Outcome::Answered { status: 429 }),
         (Code::NotAllowed, Outcome::Answered { status: 403 }),
+        (Code::TokenUsed, Outcome::Answered { status: 500 }),
     ] {
         assert_eq!(Outcome::of_code(code), outcome, "{code}");
     }
@@ -109,6 +110,17 @@ fn callers_that_go_while_others_are_answered_speak_against_nothing() {
         drop((slow, quick));
     }
     assert_eq!(watch.ejections(), 0);
+}
+
+#[test]
+fn callers_that_wait_for_an_event_speak_against_nothing() {
+    let (endpoint, watch) = (Arc::new(endpoint("a", None)), Watch::at(SECOND));
+    for _ in 0..20 {
+        let held = begun(&endpoint, &watch);
+        watch.now_ns.set(watch.now_ns() + 300 * SECOND);
+        drop(held);
+    }
+    assert_eq!((watch.ejections(), endpoint.load.latency(watch.now_ns())), (0, None));
 }
 
 #[test]
@@ -307,7 +319,9 @@ fn a_replica_that_succeeds_less_often_than_the_others_is_ejected() {
     let service = six(at_times(2));
     let changes = service.watch.changes.borrow();
     let names: Vec<_> = changes.iter().map(|(_, name, change)| (name.as_str(), *change)).collect();
-    let [("f", Change::Ejected { why: Why::SuccessRate { own, mean }, .. }), ..] = names[..] else { panic!("{names:?}") };
+    let [("f", Change::Ejected { why: Why::SuccessRate { own, mean }, .. }), ..] = names[..] else {
+        panic!("{names:?}")
+    };
     assert!((49.0..=51.0).contains(&own) && (88.0..=92.0).contains(&mean), "{own} {mean}");
     assert_eq!(six(at_times(45)).watch.ejections(), 0, "they differ by chance");
 }

@@ -11,7 +11,7 @@ use crate::choose::{Again, Choice, Way, choose};
 use crate::endpoint::{Endpoint, EndpointTable, review};
 use crate::outcome::{Outcome, Terms, Try, Witness};
 use crate::policy::traffic::Traffic;
-use crate::retry::{Failure, Repeat, Stage, Step, Wanted, next_step};
+use crate::retry::{Failure, Repeat, Stage, Wanted, next_step};
 
 /// What a replica does with a call.
 #[derive(Debug, Clone, Copy)]
@@ -149,7 +149,7 @@ impl Service {
                 None if left > 0 => {
                     left -= 1;
                     let patience = u64::try_from(calls.patience.as_nanos()).unwrap();
-                    self.try_at(Vec::new(), now_ns.saturating_add(patience), &mut told)
+                    self.try_at((Vec::new(), Again::Never), now_ns.saturating_add(patience), &mut told)
                 }
                 None => continue,
             };
@@ -161,13 +161,17 @@ impl Service {
     }
 
     /// A try at what is chosen; none if nothing can be.
-    fn try_at(&mut self, tried: Vec<Arc<Endpoint>>, gives_up_ns: u64, told: &mut Told) -> Option<UnderWay> {
+    fn try_at(
+        &mut self,
+        (tried, again): (Vec<Arc<Endpoint>>, Again),
+        gives_up_ns: u64,
+        told: &mut Told,
+    ) -> Option<UnderWay> {
         let (now_ns, terms) = (self.watch.now_ns(), Terms::of(&self.traffic));
         review(&self.table, &terms, now_ns, &mut |endpoint, change| self.watch.changed(endpoint, change));
         self.turn += 1;
         let way = if self.in_turn { Way::Turn(self.turn) } else { Way::PowerOfTwo };
-        let choice =
-            Choice { tried: &tried, again: Again::Never, ..Choice::new(now_ns, None, &self.traffic, way) };
+        let choice = Choice { tried: &tried, again, ..Choice::new(now_ns, None, &self.traffic, way) };
         let Ok(endpoint) = choose(&self.table, &choice, &mut |bound| self.chance.below(bound)) else {
             told.failed += usize::from(tried.is_empty());
             return None;
@@ -203,11 +207,12 @@ impl Service {
             left: Duration::from_nanos(ended.gives_up_ns - now_ns),
         };
         let is_failure = !matches!(ended.outcome, Outcome::Answered { status: ..500 } | Outcome::Opened);
-        if is_failure && next_step(&wanted, &failure) != Step::Stop {
+        let again = if is_failure { next_step(&wanted, &failure).again() } else { None };
+        if let Some(again) = again {
             let mut tried = ended.tried;
             tried.push(Arc::clone(ended.held.endpoint()));
             drop(ended.held);
-            if let Some(again) = self.try_at(tried, ended.gives_up_ns, told) {
+            if let Some(again) = self.try_at((tried, again), ended.gives_up_ns, told) {
                 return Some(UnderWay { began_ns: ended.began_ns, ..again });
             }
         }

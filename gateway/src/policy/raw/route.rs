@@ -160,7 +160,8 @@ raw_table! {
         /// After which failures; without it, after each that brought no answer. `connect-failure`: no connection came to be. `reset`: the
         /// connection broke before an answer began; where an application behind another node breaks off, that node answers 502, which is
         /// `gateway-error`. `refused-stream`: the other side had not looked at it. `gateway-error`: 502, 503 or 504. `5xx`: any status
-        /// from 500. `timeout`: a try took longer than `try_timeout`.
+        /// from 500. `timeout`: a try took longer than `try_timeout`. A retry goes to another replica; where there is no other, to the same
+        /// again if the failure is named here. What a node or replica refuses because it is at its limit is tried at another in any case.
         on: list RetryOn,
     }
 }

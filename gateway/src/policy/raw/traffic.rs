@@ -63,7 +63,8 @@ raw_table! {
         /// After which failures; without it, after each that brought no answer. `connect-failure`: no connection came to be. `reset`: the
         /// connection broke before an answer began; where an application behind another node breaks off, that node answers 502, which is
         /// `gateway-error`. `refused-stream`: the other side had not looked at it. `gateway-error`: 502, 503 or 504. `5xx`: any status
-        /// from 500. `timeout`: a try took longer than `try_timeout`.
+        /// from 500. `timeout`: a try took longer than `try_timeout`. A retry goes to another replica; where there is no other, to the same
+        /// again if the failure is named here. What a node or replica refuses because it is at its limit is tried at another in any case.
         on: list RetryOn,
         /// Retries may be at most this share of the requests …
         budget_percent: optional Percent = "20",
@@ -84,7 +85,7 @@ raw_table! {
         consecutive_gateway_errors: optional Whole<1, 1_000_000> = "5",
         /// When its requests succeed less often than those of the other replicas: a table, or `off`.
         success_rate: optional Either<SuccessRateWord, RawSuccessRate> = "see there",
-        /// For this long the first time; twice as long each time in a row.
+        /// For this long the first time, or four times as long where requests waited in vain; twice as long each time in a row.
         ejection: optional Duration = "`1s`",
         /// Never longer than this. A row ends when a replica was back for so long.
         ejection_max: optional Duration = "`30s`",

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::policy::traffic::ReplicaLimit;
 
 fn book(path: &str) -> String {
     format!("{}/../docs/{path}", env!("CARGO_MANIFEST_DIR"))
@@ -22,7 +23,12 @@ fn every_example_is_read_and_compiled_and_together_they_are_a_policy() {
     let policy = compile(&documents).unwrap();
     assert!(policy.revocations().node(&"vm-d".parse().unwrap()).is_some());
     assert_eq!((policy.revocations().keys().count(), policy.revocations().tokens().count()), (1, 1));
-    assert_eq!(policy.traffic(&service("orders")).outlier.consecutive_failures, 3);
+    let orders = policy.traffic(&service("orders"));
+    assert_eq!((orders.outlier.consecutive_failures, orders.outlier.consecutive_gateway_errors), (3, 10));
+    let rate = orders.outlier.success_rate.unwrap();
+    assert_eq!((rate.replicas_min, rate.requests_min, rate.deviations_thousandths), (3, 50, 2_500));
+    assert_eq!((orders.replica_limit, orders.slow_start.unwrap().as_secs()), (ReplicaLimit::Adaptive, 30));
+    assert_eq!(policy.traffic(&service("sessions")).outlier.success_rate, None);
     assert_eq!(policy.limits(&service("orders")).len(), 2);
     assert_eq!(policy.traffic(&service("unknown")), &Traffic::default());
 }

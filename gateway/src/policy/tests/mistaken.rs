@@ -355,6 +355,18 @@ fn traffic() {
         ("outlier = { ejection = \"1m\", ejection_max = \"1s\" }", "4:45: `ejection_max` is shorter than `ejection`"),
         ("outlier = { ejection = \"1m\" }", "4:11: `ejection_max` is shorter than `ejection`"),
         ("outlier = { consecutive_failures = 0 }", "4:36: `consecutive_failures`: must be a whole number from 1"),
+        (
+            "outlier = { consecutive_gateway_errors = 0 }",
+            "4:42: `consecutive_gateway_errors`: must be a whole number from 1",
+        ),
+        ("outlier = { success_rate = \"on\" }", "4:28: `success_rate`: \"on\" is none of off"),
+        ("outlier = { success_rate = { replicas_min = 1 } }", "4:45: `replicas_min`: must be a whole number from 2"),
+        (
+            "outlier = { success_rate = { request_min = 1 } }",
+            "4:30: unknown key `request_min`; did you mean `requests_min`?",
+        ),
+        ("slow_start = \"0s\"", "4:14: `slow_start`: a span must be longer than nothing"),
+        ("limits = { adaptive = 1 }", "4:23: `adaptive`: must be true or false, is a integer"),
         ("limits = { in_flight = 0 }", "4:24: `in_flight`: must be a whole number from 1"),
         (
             "balancing = \"roundrobin\"",

@@ -128,7 +128,7 @@ impl<'w> Carriage<'w> {
         let zone = world.facts.zone.as_ref();
         let choice =
             Choice { tried, subset: self.subset, ..Choice::new(worker.now_ns(), zone, self.traffic, self.way) };
-        choose(table, &choice, &mut |bound| worker.random_below(bound))
+        choose(table, &choice, &mut |bound| worker.random_below(bound)).ok()
     }
 
     /// Why none could be chosen.

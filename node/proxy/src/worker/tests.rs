@@ -200,7 +200,7 @@ impl Mesh {
                 load: Arc::new(EndpointLoad::default()),
             })
         });
-        Arc::new(EndpointTable { service: service.parse().unwrap(), protocol, endpoints: endpoints.collect() })
+        Arc::new(EndpointTable::new(service.parse().unwrap(), protocol, endpoints.collect()))
     }
 }
 
