@@ -15,10 +15,10 @@ use weft_gossip::signer::{self, Founding, NewMesh};
 use weft_gossip::{CellName, Code, Failure, MeshName, NodeId, ZoneName};
 
 use weft_gossip::ids::NameError;
+use weft_world::settings::{MESH_PORT, Settings};
 
 use crate::core::Core;
 use crate::identity;
-use crate::settings::{MESH_PORT, Settings};
 use crate::standing::{Kept, News, Standing};
 use crate::state::{NodeFile, NodeState, StateDir};
 use crate::store::{Store, key};

@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use weft_actors::control::TokenRequest;
-use weft_actors::control::ledger::{DraftWish, Reach};
 use weft_actors::tree::NodeTree;
 use weft_env::{Env, Link, Traffic};
 use weft_gateway::policy::read_file;
 use weft_gossip::identity::{KeyFile, KeyRole, SigningKey};
 use weft_gossip::ledger::{Document, DocumentId, DocumentParts, Hash, Prune, Signing};
 use weft_gossip::{Code, Failure};
+use weft_world::admin::ledger::{DraftWish, Reach};
 
 use crate::event_log::Event;
 use crate::fleet::{found_on, join, state_dir, wait_until};

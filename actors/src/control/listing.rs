@@ -11,9 +11,9 @@ use weft_gossip::catalog::Protocol;
 use weft_gossip::identity::GrantedLabels;
 use weft_gossip::membership::{Member, MemberState};
 use weft_gossip::{NodeId, ReplicaName, ServiceName, ZoneName};
+use weft_world::Credential;
 
 use super::NodeControl;
-use crate::world::Credential;
 
 /// One member in a list.
 #[derive(Debug, Clone, Serialize, Deserialize)]

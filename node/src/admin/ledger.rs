@@ -6,9 +6,9 @@ use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::routing::{get, post};
 use serde::Deserialize;
-use weft_actors::control::ledger::HISTORY_MAX;
 use weft_gossip::Code;
 use weft_gossip::ledger::Hash;
+use weft_world::admin::ledger::HISTORY_MAX;
 
 use super::desk::Question;
 use super::routes::{Answer, Desk, ask, read, refuse};

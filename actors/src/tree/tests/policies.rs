@@ -4,9 +4,9 @@ use weft_gateway::policy::{Call, Caller, read_file};
 use weft_gossip::identity::SpiffeId;
 use weft_gossip::ledger::journal::{Audience, Posting};
 use weft_gossip::ledger::{Document, DocumentId, DocumentParts, Hash, Prune, Signing};
+use weft_world::admin::ledger::{DraftWish, Reach};
 
 use super::*;
-use crate::control::ledger::{DraftWish, Reach};
 
 const DENY_ALL: &str = "[[mesh]]\nname = \"defaults\"\nauthorisation = \"deny\"\n";
 
