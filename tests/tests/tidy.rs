@@ -16,7 +16,7 @@ const EMPTY_NAMES: &[&str] =
 const CRATES: &[(&str, &str)] = &[
     ("weft-env", "simulator/env"),
     ("weft-gossip", "gossip"),
-    ("weft-gateway", "gateway"),
+    ("weft-policy", "gateway/policy"),
     ("weft-world", "node/world"),
     ("weft-proxy", "node/proxy"),
     ("weft-actors", "actors"),
@@ -167,7 +167,7 @@ fn dependencies_point_one_way() {
             }
         }
     }
-    none(&found, "env <- gossip <- gateway <- world <- proxy, actors <- cli <- node <- simulator, tests");
+    none(&found, "env <- gossip <- policy <- world <- proxy, actors <- cli <- node <- simulator, tests");
 }
 
 #[test]

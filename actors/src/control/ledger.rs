@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use weft_gateway::policy::{InForce, Kind};
 use weft_gossip::ledger::journal::{Posting, VerifiedEntry};
 use weft_gossip::ledger::{
     Change, Document, DocumentId, Draft, Hash, HistoryRow, RevisionName, SignedDraft, Standing, State,
 };
 use weft_gossip::membership::{Member, MemberState};
 use weft_gossip::{Code, Failure, NodeId, ServiceName};
+use weft_policy::{InForce, Kind};
 use weft_world::admin::ledger::{
     Applied, DocumentView, DraftView, DraftWish, HISTORY_MAX, HistoryView, LedgerStatus, Reach, ReceiptRow, Revoked,
 };

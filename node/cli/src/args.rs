@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use weft_gateway::policy::Kind;
 use weft_gossip::catalog::Protocol;
 use weft_gossip::identity::granted_label;
 use weft_gossip::{CellName, MeshName, NodeId, ReplicaName, ServiceName};
+use weft_policy::Kind;
 use weft_world::config::{parse_span, protocol_of};
 
 use super::output::Output;

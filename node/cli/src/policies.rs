@@ -4,11 +4,11 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use weft_gateway::policy::source::FILE_BYTES_MAX;
-use weft_gateway::policy::{Source, compile, read_all};
-use weft_gateway::strict::{Mistake, one_line};
 use weft_gossip::ledger::{Document, DocumentError, DocumentId, DocumentParts, Prune};
 use weft_gossip::{Code, Failure};
+use weft_policy::source::FILE_BYTES_MAX;
+use weft_policy::strict::{Mistake, one_line};
+use weft_policy::{Source, compile, read_all};
 
 /// Most files that are read: a change set has at most 1,000 changes, and a mesh rarely more documents than this.
 const FILES_MAX: usize = 10_000;

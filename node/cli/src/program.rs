@@ -7,7 +7,6 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use futures_util::future::BoxFuture;
 use weft_env::Env;
-use weft_gateway::policy;
 use weft_gossip::{Code, Failure};
 use weft_world::admin::TokenRequest;
 use weft_world::config;
@@ -127,7 +126,9 @@ async fn dispatch(cli: Cli, programs: &Programs) -> Result<(), Failure> {
         Command::Why(options) => why::run(&dir, output, options).await,
         Command::Route(options) => why::route(&dir, output, options).await,
         Command::Config { command: ConfigCommand::Schema } => pages::schema(output, &config::config_schema()),
-        Command::Policy { command: PolicyCommand::Schema { kind } } => pages::schema(output, &policy::schema(kind)),
+        Command::Policy { command: PolicyCommand::Schema { kind } } => {
+            pages::schema(output, &weft_policy::schema(kind))
+        }
         Command::Explain { code } => pages::explain(output, code.as_deref()),
         Command::Completion { shell } => {
             pages::completion(output, shell);

@@ -6,8 +6,8 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use weft_gateway::strict::span_text;
 use weft_gossip::{Code, Failure};
+use weft_policy::strict::span_text;
 use weft_world::admin::ledger::{Applied, HistoryView, ReceiptRow};
 
 use super::apply::Place;

@@ -1,10 +1,10 @@
 //! `weft revoke`: makes a revocation document named after what it revokes and applies it as `weft apply` would.
 
 use http::Method;
-use weft_gateway::policy::read_file;
 use weft_gossip::identity::JoinToken;
 use weft_gossip::ledger::{Document, DocumentId, Prune};
 use weft_gossip::{Code, Failure, NodeId};
+use weft_policy::read_file;
 use weft_world::admin::ledger::DraftWish;
 
 use super::apply::{Change, Place};

@@ -1,9 +1,9 @@
 //! The URL of `weft curl` and `weft route`. Both read it here, so that the one tells what becomes of what the other sends.
 
 use http::Uri;
-use weft_gateway::authority::service_of;
 use weft_gossip::ids::SERVICE_DOMAIN;
 use weft_gossip::{Code, Failure, ServiceName};
+use weft_policy::authority::service_of;
 
 /// What a URL names.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,9 +15,9 @@ use http::{HeaderValue, Method};
 use metrics::Counter;
 use serde::Serialize;
 use weft_env::Timestamp;
-use weft_gateway::endpoint::Endpoint;
-use weft_gateway::policy::Place;
 use weft_gossip::Code;
+use weft_policy::Place;
+use weft_policy::endpoint::Endpoint;
 
 use crate::metrics::{Direction, Meter};
 

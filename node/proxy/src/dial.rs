@@ -9,9 +9,9 @@ use rustls::ClientConfig;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use weft_env::{Network, Stream};
-use weft_gateway::endpoint::{AppAddr, PeerAddr};
 use weft_gossip::Code;
 use weft_gossip::identity::{SpiffeId, dial_name};
+use weft_policy::endpoint::{AppAddr, PeerAddr};
 
 /// A connection that did not come to be.
 #[derive(Debug)]

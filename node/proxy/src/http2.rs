@@ -41,7 +41,7 @@ impl Http2 {
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_header_list_size(u32::try_from(weft_gateway::head::HEAD_BYTES_MAX).unwrap_or(u32::MAX))
+            .max_header_list_size(u32::try_from(weft_policy::head::HEAD_BYTES_MAX).unwrap_or(u32::MAX))
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;

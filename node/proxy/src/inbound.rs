@@ -11,7 +11,6 @@ use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 use weft_env::Stream;
-use weft_gateway::policy;
 use weft_gossip::ServiceName;
 use weft_gossip::enrol::{self, SignDesk};
 use weft_gossip::identity::tls::{ALPN_HTTP2, ALPN_SIGN, ALPN_TCP};
@@ -56,8 +55,8 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// What rules look at.
-    pub(crate) fn proven(&self) -> policy::Caller<'_> {
-        policy::Caller { identity: &self.identity, labels: &self.labels }
+    pub(crate) fn proven(&self) -> weft_policy::Caller<'_> {
+        weft_policy::Caller { identity: &self.identity, labels: &self.labels }
     }
 }
 
@@ -170,7 +169,7 @@ async fn serve_http2(caller: Caller, stream: TlsStream<Stream>) {
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(INBOUND_STREAMS_MAX)
-        .max_header_list_size(u32::try_from(weft_gateway::head::HEAD_BYTES_MAX).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(weft_policy::head::HEAD_BYTES_MAX).unwrap_or(u32::MAX))
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);
     let mut phase = caller.gate.watch();

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
-use weft_gateway::RetryBudget;
 use weft_gossip::identity::SpiffeId;
 use weft_gossip::{Code, ServiceName};
+use weft_policy::RetryBudget;
 
 /// Requests and streams by direction, calling and called service and class of status.
 pub const REQUESTS_TOTAL: &str = "weft_requests_total";

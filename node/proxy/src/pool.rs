@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weft_gateway::endpoint::EndpointLoad;
+use weft_policy::endpoint::EndpointLoad;
 use weft_world::{Credential, LocalReplica};
 
 use crate::http1::Http1;

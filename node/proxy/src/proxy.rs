@@ -21,11 +21,11 @@ use std::sync::Arc;
 
 use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
-use weft_gateway::endpoint::EndpointTable;
-use weft_gateway::{authority, head};
 use weft_gossip::catalog::Protocol;
 use weft_gossip::identity::SpiffeId;
 use weft_gossip::{Code, ServiceName};
+use weft_policy::endpoint::EndpointTable;
+use weft_policy::{authority, head};
 use weft_world::{Credential, LocalService, World};
 
 use crate::body::Body;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method, Request};
 use rustls::pki_types::CertificateDer;
-use weft_gateway::policy::{Call, Caller, NormalPath, RequestView};
 use weft_gossip::catalog::Protocol;
 use weft_gossip::identity::{GrantedLabels, SpiffeId};
 use weft_gossip::{Code, ServiceName};
+use weft_policy::{Call, Caller, NormalPath, RequestView};
 use weft_world::WorldCell;
 
 use crate::metrics::Slot;

@@ -21,7 +21,7 @@ pub use keys::{KEYS, Key, check_reachable, socket_address};
 pub use read::{parse, protocol_of};
 pub use reference::reference_page;
 pub use schema::config_schema;
-pub use weft_gateway::strict::{Mistake, parse_span, span_text};
+pub use weft_policy::strict::{Mistake, parse_span, span_text};
 
 /// The file's name in the state directory.
 pub const CONFIG_FILE: &str = "node.toml";

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use weft_env::Timestamp;
-use weft_gateway::endpoint::{AppAddr, Endpoint, EndpointTable};
-use weft_gateway::policy::{Caller, Policy};
 use weft_gossip::catalog::Protocol;
 use weft_gossip::identity::{GrantedLabels, PublicKey, Revocations, SpiffeId, Subject, Trust};
 use weft_gossip::{MeshName, NodeId, ReplicaName, ServiceName, ZoneName};
+use weft_policy::endpoint::{AppAddr, Endpoint, EndpointTable};
+use weft_policy::{Caller, Policy};
 
 /// What a node is called and where it stands; fixed for the life of the process.
 #[derive(Debug)]

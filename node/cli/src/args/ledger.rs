@@ -145,7 +145,7 @@ fn confirm_span(text: &str) -> Result<Duration, String> {
 fn prune(text: &str) -> Result<Prune, String> {
     match text.split_once('/') {
         None if text == "all" => Ok(Prune::All),
-        Some(("kind", kind)) => match weft_gateway::policy::Kind::named(kind) {
+        Some(("kind", kind)) => match weft_policy::Kind::named(kind) {
             Some(kind) => Ok(Prune::Kind(kind.word().to_owned())),
             None => Err(format!("there is no kind {kind:?}")),
         },

@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method};
 use serde::Serialize;
-use weft_gateway::endpoint::{Endpoint, EndpointTable};
-use weft_gateway::policy::change::Asked;
-use weft_gateway::policy::limit::RateLimit;
-use weft_gateway::policy::route::{RouteRule, Target};
-use weft_gateway::policy::traffic::{Balancing, Preference, Traffic};
-use weft_gateway::policy::{Call, Caller, NormalPath, PathFault, RequestView};
-use weft_gateway::{Choice, Subset, Way, choose};
 use weft_gossip::ServiceName;
 use weft_gossip::catalog::Protocol;
 use weft_gossip::identity::{GrantedLabels, SpiffeId};
+use weft_policy::change::Asked;
+use weft_policy::endpoint::{Endpoint, EndpointTable};
+use weft_policy::limit::RateLimit;
+use weft_policy::route::{RouteRule, Target};
+use weft_policy::traffic::{Balancing, Preference, Traffic};
+use weft_policy::{Call, Caller, NormalPath, PathFault, RequestView};
+use weft_policy::{Choice, Subset, Way, choose};
 use weft_world::World;
 use weft_world::settings::Settings;
 

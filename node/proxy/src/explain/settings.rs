@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
-use weft_gateway::policy::change::Asked;
-use weft_gateway::policy::raw::route::RetryOn;
-use weft_gateway::policy::route::{HeaderChanges, Mirror, RouteRule, Target};
-use weft_gateway::policy::traffic::{Preference, Traffic};
-use weft_gateway::policy::{Place, RequestView, Routed};
-use weft_gateway::strict::Percent;
 use weft_gossip::ServiceName;
+use weft_policy::change::Asked;
+use weft_policy::raw::route::RetryOn;
+use weft_policy::route::{HeaderChanges, Mirror, RouteRule, Target};
+use weft_policy::strict::Percent;
+use weft_policy::traffic::{Preference, Traffic};
+use weft_policy::{Place, RequestView, Routed};
 use weft_world::settings::Settings;
 
 use super::Step;

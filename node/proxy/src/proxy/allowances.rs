@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use weft_gateway::policy::RateLimit;
-use weft_gateway::policy::limit::Admission;
+use weft_policy::RateLimit;
+use weft_policy::limit::Admission;
 
 use crate::problem::whole_seconds;
 

@@ -5,11 +5,11 @@
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Request, Uri, Version};
-use weft_gateway::head::{self, Upgrade};
-use weft_gateway::policy::limit::Admission;
-use weft_gateway::policy::{Call, Caller, NormalPath, Policy, Reason, RequestView, Verdict};
 use weft_gossip::catalog::Protocol;
 use weft_gossip::{Code, ServiceName};
+use weft_policy::head::{self, Upgrade};
+use weft_policy::limit::Admission;
+use weft_policy::{Call, Caller, NormalPath, Policy, Reason, RequestView, Verdict};
 use weft_world::World;
 
 use super::Exchange;

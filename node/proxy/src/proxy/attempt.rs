@@ -8,11 +8,11 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use metrics::Counter;
 use tokio::time::{Instant, timeout, timeout_at};
-use weft_gateway::Stage;
-use weft_gateway::endpoint::{AppAddr, PeerAddr};
 use weft_gossip::Code;
 use weft_gossip::catalog::Protocol;
 use weft_gossip::identity::SpiffeId;
+use weft_policy::Stage;
+use weft_policy::endpoint::{AppAddr, PeerAddr};
 
 use crate::body::Body;
 use crate::dial::{self, DialError, PeerDial};

@@ -9,9 +9,9 @@ use std::time::Duration;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request};
 use tokio::time::Instant;
-use weft_gateway::endpoint::Endpoint;
 use weft_gossip::Code;
 use weft_gossip::identity::SpiffeId;
+use weft_policy::endpoint::Endpoint;
 use weft_world::{Credential, LocalReplica, World, WorldCell};
 
 use super::held::Held;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use weft_gateway::endpoint::{Endpoint, InFlight};
+use weft_policy::endpoint::{Endpoint, InFlight};
 use weft_world::LocalReplica;
 
 /// Where an exchange counts.

@@ -1,8 +1,8 @@
 //! What the documents say of one exchange: for the access log, for callers who ask which revisions decided, and of rate limits.
 
 use http::{HeaderMap, HeaderValue};
-use weft_gateway::policy::Place;
 use weft_gossip::ServiceName;
+use weft_policy::Place;
 
 use super::allowances::Allowances;
 use crate::metrics::ServiceStates;

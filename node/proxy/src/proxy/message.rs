@@ -6,10 +6,10 @@ use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as HttpBody, Incoming};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use weft_gateway::head::{self, Upgrade};
-use weft_gateway::retry::Repeat;
 use weft_gossip::Code;
 use weft_gossip::identity::SpiffeId;
+use weft_policy::head::{self, Upgrade};
+use weft_policy::retry::Repeat;
 use weft_world::World;
 
 use super::attempt::Wire;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use weft_gateway::Subset;
-use weft_gateway::endpoint::EndpointTable;
 use weft_gossip::Code;
+use weft_policy::Subset;
+use weft_policy::endpoint::EndpointTable;
 use weft_world::{Credential, World};
 
 use super::attempt::Wire;

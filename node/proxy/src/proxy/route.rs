@@ -9,10 +9,10 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use hyper::body::Incoming;
 use tokio::time::Instant;
-use weft_gateway::policy::change::Asked;
-use weft_gateway::policy::route::{Mirror, RouteRule, Target};
-use weft_gateway::policy::{NormalPath, RequestView, Routed};
 use weft_gossip::{Code, ServiceName};
+use weft_policy::change::Asked;
+use weft_policy::route::{Mirror, RouteRule, Target};
+use weft_policy::{NormalPath, RequestView, Routed};
 use weft_world::World;
 
 use super::arrival::travels_as;
@@ -127,7 +127,7 @@ fn redirected(routed: &Routed<'_>, asked: Asked<'_>, view: &RequestView<'_>) -> 
 
 /// The text that names the host; checked before, so that the empty text never counts.
 fn authority_of<'r>(uri: &'r Uri, headers: &'r HeaderMap) -> &'r str {
-    weft_gateway::head::authority_of(uri, headers).unwrap_or_default()
+    weft_policy::head::authority_of(uri, headers).unwrap_or_default()
 }
 
 /// Puts another host into a request, in the form that it has.

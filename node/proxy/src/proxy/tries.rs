@@ -6,10 +6,10 @@ use std::sync::Arc;
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
-use weft_gateway::Stage;
-use weft_gateway::endpoint::Endpoint;
-use weft_gateway::retry::{Cause, RETRIES_MAX, Repeat, is_safe};
 use weft_gossip::{Code, ServiceName};
+use weft_policy::Stage;
+use weft_policy::endpoint::Endpoint;
+use weft_policy::retry::{Cause, RETRIES_MAX, Repeat, is_safe};
 use weft_world::{LocalService, World};
 
 use super::attempt::{self, Answer, Failed, Route, Source, Target, Wire};

@@ -7,10 +7,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use toml_edit::{Document, Item, TableLike};
-use weft_gateway::strict::{Mistake, Mistakes, parse_span, span_text};
 use weft_gossip::catalog::Protocol;
 use weft_gossip::ids::NameError;
 use weft_gossip::{ReplicaName, ServiceName};
+use weft_policy::strict::{Mistake, Mistakes, parse_span, span_text};
 
 use super::keys::{KEYS, Kind};
 use super::{BindingConfig, HealthConfig, HealthKind, NodeConfig, ServiceConfig};

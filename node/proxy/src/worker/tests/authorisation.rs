@@ -1,6 +1,6 @@
 //! Who may call what, decided where a call arrives; with the ids of refusals.
 
-use weft_gateway::policy::{Policy, compile, read_file};
+use weft_policy::{Policy, compile, read_file};
 
 use super::*;
 

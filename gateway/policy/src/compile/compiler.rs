@@ -10,8 +10,8 @@ use super::pace::Pace;
 use super::parsed::Parsed;
 use super::tables::Tables;
 use super::{Gathered, prepare};
-use crate::policy::Policy;
-use crate::policy::source::Source;
+use crate::Policy;
+use crate::source::Source;
 use crate::strict::Mistake;
 
 /// A document of the state that is compiled.

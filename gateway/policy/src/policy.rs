@@ -1,68 +1,30 @@
-//! Policies: documents as operators write them, their strict reader, and the compiled form that the data path asks.
-//!
-//! `weft plan` reads files ([`read_files`]); every node compiles the documents of a revision ([`Compiler`]) into one immutable
-//! [`Policy`] and asks it per call. All of it is pure.
-//!
-//! - [`raw`]: the documents as they are written
-//! - [`source`]: files into documents
-//! - [`compile`](mod@compile): documents into a policy
-//! - [`path`]: the normal form of paths, and patterns over it
-//! - [`condition`]: conditions on a request's head
-//! - [`authorise`](mod@authorise): who may call what
-//! - [`route`](mod@route): where a request goes
-//! - [`change`]: redirects, rewrites and header changes
-//! - [`traffic`]: how calls are carried
-//! - [`limit`]: rate limits
-//! - [`revocation`]: what is no longer trusted
-
-mod authorisation_parse;
-pub mod authorise;
-pub mod change;
-pub mod compile;
-pub mod condition;
-mod index;
-pub mod limit;
-pub mod path;
-mod place;
-pub mod raw;
-pub mod reference;
-pub mod revocation;
-pub mod route;
-mod route_parse;
-mod rule;
-mod rule_index;
-pub mod source;
-pub mod traffic;
+//! The compiled form of the documents of one revision, which the data path asks.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use weft_gossip::ServiceName;
 
-pub use authorise::{Call, Caller, Reason, ShadowRefusal, Verdict};
-pub use compile::{Compiler, InForce, compile};
-pub use condition::RequestView;
-pub use limit::{Limiter, RateLimit};
-pub use path::{NormalPath, PathFault};
-pub use place::{DocumentId, DocumentPlace, Kind, Place, Step};
-pub use raw::Action;
-pub use reference::{policy_page, schema};
-pub use revocation::Revocations;
-pub use route::{RouteRule, Routed};
-pub use source::{Source, read_all, read_file, read_files};
-pub use traffic::Traffic;
+use crate::authorise::{self, Call, Caller, Verdict};
+use crate::compile;
+use crate::condition::RequestView;
+use crate::limit::RateLimit;
+use crate::place::Step;
+use crate::revocation::Revocations;
+use crate::route::{self, Routed};
+use crate::traffic::Traffic;
 
 /// Everything that the documents of one revision say, indexed. Immutable; replaced whole, and the tables that are the same in both are
 /// shared between two.
 #[derive(Debug, Default)]
 pub struct Policy {
-    revision: u64,
-    authorisation: authorise::Authorisation,
-    routes: HashMap<ServiceName, Arc<route::RouteTable>>,
-    traffic: HashMap<ServiceName, Arc<Traffic>>,
-    default_traffic: Traffic,
-    limits: HashMap<ServiceName, Vec<Arc<RateLimit>>>,
-    revocations: Revocations,
+    pub(crate) revision: u64,
+    pub(crate) authorisation: authorise::Authorisation,
+    pub(crate) routes: HashMap<ServiceName, Arc<route::RouteTable>>,
+    pub(crate) traffic: HashMap<ServiceName, Arc<Traffic>>,
+    pub(crate) default_traffic: Traffic,
+    pub(crate) limits: HashMap<ServiceName, Vec<Arc<RateLimit>>>,
+    pub(crate) revocations: Revocations,
 }
 
 impl Policy {

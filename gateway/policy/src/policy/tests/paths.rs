@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::policy::path::{PathFault, Pattern};
+use crate::path::{PathFault, Pattern};
 
 #[test]
 fn a_path_has_one_normal_form() {

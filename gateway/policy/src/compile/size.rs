@@ -3,10 +3,10 @@
 use std::ops::Add;
 
 use super::parsed::Body;
-use crate::policy::authorisation_parse::{AuthorisationDocument, Concerns};
-use crate::policy::condition::Test;
-use crate::policy::route::{PathMatch, RequestMatch};
-use crate::policy::route_parse::RouteDocument;
+use crate::authorisation_parse::{AuthorisationDocument, Concerns};
+use crate::condition::Test;
+use crate::route::{PathMatch, RequestMatch};
+use crate::route_parse::RouteDocument;
 use crate::strict::Mistake;
 
 /// Most rules of a policy, of authorisation and routes together: ten times what a large fleet needs.

@@ -1,5 +1,5 @@
 //! The macros that make a raw table: the struct, its strict reader and its [`Shape`](super::Shape) from one description. Used by
-//! [`crate::policy::raw`].
+//! [`crate::raw`].
 
 /// A raw table: the struct, its reader and its shape. Each key is `needed`, `optional` (with what holds without it) or `list`, and a key whose name is
 /// no name in Rust is written `name as "key"`.

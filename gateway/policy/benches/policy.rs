@@ -1,6 +1,6 @@
 //! How long policies take to compile and to decide: 10,000 rules and 10,000 routes, spread over services and all on one.
 //!
-//!     cargo bench -p weft-gateway --bench policy
+//!     cargo bench -p weft-policy --bench policy
 
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
 
@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue, Method};
-use weft_gateway::policy::{
-    Call, Caller, Compiler, InForce, Limiter, NormalPath, Policy, RequestView, Source, compile, read_file,
-};
 use weft_gossip::ServiceName;
 use weft_gossip::identity::{GrantedLabels, SpiffeId};
 use weft_gossip::ledger::{Document, DocumentId, DocumentParts};
+use weft_policy::{
+    Call, Caller, Compiler, InForce, Limiter, NormalPath, Policy, RequestView, Source, compile, read_file,
+};
 
 const COUNT: usize = 10_000;
 

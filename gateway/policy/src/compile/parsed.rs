@@ -7,17 +7,17 @@ use toml_edit::{Document, Item, Table};
 use weft_gossip::ServiceName;
 
 use super::size::Size;
-use crate::policy::authorisation_parse::{self, AuthorisationDocument, Concerns};
-use crate::policy::limit::{self, RateLimit};
-use crate::policy::place::{DocumentId, DocumentPlace, Kind, Place};
-use crate::policy::raw::route::RawRoute;
-use crate::policy::raw::traffic::RawTraffic;
-use crate::policy::raw::{Action, RawAuthorisation, RawMesh, RawRateLimit, RawRevocation};
-use crate::policy::revocation::{self, Revoked, Subject};
-use crate::policy::route_parse::{self, RouteDocument};
-use crate::policy::source::Source;
-use crate::policy::traffic::{self, Traffic};
+use crate::authorisation_parse::{self, AuthorisationDocument, Concerns};
+use crate::limit::{self, RateLimit};
+use crate::place::{DocumentId, DocumentPlace, Kind, Place};
+use crate::raw::route::RawRoute;
+use crate::raw::traffic::RawTraffic;
+use crate::raw::{Action, RawAuthorisation, RawMesh, RawRateLimit, RawRevocation};
+use crate::revocation::{self, Revoked, Subject};
+use crate::route_parse::{self, RouteDocument};
+use crate::source::Source;
 use crate::strict::{Mistake, Mistakes, Node, Read, nearest};
+use crate::traffic::{self, Traffic};
 
 /// Longest text of a document, in bytes: ten thousand rules fit.
 pub(crate) const DOCUMENT_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 
 fn book(path: &str) -> String {
-    format!("{}/../docs/{path}", env!("CARGO_MANIFEST_DIR"))
+    format!("{}/../../docs/{path}", env!("CARGO_MANIFEST_DIR"))
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn the_reference_page_is_the_one_in_the_book() {
     let written = std::fs::read_to_string(&file).unwrap_or_default();
     assert!(
         written == policy_page(),
-        "write it again: WEFT_WRITE_DOCS=1 cargo test -p weft-gateway --lib reference_page"
+        "write it again: WEFT_WRITE_DOCS=1 cargo test -p weft-policy --lib reference_page"
     );
 }
 

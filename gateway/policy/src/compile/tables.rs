@@ -9,12 +9,12 @@ use weft_gossip::ServiceName;
 use super::pace::Pace;
 use super::parsed::{Body, Parsed};
 use super::{PATH_REGEXES_MAX, SHADOWS_MAX, Stacks, wrong};
-use crate::policy::authorisation_parse::AuthorisationDocument;
-use crate::policy::authorise::{RuleSet, ServiceRules, Shadow};
-use crate::policy::index::ALIKE_MAX;
-use crate::policy::place::Place;
-use crate::policy::raw::Mode;
-use crate::policy::route::{Candidate, PathMatch, RouteTable};
+use crate::authorisation_parse::AuthorisationDocument;
+use crate::authorise::{RuleSet, ServiceRules, Shadow};
+use crate::index::ALIKE_MAX;
+use crate::place::Place;
+use crate::raw::Mode;
+use crate::route::{Candidate, PathMatch, RouteTable};
 use crate::strict::Mistake;
 
 /// The documents behind one table, oldest first.

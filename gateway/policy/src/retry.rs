@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use crate::policy::raw::route::RetryOn;
-use crate::policy::traffic::ServiceRetries;
+use crate::raw::route::RetryOn;
+use crate::traffic::ServiceRetries;
 
 /// Most tries after the first, where a document says nothing. Two more replicas are enough to get past one that died; more only feeds an overload.
 pub const RETRIES_MAX: usize = 2;

@@ -14,7 +14,7 @@ use weft_gossip::{NodeId, ReplicaName, ServiceName, ZoneName};
 
 use weft_gossip::catalog::Protocol;
 
-use crate::policy::traffic::Outlier;
+use crate::traffic::Outlier;
 
 /// The address of another node's mesh port, where its replicas answer over mutual TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

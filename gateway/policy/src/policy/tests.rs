@@ -1,4 +1,5 @@
 use super::*;
+use crate::*;
 
 mod authorising;
 mod documents;
@@ -98,7 +99,7 @@ fn rule_name(text: &str, place: &Place) -> String {
 
 /// The first block of TOML of a page of the book, and the rows of its last table.
 fn page(name: &str) -> (String, Vec<Vec<String>>) {
-    let file = format!("{}/../docs/reference/{name}", env!("CARGO_MANIFEST_DIR"));
+    let file = format!("{}/../../docs/reference/{name}", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
     let toml = text.split("```toml\n").nth(1).unwrap().split("```").next().unwrap().to_owned();
     let table = text.rsplit("|---|\n").next().unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::*;
-use crate::policy::change::Asked;
+use crate::change::Asked;
 use crate::strict::Percent;
 
 #[test]

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::endpoint::{Endpoint, EndpointTable};
-use crate::policy::traffic::{Preference, Traffic};
 use crate::strict::Percent;
+use crate::traffic::{Preference, Traffic};
 use weft_gossip::ZoneName;
 
 /// What a choice depends on beside the table.
@@ -275,7 +275,7 @@ mod tests {
     use std::time::Duration;
 
     use crate::endpoint::{EndpointLoad, PeerAddr};
-    use crate::policy::traffic::Outlier;
+    use crate::traffic::Outlier;
     use weft_gossip::catalog::Protocol;
 
     use super::*;
