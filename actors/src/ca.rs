@@ -1,10 +1,10 @@
 //! What an operator asks of a running node about the mesh's trust, and the bundles that he gives it: `weft ca`.
 
 use weft_env::Timestamp;
-use weft_gossip::identity::{
-    Fingerprint, Grants, OperatorEntry, OperatorStanding, TrustBundle, bundle_from_text, bundle_text, validity,
+use weft_identity::{
+    Code, Failure, Fingerprint, Grants, OperatorEntry, OperatorStanding, TrustBundle, bundle_from_text, bundle_text,
+    validity,
 };
-use weft_gossip::{Code, Failure};
 use weft_world::admin::ca::{CaStatus, OperatorRow, RootRow, SeenRow, SignerRow};
 
 use crate::control::NodeControl;
@@ -59,11 +59,11 @@ fn listed(bundle: &TrustBundle, now: Timestamp) -> CaStatus {
     let span = |certificate: &[u8]| {
         validity(&certificate.into()).map_or((0, 0), |(not_before, not_after)| (not_before.0, not_after.0))
     };
-    let root_row = |root: &weft_gossip::identity::RootEntry| {
+    let root_row = |root: &weft_identity::RootEntry| {
         let (not_before_ms, not_after_ms) = span(&root.certificate);
         RootRow { root: root.fingerprint().to_string(), state: root.state, not_before_ms, not_after_ms }
     };
-    let signer_row = |signer: &weft_gossip::identity::SignerEntry| {
+    let signer_row = |signer: &weft_identity::SignerEntry| {
         let (not_before_ms, not_after_ms) = span(&signer.certificate);
         SignerRow {
             node: signer.node.clone(),

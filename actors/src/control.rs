@@ -10,9 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use weft_gossip::identity::{GrantedLabels, Grants, JoinToken, LabelChanges, Roles, SpiffeId};
 use weft_gossip::signer::TokenWish;
-use weft_gossip::{CellName, Code, Failure, MeshName, NodeId, ReplicaName, ServiceName, ZoneName};
+use weft_identity::{
+    CellName, Code, Failure, GrantedLabels, Grants, JoinToken, LabelChanges, MeshName, NodeId, ReplicaName, Roles,
+    ServiceName, SpiffeId, ZoneName,
+};
 use weft_world::service_spec::ServiceSpec;
 use weft_world::{World, admin};
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use weft_env::Env;
-use weft_gossip::{Code, Failure, ReplicaName, ServiceName};
+use weft_identity::{Code, Failure, ReplicaName, ServiceName};
 use weft_policy::endpoint::AppAddr;
 use weft_world::service_spec::{ProbeKind, ReplicaId, ServiceSpec};
 use weft_world::{LocalReplica, LocalService, LocalTable};

@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure};
 use weft_world::opener::ListenerSpec;
 use weft_world::settings::local_ip;
 

@@ -11,10 +11,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
-use weft_gossip::identity::Revocations;
-use weft_gossip::ledger::journal::Journals;
-use weft_gossip::ledger::{Hash, Head, LedgerMark, State};
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure, Revocations};
+use weft_ledger::journal::Journals;
+use weft_ledger::{Hash, Head, LedgerMark, State};
 use weft_policy::strict::Mistake;
 use weft_policy::{InForce, Kind, Policy as Compiled, Source};
 

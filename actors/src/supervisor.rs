@@ -10,7 +10,7 @@ use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr, Supervisi
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use weft_env::Env;
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure};
 use weft_world::settings::RestartBudget;
 
 use crate::telemetry::Telemetry;

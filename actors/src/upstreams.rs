@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use tokio::task::JoinHandle;
 use weft_gossip::catalog::{NodeRecord, Offer, ReplicaRecord, offers};
 use weft_gossip::membership::{MemberState, MembersView};
-use weft_gossip::{Failure, NodeId, ReplicaName, ServiceName};
+use weft_identity::{Failure, NodeId, ReplicaName, ServiceName};
 use weft_policy::endpoint::{Endpoint, EndpointLoad, EndpointTable, PeerAddr, selector};
 use weft_world::{LocalTable, ServiceTable};
 

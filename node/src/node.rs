@@ -13,7 +13,7 @@ use weft_actors::state::StateDir;
 use weft_actors::telemetry::Telemetry;
 use weft_actors::tree::{NodeArgs, NodeTree};
 use weft_env::Env;
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure};
 use weft_proxy::worker::{DataPath, PathArgs, Placement};
 use weft_world::config::{self, NodeConfig};
 use weft_world::service_spec::ServiceSpec;

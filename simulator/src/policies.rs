@@ -7,9 +7,8 @@ use std::time::Duration;
 use weft_actors::control::TokenRequest;
 use weft_actors::tree::NodeTree;
 use weft_env::{Env, Link, Traffic};
-use weft_gossip::identity::{KeyFile, KeyRole, SigningKey};
-use weft_gossip::ledger::{Document, DocumentId, DocumentParts, Hash, Prune, Signing};
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure, KeyFile, KeyRole, SigningKey};
+use weft_ledger::{Document, DocumentId, DocumentParts, Hash, Prune, Signing};
 use weft_policy::read_file;
 use weft_world::admin::ledger::{DraftWish, Reach};
 
@@ -117,7 +116,7 @@ async fn grown(simulation: &Simulation, nodes: u16) -> Result<(Vec<NodeTree>, Op
     Ok((fleet, Operator::of(first)?))
 }
 
-fn first_name(fleet: &[NodeTree]) -> weft_gossip::NodeId {
+fn first_name(fleet: &[NodeTree]) -> weft_identity::NodeId {
     fleet[0].control.status().node
 }
 

@@ -3,12 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use weft_gossip::ledger::journal::{Posting, VerifiedEntry};
-use weft_gossip::ledger::{
-    Change, Document, DocumentId, Draft, Hash, HistoryRow, RevisionName, SignedDraft, Standing, State,
-};
 use weft_gossip::membership::{Member, MemberState};
-use weft_gossip::{Code, Failure, NodeId, ServiceName};
+use weft_identity::{Code, Failure, NodeId, ServiceName};
+use weft_ledger::journal::{Posting, VerifiedEntry};
+use weft_ledger::{Change, Document, DocumentId, Draft, Hash, HistoryRow, RevisionName, SignedDraft, Standing, State};
 use weft_policy::{InForce, Kind};
 use weft_world::admin::ledger::{
     Applied, DocumentView, DraftView, DraftWish, HISTORY_MAX, HistoryView, LedgerStatus, Reach, ReceiptRow, Revoked,
@@ -49,7 +47,7 @@ impl NodeControl {
     /// The documents in force, by kind and name.
     pub fn documents(&self) -> Result<Vec<DocumentView>, Failure> {
         let state = held(&self.0)?.ledger.state(&self.0.rules());
-        let view = |(id, entry): (&DocumentId, &weft_gossip::ledger::StateEntry)| DocumentView {
+        let view = |(id, entry): (&DocumentId, &weft_ledger::StateEntry)| DocumentView {
             id: id.clone(),
             services: entry.document.services().map(|services| services.iter().cloned().collect()),
             file: entry.document.file().to_owned(),
@@ -130,7 +128,7 @@ impl NodeControl {
         let core = &self.0;
         let held = held(core)?;
         let holding = held.ledger.with_descendants(hash).ok_or_else(|| unknown(hash))?;
-        let row = |node: &NodeId, mark: &weft_gossip::ledger::LedgerMark, answers: bool| {
+        let row = |node: &NodeId, mark: &weft_ledger::LedgerMark, answers: bool| {
             let state = match (mark.tips.iter().any(|tip| holding.contains(tip)), &mark.refused, answers) {
                 (true, None, _) => "in-force",
                 (true, Some(_), _) => "refused",
@@ -219,8 +217,7 @@ fn would_not_compile(core: &Core, state: &State, draft: &Draft) -> Vec<String> {
 
 fn view_of(row: HistoryRow) -> HistoryView {
     let (puts, removes): (Vec<_>, Vec<_>) = row.changes.iter().partition(|change| change.after.is_some());
-    let ids =
-        |changes: Vec<&weft_gossip::ledger::Change>| changes.into_iter().map(|change| change.id.clone()).collect();
+    let ids = |changes: Vec<&weft_ledger::Change>| changes.into_iter().map(|change| change.id.clone()).collect();
     let (standing, because) = match &row.standing {
         Standing::Applied => ("applied", String::new()),
         Standing::SetAside { document } => ("set aside", format!("{document} had changed meanwhile")),

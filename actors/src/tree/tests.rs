@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::BoxFuture;
 use weft_env::{Clock, Disk, Link, Random, SimNetwork, Timestamp};
-use weft_gossip::catalog::Protocol;
-use weft_gossip::identity::{KeyFile, KeyRole, Revocations, SignedBundle, TrustBundle};
+use weft_identity::{KeyFile, KeyRole, Protocol, Revocations, SignedBundle, TrustBundle};
 use weft_world::LocalTable;
 use weft_world::opener::{ListenerSpec, OpenHandle};
 use weft_world::service_spec::{HealthSpec, ProbeKind, ServiceSpec};

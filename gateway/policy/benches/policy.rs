@@ -10,9 +10,8 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue, Method};
-use weft_gossip::ServiceName;
-use weft_gossip::identity::{GrantedLabels, SpiffeId};
-use weft_gossip::ledger::{Document, DocumentId, DocumentParts};
+use weft_identity::{GrantedLabels, ServiceName, SpiffeId};
+use weft_ledger::{Document, DocumentId, DocumentParts};
 use weft_policy::{
     Call, Caller, Compiler, InForce, Limiter, NormalPath, Policy, RequestView, Source, compile, read_file,
 };

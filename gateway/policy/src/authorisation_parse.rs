@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use weft_gossip::ServiceName;
+use weft_identity::ServiceName;
 
 use super::condition::{HeaderCondition, MethodSet, Test};
 use super::path::Pattern;

@@ -7,8 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use weft_gossip::ServiceName;
-use weft_gossip::identity::{GrantedLabels, SpiffeId};
+use weft_identity::{GrantedLabels, ServiceName, SpiffeId};
 
 use super::condition::RequestView;
 use super::index::{Crowded, Index};

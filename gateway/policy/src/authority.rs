@@ -1,7 +1,7 @@
 //! Which service a request names: the first label of its host under the mesh's domain. Called once per request by the data path.
 
-use weft_gossip::Code;
-use weft_gossip::ids::{LABEL_LEN_MAX, SERVICE_DOMAIN};
+use weft_identity::Code;
+use weft_identity::ids::{LABEL_LEN_MAX, SERVICE_DOMAIN};
 
 /// The service's name in an authority: `orders.weft.internal:80`, `orders.weft.internal.` and plain `orders` all name `orders`.
 /// Borrowed, so that a request allocates nothing for it; whether such a service exists is the caller's question.

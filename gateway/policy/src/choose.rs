@@ -9,10 +9,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use weft_identity::ZoneName;
+
 use crate::endpoint::{Endpoint, EndpointTable};
 use crate::strict::Percent;
 use crate::traffic::{Preference, Traffic};
-use weft_gossip::ZoneName;
 
 /// What a choice depends on beside the table.
 #[derive(Debug, Clone, Copy)]
@@ -276,7 +277,7 @@ mod tests {
 
     use crate::endpoint::{EndpointLoad, PeerAddr};
     use crate::traffic::Outlier;
-    use weft_gossip::catalog::Protocol;
+    use weft_identity::Protocol;
 
     use super::*;
 

@@ -12,7 +12,7 @@ mod tables;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use weft_gossip::ServiceName;
+use weft_identity::ServiceName;
 
 use super::Policy;
 use super::authorisation_parse::Concerns;

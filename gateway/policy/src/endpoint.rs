@@ -10,9 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
-use weft_gossip::{NodeId, ReplicaName, ServiceName, ZoneName};
-
-use weft_gossip::catalog::Protocol;
+use weft_identity::{NodeId, Protocol, ReplicaName, ServiceName, ZoneName};
 
 use crate::traffic::Outlier;
 

@@ -2,7 +2,7 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri, Version};
-use weft_gossip::Code;
+use weft_identity::Code;
 
 /// Most bytes of a head; what Apache and nginx take in all by default.
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;

@@ -9,8 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::HeaderName;
-use weft_gossip::ServiceName;
-use weft_gossip::identity::SpiffeId;
+use weft_identity::{ServiceName, SpiffeId};
 
 use super::authorise::Call;
 use super::place::Place;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use weft_gossip::ServiceName;
+use weft_identity::ServiceName;
 
 use crate::authorise::{self, Call, Caller, Verdict};
 use crate::compile;

@@ -7,8 +7,7 @@ pub mod traffic;
 use std::time::Duration;
 
 use http::HeaderName;
-use weft_gossip::identity::GrantedLabels;
-use weft_gossip::{NodeId, ServiceName};
+use weft_identity::{GrantedLabels, NodeId, ServiceName};
 
 use crate::strict::{DocumentName, Either, Method, Whole};
 use crate::{raw_table, raw_words};

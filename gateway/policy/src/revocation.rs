@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use weft_gossip::NodeId;
-use weft_gossip::identity::{PublicKey, TokenId};
+use weft_identity::{NodeId, PublicKey, TokenId};
 
 use super::place::Place;
 use super::raw::RawRevocation;

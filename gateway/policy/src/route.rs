@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, StatusCode};
-use weft_gossip::ServiceName;
+use weft_identity::ServiceName;
 
 use super::compile::pace::Pace;
 use super::condition::{HeaderCondition, MethodSet, QueryCondition, RequestView, Several, Test};

@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue, StatusCode};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use weft_gossip::ServiceName;
+use weft_identity::ServiceName;
 
 use super::authorisation_parse::{Tests, header_condition, regex_of, test_of};
 use super::condition::{MethodSet, QueryCondition};

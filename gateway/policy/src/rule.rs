@@ -1,8 +1,7 @@
 //! A rule of an authorisation document, always valid: whom it is for, and at what of a request it looks.
 
 use http::HeaderMap;
-use weft_gossip::identity::GrantedLabels;
-use weft_gossip::{NodeId, ServiceName};
+use weft_identity::{GrantedLabels, NodeId, ServiceName};
 
 use super::condition::{HeaderCondition, MethodSet, Several, Test};
 use super::index::Asks;

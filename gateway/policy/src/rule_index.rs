@@ -5,8 +5,7 @@ use std::collections::HashMap;
 use std::collections::btree_map::Iter;
 use std::sync::Arc;
 
-use weft_gossip::identity::{GrantedLabels, Subject};
-use weft_gossip::{NodeId, ServiceName};
+use weft_identity::{GrantedLabels, NodeId, ServiceName, Subject};
 
 use super::authorise::{Call, Caller};
 use super::index::{Asks, Crowded, Index, Query};

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use toml_edit::Document;
-use weft_gossip::{ServiceName, ledger};
+use weft_identity::ServiceName;
 
 use super::compile::parsed::{self, kind_of};
 use super::place::DocumentId;
@@ -30,8 +30,8 @@ pub struct Source {
     pub text: String,
 }
 
-impl From<&ledger::Document> for Source {
-    fn from(document: &ledger::Document) -> Self {
+impl From<&weft_ledger::Document> for Source {
+    fn from(document: &weft_ledger::Document) -> Self {
         Self {
             kind: document.id().kind().to_owned(),
             name: document.id().name().to_owned(),

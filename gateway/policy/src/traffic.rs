@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use http::HeaderName;
-use weft_gossip::ServiceName;
+use weft_identity::ServiceName;
 
 use super::place::Place;
 use super::raw::route::RetryOn;

@@ -8,9 +8,8 @@ use http::Method;
 use serde_json::json;
 use weft_actors::state::StateDir;
 use weft_env::Env;
-use weft_gossip::identity::{KeyRole, SigningKey};
-use weft_gossip::ledger::{Prune, SignedDraft, Signing};
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure, KeyRole, SigningKey};
+use weft_ledger::{Prune, SignedDraft, Signing};
 use weft_world::admin::ApplyRequest;
 use weft_world::admin::ledger::{Applied, DraftView, DraftWish, Reach, Revoked};
 
@@ -131,7 +130,7 @@ fn check_reach(view: &DraftView, reach: Reach) -> Result<(), Failure> {
 fn operator_key(
     place: Place<'_>,
     options: &SigningOptions,
-    mesh: &weft_gossip::MeshName,
+    mesh: &weft_identity::MeshName,
 ) -> Result<SigningKey, Failure> {
     let path = options.operator_key.clone().unwrap_or_else(|| place.dir.join(OPERATOR_KEY_FILE));
     let file = KeyPlace { option: "--operator-key", path: &path };

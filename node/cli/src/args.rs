@@ -10,9 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use weft_gossip::catalog::Protocol;
-use weft_gossip::identity::granted_label;
-use weft_gossip::{CellName, MeshName, NodeId, ReplicaName, ServiceName};
+use weft_identity::{CellName, MeshName, NodeId, Protocol, ReplicaName, ServiceName, granted_label};
 use weft_policy::Kind;
 use weft_world::config::{parse_span, protocol_of};
 

@@ -8,13 +8,12 @@ use http::Method;
 use serde_json::{Value, json};
 use weft_actors::state::StateDir;
 use weft_env::Env;
-use weft_gossip::identity::{
-    Fingerprint, Grants, KeyFile, KeyRole, OperatorEntry, PublicKey, SignedBundle, SignerStanding, SigningKey,
-    bundle_from_text, bundle_text,
-};
-use weft_gossip::ledger::Hash;
 use weft_gossip::rotation::{self, Base, NewSigner, RootKeys};
-use weft_gossip::{Code, Failure, MeshName, NodeId, ServiceName};
+use weft_identity::{
+    Code, Failure, Fingerprint, Grants, KeyFile, KeyRole, MeshName, NodeId, OperatorEntry, PublicKey, ServiceName,
+    SignedBundle, SignerStanding, SigningKey, bundle_from_text, bundle_text,
+};
+use weft_ledger::Hash;
 use weft_world::admin::ca::{CaStatus, SeenRow};
 
 use super::args::{CaCommand, KeyOptions, OperatorCommand, RootCommand, SignerCommand};

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::json;
 use weft_actors::state::{NodeFile, NodeState, StateDir};
 use weft_env::{Env, Reuse};
-use weft_gossip::{Code, Failure, ServiceName};
+use weft_identity::{Code, Failure, ServiceName};
 use weft_world::admin::SOCKET_FILE;
 use weft_world::config::{self, NodeConfig};
 use weft_world::settings::local_ip;

@@ -13,8 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
-use weft_gossip::{Code, Failure};
-
+use weft_identity::{Code, Failure};
 use weft_world::admin::SOCKET_FILE;
 
 /// How long an answer may take; `leave` says goodbye to every peer.

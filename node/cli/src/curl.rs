@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use weft_actors::state::StateDir;
 use weft_env::Env;
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure};
 use weft_world::config;
 use weft_world::settings::local_ip;
 

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use http::Method;
 use serde_json::{Value, json};
-use weft_gossip::ledger::RevisionName;
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure};
+use weft_ledger::RevisionName;
 use weft_world::admin::ledger::{DocumentView, HISTORY_MAX, HistoryView};
 
 use super::apply::Place;

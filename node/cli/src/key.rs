@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use weft_env::Env;
-use weft_gossip::identity::{KeyFile, KeyRole, SigningKey};
-use weft_gossip::{Code, Failure, MeshName};
+use weft_identity::{Code, Failure, KeyFile, KeyRole, MeshName, SigningKey};
 
 /// A key file, and the option that names it.
 #[derive(Clone, Copy)]

@@ -6,8 +6,7 @@ use std::path::Path;
 use serde_json::json;
 use weft_actors::enlist::{self, DEFAULT_CELL, InitArgs, JoinArgs};
 use weft_env::Env;
-use weft_gossip::identity::JoinToken;
-use weft_gossip::{Code, Failure, NodeId};
+use weft_identity::{Code, Failure, JoinToken, NodeId};
 use weft_world::admin::{JoinRequest, SOCKET_FILE};
 use weft_world::config;
 
@@ -144,7 +143,7 @@ fn node_name(env: &Env, given: Option<NodeId>) -> Result<NodeId, Failure> {
         .map_err(|error| Failure::new(Code::NameInvalid, format!("the host name as node name: {error}; give --node")))
 }
 
-fn invalid_name(error: weft_gossip::ids::NameError) -> Failure {
+fn invalid_name(error: weft_identity::ids::NameError) -> Failure {
     Failure::new(Code::NameInvalid, error.to_string())
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure};
 
 /// The version of every JSON form that the CLI prints; grows when a field goes or changes its meaning.
 pub(super) const SCHEMA: u32 = 1;

@@ -5,8 +5,8 @@ use std::path::Path;
 use clap::CommandFactory;
 use clap_complete::Shell;
 use serde_json::json;
-use weft_gossip::codes::ALL;
-use weft_gossip::{Code, Failure};
+use weft_identity::codes::ALL;
+use weft_identity::{Code, Failure};
 
 use super::args::Cli;
 use super::output::Output;

@@ -4,8 +4,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use weft_env::Env;
-use weft_gossip::identity::KeyRole;
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure, KeyRole};
 
 /// Bytes of a passphrase that is made: 128 bits cannot be guessed.
 const PASSPHRASE_LEN: usize = 16;

@@ -6,8 +6,8 @@ use std::path::Path;
 use http::Method;
 use serde_json::{Value, json};
 use similar::TextDiff;
-use weft_gossip::ledger::{Difference, DifferenceKind, DocumentId, Draft, Hash, Prune};
-use weft_gossip::{Code, Failure, NodeId};
+use weft_identity::{Code, Failure, NodeId};
+use weft_ledger::{Difference, DifferenceKind, DocumentId, Draft, Hash, Prune};
 use weft_world::admin::ledger::{DraftView, DraftWish};
 
 use super::args::PlanOptions;
@@ -136,7 +136,7 @@ fn word(kind: DifferenceKind) -> &'static str {
     }
 }
 
-fn place(document: &weft_gossip::ledger::Document) -> String {
+fn place(document: &weft_ledger::Document) -> String {
     format!("{}:{}", document.file(), document.line())
 }
 

@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use weft_gossip::ledger::{Document, DocumentError, DocumentId, DocumentParts, Prune};
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure};
+use weft_ledger::{Document, DocumentError, DocumentId, DocumentParts, Prune};
 use weft_policy::source::FILE_BYTES_MAX;
 use weft_policy::strict::{Mistake, one_line};
 use weft_policy::{Source, compile, read_all};

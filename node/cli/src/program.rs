@@ -7,7 +7,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use futures_util::future::BoxFuture;
 use weft_env::Env;
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure};
 use weft_world::admin::TokenRequest;
 use weft_world::config;
 

@@ -6,7 +6,7 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure};
 use weft_policy::strict::span_text;
 use weft_world::admin::ledger::{Applied, HistoryView, ReceiptRow};
 
@@ -145,7 +145,7 @@ fn names(rows: &[&ReceiptRow]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use weft_gossip::ledger::Hash;
+    use weft_ledger::Hash;
 
     use super::*;
 

@@ -6,8 +6,7 @@ use http::Method;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use weft_gossip::identity::{GrantedLabels, LabelChanges, LabelError};
-use weft_gossip::{Code, Failure, ReplicaName};
+use weft_identity::{Code, Failure, GrantedLabels, LabelChanges, LabelError, ReplicaName};
 use weft_world::admin::{BindRequest, ExposeRequest, HealthRequest, JoinRequest, TokenRequest};
 
 use super::args::{BindOptions, ExposeOptions, Listing};
@@ -158,7 +157,8 @@ pub(super) async fn expose(dir: &Path, output: Output, options: ExposeOptions) -
         health,
     };
     ask(dir, Method::POST, "/v1/services", Some(body(&request)?)).await?;
-    let said = format!("{service} is offered from {app}; it answers at {service}.{}", weft_gossip::ids::SERVICE_DOMAIN);
+    let said =
+        format!("{service} is offered from {app}; it answers at {service}.{}", weft_identity::ids::SERVICE_DOMAIN);
     output.result(&said, json!({ "service": service, "replica": replica, "exposed": true, "app": app }));
     Ok(())
 }

@@ -1,9 +1,8 @@
 //! `weft revoke`: makes a revocation document named after what it revokes and applies it as `weft apply` would.
 
 use http::Method;
-use weft_gossip::identity::JoinToken;
-use weft_gossip::ledger::{Document, DocumentId, Prune};
-use weft_gossip::{Code, Failure, NodeId};
+use weft_identity::{Code, Failure, JoinToken, NodeId};
+use weft_ledger::{Document, DocumentId, Prune};
 use weft_policy::read_file;
 use weft_world::admin::ledger::DraftWish;
 

@@ -1,8 +1,8 @@
 //! The URL of `weft curl` and `weft route`. Both read it here, so that the one tells what becomes of what the other sends.
 
 use http::Uri;
-use weft_gossip::ids::SERVICE_DOMAIN;
-use weft_gossip::{Code, Failure, ServiceName};
+use weft_identity::ids::SERVICE_DOMAIN;
+use weft_identity::{Code, Failure, ServiceName};
 use weft_policy::authority::service_of;
 
 /// What a URL names.

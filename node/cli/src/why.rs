@@ -4,8 +4,7 @@ use std::path::Path;
 
 use http::Method;
 use serde_json::Value;
-use weft_gossip::identity::GrantedLabels;
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure, GrantedLabels};
 use weft_world::admin::Hypothesis;
 
 use super::args::{RouteOptions, WhyOptions};

@@ -15,7 +15,7 @@ use http::{HeaderValue, Method};
 use metrics::Counter;
 use serde::Serialize;
 use weft_env::Timestamp;
-use weft_gossip::Code;
+use weft_identity::Code;
 use weft_policy::Place;
 use weft_policy::endpoint::Endpoint;
 

@@ -9,8 +9,7 @@ use rustls::ClientConfig;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use weft_env::{Network, Stream};
-use weft_gossip::Code;
-use weft_gossip::identity::{SpiffeId, dial_name};
+use weft_identity::{Code, SpiffeId, dial_name};
 use weft_policy::endpoint::{AppAddr, PeerAddr};
 
 /// A connection that did not come to be.

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use weft_gossip::identity::{SpiffeId, Subject};
-use weft_gossip::ids::SERVICE_DOMAIN;
-use weft_gossip::{Code, Failure};
+use weft_identity::ids::SERVICE_DOMAIN;
+use weft_identity::{Code, Failure, SpiffeId, Subject};
 use weft_world::World;
 use weft_world::admin::Hypothesis;
 
@@ -32,7 +31,7 @@ impl Question {
 
 fn caller(call: &Hypothesis, world: &World) -> Result<Option<SpiffeId>, Failure> {
     let mesh = &world.facts.mesh;
-    let wrong = |error: weft_gossip::ids::NameError| invalid(error.to_string());
+    let wrong = |error: weft_identity::ids::NameError| invalid(error.to_string());
     let subject = match call.from.as_deref().map(|from| (from, from.split_once('/'))) {
         None => return Ok(None),
         Some((service, None)) => Subject::Service(service.parse().map_err(wrong)?),

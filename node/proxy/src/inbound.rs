@@ -11,10 +11,9 @@ use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 use weft_env::Stream;
-use weft_gossip::ServiceName;
 use weft_gossip::enrol::{self, SignDesk};
-use weft_gossip::identity::tls::{ALPN_HTTP2, ALPN_SIGN, ALPN_TCP};
-use weft_gossip::identity::{GrantedLabels, SpiffeId, Subject, dialled_identity, peer_identity, peer_labels};
+use weft_identity::tls::{ALPN_HTTP2, ALPN_SIGN, ALPN_TCP};
+use weft_identity::{GrantedLabels, ServiceName, SpiffeId, Subject, dialled_identity, peer_identity, peer_labels};
 use weft_world::WorldCell;
 
 use crate::http1::BUFFER_BYTES_MAX;

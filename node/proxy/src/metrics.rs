@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
-use weft_gossip::identity::SpiffeId;
-use weft_gossip::{Code, ServiceName};
+use weft_identity::{Code, ServiceName, SpiffeId};
 use weft_policy::RetryBudget;
 
 /// Requests and streams by direction, calling and called service and class of status.

@@ -8,7 +8,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use weft_env::Stream;
-use weft_gossip::ServiceName;
+use weft_identity::ServiceName;
 use weft_world::WorldCell;
 
 use crate::http1::BUFFER_BYTES_MAX;

@@ -7,9 +7,8 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use serde::Serialize;
-use weft_gossip::Code;
-use weft_policy::Stage;
-use weft_policy::Step;
+use weft_identity::Code;
+use weft_policy::{Stage, Step};
 
 use crate::body::Body;
 

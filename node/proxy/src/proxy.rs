@@ -21,9 +21,7 @@ use std::sync::Arc;
 
 use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
-use weft_gossip::catalog::Protocol;
-use weft_gossip::identity::SpiffeId;
-use weft_gossip::{Code, ServiceName};
+use weft_identity::{Code, Protocol, ServiceName, SpiffeId};
 use weft_policy::endpoint::EndpointTable;
 use weft_policy::{authority, head};
 use weft_world::{Credential, LocalService, World};

@@ -12,9 +12,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy_bidirectional_with_sizes};
 use tokio::time::{Instant, timeout};
 use weft_env::Stream;
-use weft_gossip::catalog::Protocol;
-use weft_gossip::wire::{self, Kind};
-use weft_gossip::{Code, ServiceName};
+use weft_identity::wire::{self, Kind};
+use weft_identity::{Code, Protocol, ServiceName};
 use weft_policy::endpoint::Endpoint;
 use weft_world::{World, WorldCell};
 

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method, Request};
 use rustls::pki_types::CertificateDer;
-use weft_gossip::catalog::Protocol;
-use weft_gossip::identity::{GrantedLabels, SpiffeId};
-use weft_gossip::{Code, ServiceName};
+use weft_identity::{Code, GrantedLabels, Protocol, ServiceName, SpiffeId};
 use weft_policy::{Call, Caller, NormalPath, RequestView};
 use weft_world::WorldCell;
 

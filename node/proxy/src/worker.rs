@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use weft_env::Env;
-use weft_gossip::{Code, Failure, NodeId};
+use weft_identity::{Code, Failure, NodeId};
 use weft_policy::Limiter;
 use weft_world::WorldCell;
 use weft_world::opener::{ListenerSpec, OpenHandle, OpenListener};

@@ -2,8 +2,8 @@
 
 use futures_util::future::BoxFuture;
 use serde_json::Value;
-use weft_gossip::ledger::Hash;
-use weft_gossip::{Failure, ReplicaName, ServiceName};
+use weft_identity::{Failure, ReplicaName, ServiceName};
+use weft_ledger::Hash;
 use weft_world::admin::ledger::DraftWish;
 use weft_world::admin::{
     ApplyRequest, BindRequest, BundleRequest, ExposeRequest, Hypothesis, JoinRequest, TokenRequest,

@@ -9,7 +9,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure};
 use weft_world::admin::SOCKET_FILE;
 
 use super::desk::AdminDesk;

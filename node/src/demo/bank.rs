@@ -9,8 +9,7 @@ use tokio::time::Instant;
 use weft_actors::control::TokenRequest;
 use weft_actors::enlist::{InitArgs, JoinArgs};
 use weft_env::Env;
-use weft_gossip::catalog::Protocol;
-use weft_gossip::{Code, Failure, ServiceName};
+use weft_identity::{Code, Failure, Protocol, ServiceName};
 use weft_world::service_spec::{HealthSpec, ProbeKind, ServiceSpec};
 
 use super::STAND_TIMEOUT;

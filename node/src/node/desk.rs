@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use weft_actors::control::{BindSpec, NodeControl, TokenRequest};
 use weft_actors::telemetry::Telemetry;
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure};
 use weft_proxy::explain;
 use weft_proxy::worker::DataPath;
 use weft_world::admin::ledger::DraftWish;

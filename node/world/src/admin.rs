@@ -8,10 +8,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use weft_gossip::catalog::Protocol;
-use weft_gossip::identity::{GrantedLabels, LabelChanges};
-use weft_gossip::ledger::SignedDraft;
-use weft_gossip::{CellName, ReplicaName, ServiceName};
+use weft_identity::{CellName, GrantedLabels, LabelChanges, Protocol, ReplicaName, ServiceName};
+use weft_ledger::SignedDraft;
 
 use ledger::Reach;
 

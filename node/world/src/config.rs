@@ -12,8 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use weft_env::Disk;
-use weft_gossip::catalog::Protocol;
-use weft_gossip::{Code, Failure, ReplicaName, ServiceName, ZoneName};
+use weft_identity::{Code, Failure, Protocol, ReplicaName, ServiceName, ZoneName};
 
 use crate::settings::Settings;
 

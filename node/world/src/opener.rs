@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use weft_gossip::enrol::SignDesk;
-use weft_gossip::{Failure, ServiceName};
+use weft_identity::{Failure, ServiceName};
 
 use crate::WorldCell;
 
@@ -49,7 +49,7 @@ impl ListenerSpec {
 
 /// Opens listeners.
 pub trait OpenListener: Send + Sync + 'static {
-    /// Opens a listener that reads the world for each connection or request. The port in use is [`weft_gossip::Code::PortInUse`].
+    /// Opens a listener that reads the world for each connection or request. The port in use is [`weft_identity::Code::PortInUse`].
     fn open(
         &self,
         spec: ListenerSpec,

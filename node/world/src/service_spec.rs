@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
-use weft_gossip::catalog::Protocol;
-use weft_gossip::{ReplicaName, ServiceName};
+use weft_identity::{Protocol, ReplicaName, ServiceName};
 
 use crate::admin::{ExposeRequest, HealthRequest};
 use crate::config::{HealthKind, ServiceConfig};

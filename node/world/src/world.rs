@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use weft_env::Timestamp;
-use weft_gossip::catalog::Protocol;
-use weft_gossip::identity::{GrantedLabels, PublicKey, Revocations, SpiffeId, Subject, Trust};
-use weft_gossip::{MeshName, NodeId, ReplicaName, ServiceName, ZoneName};
+use weft_identity::{
+    GrantedLabels, MeshName, NodeId, Protocol, PublicKey, ReplicaName, Revocations, ServiceName, SpiffeId, Subject,
+    Trust, ZoneName,
+};
 use weft_policy::endpoint::{AppAddr, Endpoint, EndpointTable};
 use weft_policy::{Caller, Policy};
 

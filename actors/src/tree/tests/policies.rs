@@ -1,8 +1,8 @@
 //! The ledger and the policy of one node: in force at once, after a crash, after a restart, and while something cannot be compiled.
 
-use weft_gossip::identity::SpiffeId;
-use weft_gossip::ledger::journal::{Audience, Posting};
-use weft_gossip::ledger::{Document, DocumentId, DocumentParts, Hash, Prune, Signing};
+use weft_identity::SpiffeId;
+use weft_ledger::journal::{Audience, Posting};
+use weft_ledger::{Document, DocumentId, DocumentParts, Hash, Prune, Signing};
 use weft_policy::{Call, Caller, read_file};
 use weft_world::admin::ledger::{DraftWish, Reach};
 

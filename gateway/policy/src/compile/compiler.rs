@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use weft_gossip::ledger::{Document, Hash};
+use weft_ledger::{Document, Hash};
 
 use super::pace::Pace;
 use super::parsed::Parsed;

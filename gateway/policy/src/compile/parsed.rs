@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use toml_edit::{Document, Item, Table};
-use weft_gossip::ServiceName;
+use weft_identity::ServiceName;
 
 use super::size::Size;
 use crate::authorisation_parse::{self, AuthorisationDocument, Concerns};

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use weft_gossip::ServiceName;
+use weft_identity::ServiceName;
 
 use super::pace::Pace;
 use super::parsed::{Body, Parsed};

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use weft_gossip::identity::{GrantedLabels, SpiffeId, granted_label};
+use weft_identity::{GrantedLabels, SpiffeId, granted_label};
 
 /// The documents of one file, all of one revision.
 fn policy(text: &str) -> Policy {

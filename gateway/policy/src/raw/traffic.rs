@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::HeaderName;
-use weft_gossip::ServiceName;
+use weft_identity::ServiceName;
 
 use super::route::RetryOn;
 use crate::strict::{DocumentName, Either, Percent, Whole};

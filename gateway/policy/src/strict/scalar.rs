@@ -5,9 +5,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use http::HeaderName;
-use weft_gossip::identity::GrantedLabels;
-use weft_gossip::ids::NameError;
-use weft_gossip::{NodeId, ServiceName};
+use weft_identity::ids::NameError;
+use weft_identity::{GrantedLabels, NodeId, ServiceName};
 
 use super::field::{Form, Node, Read, word_of};
 use super::{Mistakes, parse_span};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use weft_gossip::{NodeId, ServiceName};
+use weft_identity::{NodeId, ServiceName};
 
 /// `weft ca`.
 #[derive(Debug, Subcommand)]

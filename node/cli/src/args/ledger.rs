@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use weft_gossip::NodeId;
-use weft_gossip::ledger::{CONFIRM_SPAN_MAX, Prune};
+use weft_identity::NodeId;
+use weft_ledger::{CONFIRM_SPAN_MAX, Prune};
 
 use super::span;
 

@@ -1,8 +1,7 @@
 //! The options of `weft why` and `weft route`.
 
 use clap::Args;
-use weft_gossip::ServiceName;
-use weft_gossip::identity::granted_label;
+use weft_identity::{ServiceName, granted_label};
 
 /// `weft why`.
 #[derive(Debug, Args)]

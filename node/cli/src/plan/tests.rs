@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use weft_gossip::ledger::{Document, DocumentParts};
+use weft_ledger::{Document, DocumentParts};
 
 use super::*;
 

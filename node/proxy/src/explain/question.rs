@@ -5,16 +5,13 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method};
 use serde::Serialize;
-use weft_gossip::ServiceName;
-use weft_gossip::catalog::Protocol;
-use weft_gossip::identity::{GrantedLabels, SpiffeId};
+use weft_identity::{GrantedLabels, Protocol, ServiceName, SpiffeId};
 use weft_policy::change::Asked;
 use weft_policy::endpoint::{Endpoint, EndpointTable};
 use weft_policy::limit::RateLimit;
 use weft_policy::route::{RouteRule, Target};
 use weft_policy::traffic::{Balancing, Preference, Traffic};
-use weft_policy::{Call, Caller, NormalPath, PathFault, RequestView};
-use weft_policy::{Choice, Subset, Way, choose};
+use weft_policy::{Call, Caller, Choice, NormalPath, PathFault, RequestView, Subset, Way, choose};
 use weft_world::World;
 use weft_world::settings::Settings;
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
-use weft_gossip::ServiceName;
+use weft_identity::ServiceName;
 use weft_policy::change::Asked;
 use weft_policy::raw::route::RetryOn;
 use weft_policy::route::{HeaderChanges, Mirror, RouteRule, Target};

@@ -5,8 +5,7 @@
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Request, Uri, Version};
-use weft_gossip::catalog::Protocol;
-use weft_gossip::{Code, ServiceName};
+use weft_identity::{Code, Protocol, ServiceName};
 use weft_policy::head::{self, Upgrade};
 use weft_policy::limit::Admission;
 use weft_policy::{Call, Caller, NormalPath, Policy, Reason, RequestView, Verdict};

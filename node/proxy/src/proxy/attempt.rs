@@ -8,9 +8,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use metrics::Counter;
 use tokio::time::{Instant, timeout, timeout_at};
-use weft_gossip::Code;
-use weft_gossip::catalog::Protocol;
-use weft_gossip::identity::SpiffeId;
+use weft_identity::{Code, Protocol, SpiffeId};
 use weft_policy::Stage;
 use weft_policy::endpoint::{AppAddr, PeerAddr};
 

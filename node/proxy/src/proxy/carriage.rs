@@ -9,15 +9,14 @@ use std::time::Duration;
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
-use weft_gossip::Code;
-use weft_policy::Place;
+use weft_identity::Code;
 use weft_policy::choose::hash_of;
 use weft_policy::endpoint::{Endpoint, EndpointTable};
 use weft_policy::raw::route::RetryOn;
 use weft_policy::retry::{Cause, is_wanted};
 use weft_policy::route::{RouteRule, Target};
 use weft_policy::traffic::{Balancing, Traffic};
-use weft_policy::{Choice, RetryRates, Subset, Way, choose};
+use weft_policy::{Choice, Place, RetryRates, Subset, Way, choose};
 use weft_world::World;
 
 use super::{Exchange, Matched};

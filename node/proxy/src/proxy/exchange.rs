@@ -9,8 +9,7 @@ use std::time::Duration;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request};
 use tokio::time::Instant;
-use weft_gossip::Code;
-use weft_gossip::identity::SpiffeId;
+use weft_identity::{Code, SpiffeId};
 use weft_policy::endpoint::Endpoint;
 use weft_world::{Credential, LocalReplica, World, WorldCell};
 

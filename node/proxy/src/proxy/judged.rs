@@ -1,7 +1,7 @@
 //! What the documents say of one exchange: for the access log, for callers who ask which revisions decided, and of rate limits.
 
 use http::{HeaderMap, HeaderValue};
-use weft_gossip::ServiceName;
+use weft_identity::ServiceName;
 use weft_policy::Place;
 
 use super::allowances::Allowances;

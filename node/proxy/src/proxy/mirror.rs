@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use weft_gossip::Code;
+use weft_identity::Code;
 use weft_policy::Subset;
 use weft_policy::endpoint::EndpointTable;
 use weft_world::{Credential, World};

@@ -9,7 +9,7 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use hyper::body::Incoming;
 use tokio::time::Instant;
-use weft_gossip::{Code, ServiceName};
+use weft_identity::{Code, ServiceName};
 use weft_policy::change::Asked;
 use weft_policy::route::{Mirror, RouteRule, Target};
 use weft_policy::{NormalPath, RequestView, Routed};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
-use weft_gossip::{Code, ServiceName};
+use weft_identity::{Code, ServiceName};
 use weft_policy::Stage;
 use weft_policy::endpoint::Endpoint;
 use weft_policy::retry::{Cause, RETRIES_MAX, Repeat, is_safe};

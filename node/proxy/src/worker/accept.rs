@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weft_env::{Listener, Reuse, Stream};
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure};
 use weft_world::WorldCell;
 use weft_world::opener::ListenerSpec;
 

@@ -15,12 +15,11 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use weft_env::{Clock, Random, Timestamp};
-use weft_gossip::catalog::Protocol;
-use weft_gossip::identity::tls::{self, ALPN_HTTP1, ALPN_HTTP2, ALPN_TCP};
-use weft_gossip::identity::{
-    GrantedLabels, IssuedCertificate, LeafSubject, SigningKey, SpiffeId, Subject, Trust, TrustBundle,
+use weft_identity::tls::{self, ALPN_HTTP1, ALPN_HTTP2, ALPN_TCP};
+use weft_identity::{
+    Founding, GrantedLabels, IssuedCertificate, LeafSubject, NewMesh, Protocol, SigningKey, SpiffeId, Subject, Trust,
+    TrustBundle, make_mesh,
 };
-use weft_gossip::signer::{Founding, NewMesh, make_mesh};
 use weft_policy::endpoint::{AppAddr, Endpoint, EndpointLoad, EndpointTable, PeerAddr};
 use weft_world::{Credential, Credentials, LocalReplica, LocalService, NodeFacts, World};
 

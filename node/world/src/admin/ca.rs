@@ -1,8 +1,7 @@
 //! What the node answers about the mesh's trust: `weft ca status`.
 
 use serde::{Deserialize, Serialize};
-use weft_gossip::NodeId;
-use weft_gossip::identity::{RootStanding, SignerStanding};
+use weft_identity::{NodeId, RootStanding, SignerStanding};
 
 /// The mesh's trust in one look.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -1,8 +1,8 @@
 //! What an operator asks of the ledger, and what the node answers.
 
 use serde::{Deserialize, Serialize};
-use weft_gossip::ledger::{Document, DocumentId, Draft, Hash, Prune};
-use weft_gossip::{NodeId, ServiceName};
+use weft_identity::{NodeId, ServiceName};
+use weft_ledger::{Document, DocumentId, Draft, Hash, Prune};
 
 /// Most change sets in one history.
 pub const HISTORY_MAX: usize = 1_000;

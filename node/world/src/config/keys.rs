@@ -4,8 +4,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use weft_gossip::ZoneName;
 use weft_gossip::membership::NODES_MAX;
+use weft_identity::ZoneName;
 
 use crate::settings::{AccessLog, MESH_PORT};
 

@@ -7,9 +7,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use toml_edit::{Document, Item, TableLike};
-use weft_gossip::catalog::Protocol;
-use weft_gossip::ids::NameError;
-use weft_gossip::{ReplicaName, ServiceName};
+use weft_identity::ids::NameError;
+use weft_identity::{Protocol, ReplicaName, ServiceName};
 use weft_policy::strict::{Mistake, Mistakes, parse_span, span_text};
 
 use super::keys::{KEYS, Kind};

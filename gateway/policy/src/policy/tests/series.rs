@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use weft_gossip::ledger::{Document, DocumentId as LedgerId, DocumentParts};
+use weft_ledger::{Document, DocumentId as LedgerId, DocumentParts};
 
 use super::*;
 
