@@ -15,8 +15,8 @@ use metrics::Counter;
 use serde::Serialize;
 use weft_env::Timestamp;
 use weft_policy::endpoint::Endpoint;
-use weft_policy::policy::Place;
-use weft_gossip::Code;
+use weft_policy::Place;
+use weft_identity::Code;
 
 use crate::metrics::{Direction, Meter};
 use crate::trace::Trace;

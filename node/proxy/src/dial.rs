@@ -10,8 +10,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use weft_env::{Network, Stream};
 use weft_policy::endpoint::{AppAddr, PeerAddr};
-use weft_gossip::Code;
-use weft_gossip::identity::{SpiffeId, dial_name};
+use weft_identity::Code;
+use weft_identity::{SpiffeId, dial_name};
 
 /// A connection that did not come to be.
 #[derive(Debug)]

@@ -5,7 +5,6 @@ mod question;
 mod settings;
 
 use serde::Serialize;
-use weft_policy::policy;
 
 pub(crate) use question::explain;
 pub use question::{EndpointState, Explanation, Question, Share};
@@ -42,20 +41,20 @@ impl Step {
     }
 
     /// A step that a document decided.
-    pub(crate) fn at(what: &str, place: &policy::Place, outcome: impl Into<String>) -> Self {
+    pub(crate) fn at(what: &str, place: &weft_policy::Place, outcome: impl Into<String>) -> Self {
         Self { place: Some(StepPlace::from(place)), ..Self::new(what, outcome) }
     }
 }
 
-impl From<&policy::Step> for Step {
-    fn from(step: &policy::Step) -> Self {
+impl From<&weft_policy::Step> for Step {
+    fn from(step: &weft_policy::Step) -> Self {
         let place = step.place.as_ref().map(StepPlace::from);
         Self { what: step.what.to_owned(), outcome: step.outcome.clone(), place }
     }
 }
 
-impl From<&policy::Place> for StepPlace {
-    fn from(place: &policy::Place) -> Self {
+impl From<&weft_policy::Place> for StepPlace {
+    fn from(place: &weft_policy::Place) -> Self {
         let document = &place.document;
         Self {
             document: document.id.to_string(),

@@ -9,12 +9,11 @@ use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 use weft_env::Stream;
-use weft_gossip::ServiceName;
+use weft_identity::ServiceName;
 use weft_gossip::enrol::{self, SignDesk};
-use weft_gossip::identity::tls::{ALPN_HTTP2, ALPN_SIGN, ALPN_TCP};
-use weft_gossip::identity::{GrantedLabels, SpiffeId, Subject, dialled_identity, peer_identity, peer_labels};
-use weft_policy::policy;
-use weft_world::world::WorldCell;
+use weft_identity::tls::{ALPN_HTTP2, ALPN_SIGN, ALPN_TCP};
+use weft_identity::{GrantedLabels, SpiffeId, Subject, dialled_identity, peer_identity, peer_labels};
+use weft_world::WorldCell;
 
 use crate::head::RequestHead;
 use crate::http1::{Connection, HeadLimits};
@@ -58,8 +57,8 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// What rules look at.
-    pub(crate) fn proven(&self) -> policy::Caller<'_> {
-        policy::Caller { identity: &self.identity, labels: &self.labels }
+    pub(crate) fn proven(&self) -> weft_policy::Caller<'_> {
+        weft_policy::Caller { identity: &self.identity, labels: &self.labels }
     }
 }
 

@@ -7,7 +7,7 @@
 //! - `pool`: upstream connections; `dial`: how they are opened
 //! - `vigil`: what may end what is open; `bell`, `timer`: how it costs nothing
 //! - [`metrics`], `access_log`, [`refusals`]: what is told of all that; `problem`: what callers are told
-//! - [`hypothesis`]: a call as an operator describes it
+//! - `hypothesis`: a call as an operator describes it
 
 mod access_log;
 mod bell;
@@ -16,7 +16,7 @@ pub mod explain;
 mod head;
 mod http1;
 mod http2;
-pub mod hypothesis;
+mod hypothesis;
 mod inbound;
 pub mod metrics;
 mod outbound;

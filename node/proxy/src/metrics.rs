@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
 use weft_policy::RetryBudget;
-use weft_gossip::identity::SpiffeId;
-use weft_gossip::{Code, ServiceName};
+use weft_identity::SpiffeId;
+use weft_identity::{Code, ServiceName};
 
 /// Requests and streams by direction, calling and called service and class of status.
 pub const REQUESTS_TOTAL: &str = "weft_requests_total";

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use weft_env::Stream;
-use weft_gossip::ServiceName;
-use weft_world::world::WorldCell;
+use weft_identity::ServiceName;
+use weft_world::WorldCell;
 
 use crate::head::RequestHead;
 use crate::http1::{Connection, HeadLimits};

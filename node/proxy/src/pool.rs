@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use weft_policy::endpoint::EndpointLoad;
-use weft_world::world::{Credential, LocalReplica, World};
+use weft_world::{Credential, LocalReplica, World};
 
 use crate::http1::Connection;
 use crate::http2::Client;

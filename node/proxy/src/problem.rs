@@ -8,10 +8,10 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::macros::format_description;
 use weft_env::Timestamp;
-use weft_gossip::Code;
+use weft_identity::Code;
 use weft_policy::Stage;
 use weft_policy::fields::{Fields, Known};
-use weft_policy::policy::Step;
+use weft_policy::Step;
 
 use crate::head::ResponseHead;
 use crate::proxy::Own;

@@ -25,15 +25,15 @@ use std::sync::Arc;
 
 use http::Method;
 use tokio::time::Instant;
-use weft_gossip::catalog::Protocol;
-use weft_gossip::identity::SpiffeId;
-use weft_gossip::{Code, ServiceName};
+use weft_identity::Protocol;
+use weft_identity::SpiffeId;
+use weft_identity::{Code, ServiceName};
 use weft_policy::authority;
 use weft_policy::endpoint::EndpointTable;
 use weft_policy::fields::Known;
 use weft_policy::grpc;
 use weft_policy::head::{self, Sender, Upgrade};
-use weft_world::world::{Credential, LocalService, World};
+use weft_world::{Credential, LocalService, World};
 
 use crate::head::{Form, HttpVersion, RequestHead, ResponseHead};
 use crate::http1::Persistence;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
-use weft_gossip::Code;
-use weft_world::world::WorldCell;
+use weft_identity::Code;
+use weft_world::WorldCell;
 
 use crate::head::{Malformed, RequestHead};
 use crate::http1::{Connection, Fitness, HeadFault, Received, Role};

@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout};
 use weft_env::Stream;
-use weft_gossip::catalog::Protocol;
-use weft_gossip::wire::{self, Kind};
-use weft_gossip::{Code, ServiceName};
+use weft_identity::Protocol;
+use weft_identity::wire::{self, Kind};
+use weft_identity::{Code, ServiceName};
 use weft_policy::endpoint::Endpoint;
 use weft_policy::head::Sender;
 use weft_policy::outcome::{Outcome, Try};
 use weft_policy::retry::Repeat;
-use weft_world::world::{World, WorldCell};
+use weft_world::{World, WorldCell};
 
 use crate::dial::{self, PeerDial};
 use crate::http1::Connection;
@@ -194,7 +194,7 @@ impl Opening<'_> {
     async fn at_application(
         &self,
         worker: &Worker,
-        replica: &Arc<weft_world::world::LocalReplica>,
+        replica: &Arc<weft_world::LocalReplica>,
     ) -> Result<Lease, Attempted> {
         let dialled = dial::app(&worker.env.network, replica.app, self.within).await;
         let stream = dialled.map_err(|error| unopened(error.code, error.why, false))?;

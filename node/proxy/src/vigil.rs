@@ -8,11 +8,11 @@ use std::task::{Context, Poll};
 use rustls::pki_types::CertificateDer;
 use tokio::time::Instant;
 use weft_env::{Clock, Timestamp};
-use weft_gossip::catalog::Protocol;
-use weft_gossip::identity::GrantedLabels;
-use weft_gossip::{Code, ServiceName};
-use weft_policy::policy::{Call, Caller, NormalPath, RequestView};
-use weft_world::world::{World, WorldCell};
+use weft_identity::Protocol;
+use weft_identity::GrantedLabels;
+use weft_identity::{Code, ServiceName};
+use weft_policy::{Call, Caller, NormalPath, RequestView};
+use weft_world::{World, WorldCell};
 
 use crate::bell::Seat;
 use crate::head::RequestHead;

@@ -15,11 +15,11 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use weft_env::Env;
-use weft_gossip::{Code, Failure, NodeId};
-use weft_policy::policy::Limiter;
+use weft_identity::{Code, Failure, NodeId};
+use weft_policy::Limiter;
 use weft_world::opener::{ListenerSpec, OpenHandle, OpenListener};
 use weft_world::settings::Settings;
-use weft_world::world::WorldCell;
+use weft_world::WorldCell;
 
 use crate::access_log::AccessLog;
 use crate::bell::Bell;

@@ -6,18 +6,18 @@ use std::sync::Arc;
 use http::Method;
 use serde::Serialize;
 use weft_world::settings::Settings;
-use weft_world::world::World;
+use weft_world::World;
 use weft_policy::fields::{Fields, Known};
 use weft_policy::endpoint::{Endpoint, EndpointTable};
-use weft_policy::policy::change::Asked;
-use weft_policy::policy::limit::RateLimit;
-use weft_policy::policy::route::{RouteRule, Target};
-use weft_policy::policy::traffic::{Balancing, Preference, Traffic};
-use weft_policy::policy::{Call, Caller, NormalPath, PathFault, RequestView};
+use weft_policy::change::Asked;
+use weft_policy::limit::RateLimit;
+use weft_policy::route::{RouteRule, Target};
+use weft_policy::traffic::{Balancing, Preference, Traffic};
+use weft_policy::{Call, Caller, NormalPath, PathFault, RequestView};
 use weft_policy::{Choice, Subset, Way, choose};
-use weft_gossip::ServiceName;
-use weft_gossip::catalog::Protocol;
-use weft_gossip::identity::{GrantedLabels, SpiffeId};
+use weft_identity::ServiceName;
+use weft_identity::Protocol;
+use weft_identity::{GrantedLabels, SpiffeId};
 
 use super::{Step, settings};
 

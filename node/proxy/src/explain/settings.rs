@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use weft_world::settings::Settings;
-use weft_policy::policy::change::Asked;
-use weft_policy::policy::raw::route::RetryOn;
-use weft_policy::policy::route::{HeaderChanges, Mirror, RouteRule, Target};
-use weft_policy::policy::traffic::{Preference, Traffic};
-use weft_policy::policy::{Place, RequestView, Routed};
+use weft_policy::change::Asked;
+use weft_policy::raw::route::RetryOn;
+use weft_policy::route::{HeaderChanges, Mirror, RouteRule, Target};
+use weft_policy::traffic::{Preference, Traffic};
+use weft_policy::{Place, RequestView, Routed};
 use weft_policy::strict::Percent;
-use weft_gossip::ServiceName;
+use weft_identity::ServiceName;
 
 use super::Step;
 

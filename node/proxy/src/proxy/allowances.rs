@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weft_policy::fields::Fields;
-use weft_policy::policy::RateLimit;
-use weft_policy::policy::limit::Admission;
+use weft_policy::RateLimit;
+use weft_policy::limit::Admission;
 
 use crate::problem::whole_seconds;
 

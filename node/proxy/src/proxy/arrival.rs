@@ -2,12 +2,12 @@
 //! replica is on the same machine. Called by [`super`] and by [`crate::tcp`] once a call, and again for open streams when the
 //! documents change.
 
-use weft_gossip::catalog::Protocol;
-use weft_gossip::{Code, ServiceName};
+use weft_identity::Protocol;
+use weft_identity::{Code, ServiceName};
 use weft_policy::fields::Known;
-use weft_policy::policy::limit::Admission;
-use weft_policy::policy::{Call, Caller, NormalPath, Policy, Reason, RequestView, Verdict};
-use weft_world::world::World;
+use weft_policy::limit::Admission;
+use weft_policy::{Call, Caller, NormalPath, Policy, Reason, RequestView, Verdict};
+use weft_world::World;
 
 use super::Record;
 use crate::head::{Form, RequestHead};

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use metrics::Counter;
 use tokio::time::{Instant, timeout};
-use weft_gossip::Code;
-use weft_gossip::catalog::Protocol;
-use weft_gossip::identity::SpiffeId;
+use weft_identity::Code;
+use weft_identity::Protocol;
+use weft_identity::SpiffeId;
 use weft_policy::Stage;
 use weft_policy::endpoint::{AppAddr, PeerAddr};
 use weft_policy::head::Upgrade;

@@ -7,17 +7,17 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weft_gossip::Code;
+use weft_identity::Code;
 use weft_policy::choose::{Nowhere, hash_of};
 use weft_policy::endpoint::{Endpoint, EndpointTable};
 use weft_policy::fields::{Fields, Known};
 use weft_policy::outcome::Terms;
-use weft_policy::policy::Place;
-use weft_policy::policy::raw::route::RetryOn;
-use weft_policy::policy::route::{RouteRule, Target};
-use weft_policy::policy::traffic::{Balancing, Traffic};
+use weft_policy::Place;
+use weft_policy::raw::route::RetryOn;
+use weft_policy::route::{RouteRule, Target};
+use weft_policy::traffic::{Balancing, Traffic};
 use weft_policy::{Choice, RetryRates, Subset, Way, choose};
-use weft_world::world::World;
+use weft_world::World;
 
 use super::attempt::Times;
 use super::exchange::Exchange;
@@ -128,7 +128,7 @@ impl<'w> Carriage<'w> {
         let zone = world.facts.zone.as_ref();
         let choice =
             Choice { tried, subset: self.subset, ..Choice::new(worker.now_ns(), zone, self.traffic, self.way) };
-        choose(table, &choice, &mut |bound| worker.random_below(bound)).ok()
+        choose(table, &choice, &mut |bound| worker.random_below(bound))
     }
 
     /// Why none could be chosen.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use weft_policy::head::Sender;
-use weft_gossip::Code;
+use weft_identity::Code;
 
 use super::Record;
 use crate::pump::Flow;

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weft_gossip::Code;
+use weft_identity::Code;
 
 use super::exchange::Exchange;
 use super::lease::Lease;

@@ -85,11 +85,11 @@ impl Witness for Tally {
 }
 
 /// One exchange in flight to a replica.
-pub(crate) struct ReplicaFlight(Arc<weft_world::world::LocalReplica>);
+pub(crate) struct ReplicaFlight(Arc<weft_world::LocalReplica>);
 
 impl ReplicaFlight {
     /// Counts one in.
-    pub(crate) fn enter(replica: &Arc<weft_world::world::LocalReplica>) -> Self {
+    pub(crate) fn enter(replica: &Arc<weft_world::LocalReplica>) -> Self {
         replica.in_flight.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Self(Arc::clone(replica))
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use base64::Engine;
 use http::Method;
 use weft_policy::fields::{Fields, Known};
-use weft_world::world::Credential;
+use weft_world::Credential;
 
 use crate::head::{Overlay, RequestHead};
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
-use weft_gossip::Code;
-use weft_gossip::identity::SpiffeId;
+use weft_identity::Code;
+use weft_identity::SpiffeId;
 use weft_policy::fields::{Fields, Known};
 use weft_policy::grpc;
 use weft_policy::head::Sender;
-use weft_world::world::World;
+use weft_world::World;
 
 use super::exchange::Exchange;
 use super::judged::Other;

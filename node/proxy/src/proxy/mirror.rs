@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use weft_policy::Subset;
 use weft_policy::endpoint::EndpointTable;
 use weft_policy::head::{Sender, Upgrade};
-use weft_world::world::{Credential, World};
+use weft_world::{Credential, World};
 
 use super::exchange::Exchange;
 use super::forward;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use http::Method;
 use tokio::time::Instant;
-use weft_gossip::Code;
-use weft_gossip::identity::SpiffeId;
+use weft_identity::Code;
+use weft_identity::SpiffeId;
 use weft_policy::endpoint::Endpoint;
-use weft_world::world::World;
+use weft_world::World;
 
 use super::judged::Judged;
 use crate::access_log::Line;

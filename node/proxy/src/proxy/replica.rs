@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_gossip::Code;
+use weft_identity::Code;
 use weft_policy::fields::Known;
 use weft_policy::head::{self, Upgrade};
 use weft_policy::retry::{Repeat, is_safe};
-use weft_world::world::LocalService;
+use weft_world::LocalService;
 
 use super::attempt::{self, Destination, Source, Times, Unanswered, Way, Wire};
 use super::exchange::Exchange;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::time::Instant;
-use weft_gossip::Code;
+use weft_identity::Code;
 use weft_policy::endpoint::Endpoint;
 use weft_policy::fields::Known;
 use weft_policy::grpc;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weft_gossip::{Code, ServiceName};
-use weft_policy::policy::change::Asked;
-use weft_policy::policy::route::{Mirror, RouteRule, Target};
-use weft_policy::policy::{NormalPath, RequestView, Routed};
-use weft_world::world::World;
+use weft_identity::{Code, ServiceName};
+use weft_policy::change::Asked;
+use weft_policy::route::{Mirror, RouteRule, Target};
+use weft_policy::{NormalPath, RequestView, Routed};
+use weft_world::World;
 
 use super::arrival::{name_host, with_query};
 use super::attempt::Ending;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weft_gossip::{Code, ServiceName};
+use weft_identity::{Code, ServiceName};
 use weft_policy::Stage;
 use weft_policy::choose::Nowhere;
 use weft_policy::endpoint::Endpoint;
 use weft_policy::outcome::{Outcome, Refused, Taken, Try, Witness};
 use weft_policy::retry::{Failure as FailedTry, Repeat, Step, Wanted, next_step};
-use weft_world::world::{LocalService, World};
+use weft_world::{LocalService, World};
 
 use super::attempt::{Ending, Failed, Source, Unanswered};
 use super::exchange::Exchange;

@@ -6,9 +6,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use weft_env::{Listener, Reuse, Stream};
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure};
 use weft_world::opener::ListenerSpec;
-use weft_world::world::WorldCell;
+use weft_world::WorldCell;
 
 use super::{Gate, Phase, Worker};
 use crate::inbound::{self, Inbound};

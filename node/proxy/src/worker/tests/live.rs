@@ -1,6 +1,6 @@
 //! What is open when documents or trust change.
 
-use weft_gossip::identity::Revocations;
+use weft_identity::Revocations;
 
 use super::authorisation::policy;
 use super::*;
