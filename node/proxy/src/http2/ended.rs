@@ -1,28 +1,45 @@
-//! Why a connection is over.
+//! Why a connection is over, other than that both ends were done with it. For whoever serves it or keeps it in a pool.
 
 use std::io;
 
-/// Why a connection is over, other than that both ends were done with it.
+use h2::Reason;
+
+/// Why a connection is over.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Ended {
-    /// It sent more frames without progress than its budget allows; it was told ENHANCE_YOUR_CALM.
-    #[error("too many frames that carry nothing: {0}")]
+    /// The peer sent more frames without progress than its budget allows; it was told ENHANCE_YOUR_CALM.
+    #[error("the peer sent too many frames that carry nothing: {0}")]
     Flood(&'static str),
-    /// The preface, SETTINGS, the rest of a head or a PING's answer did not come in time.
+    /// Something did not come in time.
     #[error("{0} did not come in time")]
     Late(&'static str),
-    /// It does not speak HTTP/2: the first frame is something else than SETTINGS.
-    #[error("the other end does not speak HTTP/2")]
+    /// The peer's first frame is something else than SETTINGS.
+    #[error("the peer does not speak HTTP/2; is it HTTP/1?")]
     NotHttp2,
-    /// A rule of the protocol was broken, by the end that the text names; the code of RFC 9113, section 7.
-    #[error("HTTP/2 error {code}: {why}")]
-    Protocol {
-        /// The code.
-        code: u32,
-        /// What h2 says of it.
-        why: String,
-    },
+    /// A rule of the protocol was broken, by the end that the text names.
+    #[error("HTTP/2: {0}")]
+    Protocol(h2::Error),
     /// The transport failed.
-    #[error("{0}")]
-    Io(#[from] io::Error),
+    #[error("the connection failed: {0}")]
+    Io(#[source] io::Error),
+}
+
+impl Ended {
+    /// The code that the peer is told.
+    pub(super) fn code(&self) -> Reason {
+        match self {
+            Self::Flood(_) => Reason::ENHANCE_YOUR_CALM,
+            Self::NotHttp2 => Reason::PROTOCOL_ERROR,
+            Self::Late(_) | Self::Protocol(_) | Self::Io(_) => Reason::NO_ERROR,
+        }
+    }
+}
+
+impl From<h2::Error> for Ended {
+    fn from(error: h2::Error) -> Self {
+        match error.get_io() {
+            Some(io) => Self::Io(io::Error::new(io.kind(), io.to_string())),
+            None => Self::Protocol(error),
+        }
+    }
 }

@@ -1,95 +1,292 @@
 //! One stream, of either role: a side of an exchange.
 
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
+use h2::client::ResponseFuture;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::Response;
 use weft_policy::fields::Fields;
 
-use crate::head::ResponseHead;
+use super::backlog::{Backlog, Chunk};
+use super::client::Lease;
+use super::fault::of_reset;
+use super::inbox::Inbox;
+use super::outbox::{Outbox, Stop};
+use super::request::Rest;
+use super::response::{self, Asked};
+use crate::head::{Length, Malformed, ResponseHead};
+use crate::http1::HeadLimits;
 use crate::side::{Broken, Part};
 
-/// One stream. One task polls all of it. Dropped before both messages are over it is reset: CANCEL as a client, INTERNAL_ERROR as a
-/// server that did not finish its answer, NO_ERROR as one that did.
-pub(crate) struct Stream;
+/// Interim answers to one request; h2 keeps those that nobody read, and no window bounds them.
+const INTERIM_MAX: u32 = 100;
+
+/// What of a connection concerns each of its streams.
+#[derive(Clone)]
+pub(super) struct Terms {
+    pub(super) limits: HeadLimits,
+    pub(super) backlog: Arc<Backlog>,
+}
+
+/// One stream. One task polls all of it. Dropped before both messages are over it is reset: with CANCEL as a client, with INTERNAL_ERROR as
+/// a server that did not finish its answer, and with NO_ERROR as one that did and has not read all of the request.
+pub(crate) struct Stream {
+    role: Role,
+    inbox: Option<Inbox>,
+    outbox: Option<Outbox>,
+    terms: Terms,
+    /// The code it was reset with from here.
+    code: Option<u32>,
+}
+
+enum Role {
+    /// To answer with until the answer's head is sent.
+    Server(Option<SendResponse<Chunk>>),
+    Client(Call),
+}
+
+/// A client's request.
+struct Call {
+    asked: Asked,
+    answer: Answer,
+    interim: u32,
+    is_unwanted: bool,
+    _lease: Lease,
+}
+
+/// The head of the answer to a call.
+enum Answer {
+    Awaited(ResponseFuture),
+    /// It came while the request was being sent, and was not asked for yet.
+    Early(Result<ResponseHead, Broken>),
+    Told,
+}
 
 impl Stream {
+    /// A request that came.
+    pub(super) fn accepted(respond: SendResponse<Chunk>, body: RecvStream, terms: &Terms) -> Self {
+        Self {
+            role: Role::Server(Some(respond)),
+            inbox: Some(Inbox::new(body, terms.limits)),
+            outbox: None,
+            terms: terms.clone(),
+            code: None,
+        }
+    }
+
+    /// A request that goes out, and of whose body this much follows.
+    pub(super) fn opened(
+        (response, stream): (ResponseFuture, SendStream<Chunk>),
+        length: Length,
+        asked: Asked,
+        lease: Lease,
+        terms: &Terms,
+    ) -> Self {
+        let answer = Answer::Awaited(response);
+        Self {
+            role: Role::Client(Call { asked, answer, interim: 0, is_unwanted: false, _lease: lease }),
+            inbox: None,
+            outbox: Some(Outbox::new(stream, &terms.backlog, length)),
+            terms: terms.clone(),
+            code: None,
+        }
+    }
+
     /// Waits for more of the body that the peer sends.
-    pub(crate) fn poll_part(&mut self, _cx: &mut Context<'_>) -> Poll<Result<Part, Broken>> {
-        todo!()
+    pub(crate) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, Broken>> {
+        self.inbox.as_mut().map_or(Poll::Ready(Err(Broken::Overrun)), |inbox| inbox.poll_part(cx))
     }
 
     /// What is at hand of it, after [`Part::Data`].
     pub(crate) fn data(&self) -> &[u8] {
-        todo!()
+        self.inbox.as_ref().map_or(&[], Inbox::data)
     }
 
     /// So many bytes of it went on: the peer may send as many more.
-    pub(crate) fn consume(&mut self, _count: usize) {
-        todo!()
+    pub(crate) fn consume(&mut self, count: usize) {
+        if let Some(inbox) = &mut self.inbox {
+            inbox.consume(count);
+        }
     }
 
     /// The trailers, after [`Part::End`].
     pub(crate) fn take_trailers(&mut self) -> Option<Fields> {
-        todo!()
+        self.inbox.as_mut()?.take_trailers()
     }
 
-    /// Takes bytes for the peer, at least one where it is ready. Small pieces wait for more, or for [`Stream::poll_flush`]. A peer that
-    /// wants no more ([`Stream::is_unwanted`]) takes everything and loses it.
-    pub(crate) fn poll_send(&mut self, _cx: &mut Context<'_>, _data: &[u8]) -> Poll<Result<usize, Broken>> {
-        todo!()
+    /// Takes bytes for the peer, at least one where it is ready. Small pieces wait for more, or for [`Stream::poll_flush`]. A peer that wants
+    /// no more ([`Stream::is_unwanted`]) is as ready as can be, and gets nothing.
+    pub(crate) fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize, Broken>> {
+        if self.is_unwanted() {
+            return Poll::Ready(Ok(data.len()));
+        }
+        let Some(outbox) = &mut self.outbox else { return Poll::Ready(Err(Broken::Overrun)) };
+        match ready!(outbox.poll_take(cx, data)) {
+            Ok(count) => Poll::Ready(Ok(count)),
+            Err(stop) => Poll::Ready(self.stopped(cx, stop).map(|()| data.len())),
+        }
     }
 
-    /// Ends the body that goes to the peer.
-    pub(crate) fn poll_end(&mut self, _cx: &mut Context<'_>, _trailers: Option<&Fields>) -> Poll<Result<(), Broken>> {
-        todo!()
+    /// Ends the body that goes to the peer; ready when h2 has all of it. Called again after `Pending` with the same trailers.
+    pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>, trailers: Option<&Fields>) -> Poll<Result<(), Broken>> {
+        if self.is_unwanted() {
+            return Poll::Ready(Ok(()));
+        }
+        let Some(outbox) = &mut self.outbox else { return Poll::Ready(Err(Broken::Overrun)) };
+        match ready!(outbox.poll_end(cx, trailers)) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(stop) => Poll::Ready(self.stopped(cx, stop)),
+        }
     }
 
-    /// Gives to the connection what was taken; ready when the peer's windows had room for it.
-    pub(crate) fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        todo!()
+    /// Gives to h2 what was taken; ready when the windows had room for it.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        let Some(outbox) = self.outbox.as_mut().filter(|outbox| !outbox.is_ended()) else { return Poll::Ready(Ok(())) };
+        match ready!(outbox.poll_flush(cx)) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(stop) => Poll::Ready(self.stopped(cx, stop)),
+        }
     }
 
-    /// Waits until the peer resets the stream or the connection ends.
-    pub(crate) fn poll_reset(&mut self, _cx: &mut Context<'_>) -> Poll<Broken> {
-        todo!()
+    /// Waits until the peer resets the stream or the connection ends; not after its whole answer, which makes a reset say nothing.
+    pub(crate) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        if let Some(code) = self.code {
+            return Poll::Ready(Broken::Reset(code));
+        }
+        let reset = match (&mut self.role, &mut self.outbox) {
+            (_, Some(outbox)) => outbox.stream().poll_reset(cx),
+            (Role::Server(Some(respond)), None) => respond.poll_reset(cx),
+            (_, None) => return Poll::Pending,
+        };
+        match ready!(reset).map(|code| self.reset_by_peer(cx, code)) {
+            Ok(Err(broken)) => Poll::Ready(broken),
+            Ok(Ok(())) => Poll::Pending,
+            Err(error) => Poll::Ready(error.into()),
+        }
     }
 
-    /// Ends the stream with a code (RFC 9113, section 7), drops what waits to be sent, and never waits itself.
-    pub(crate) fn reset(&mut self, _code: u32) {
-        todo!()
+    /// Ends the stream with a code (RFC 9113, section 7) and drops what waits to be sent. Never waits.
+    pub(crate) fn reset(&mut self, code: u32) {
+        self.code.get_or_insert(code);
+        if let Some(outbox) = &mut self.outbox {
+            outbox.clear();
+            outbox.stream().send_reset(Reason::from(code));
+        } else if let Role::Server(Some(respond)) = &mut self.role {
+            respond.send_reset(Reason::from(code));
+        }
     }
 
-    /// As a server: the head of the answer. END_STREAM follows at once where it says that no body does.
-    pub(crate) fn send_response(&mut self, _head: &ResponseHead) -> Result<(), Broken> {
-        todo!()
+    /// As a server: the head of the answer. END_STREAM goes with it where the head says that no body follows.
+    pub(crate) fn send_response(&mut self, head: &ResponseHead) -> Result<(), Broken> {
+        let Role::Server(respond) = &mut self.role else { return Err(Broken::Overrun) };
+        let response = response::of(head)?;
+        let mut respond = respond.take().ok_or(Broken::Overrun)?;
+        let stream = respond.send_response(response, head.length == Length::None)?;
+        self.outbox = Some(Outbox::new(stream, &self.terms.backlog, head.length));
+        Ok(())
     }
 
-    /// As a server: an interim answer, 1xx but 101, which HTTP/2 does not have.
-    pub(crate) fn send_informational(&mut self, _head: &ResponseHead) -> Result<(), Broken> {
-        todo!()
+    /// As a server, before the answer: an interim one (1xx, but not 101, which HTTP/2 does not have).
+    pub(crate) fn send_informational(&mut self, head: &ResponseHead) -> Result<(), Broken> {
+        let Role::Server(Some(respond)) = &mut self.role else { return Err(Broken::Overrun) };
+        Ok(respond.send_informational(response::of(head)?)?)
     }
 
     /// As a client: waits for the next head, an interim one (1xx) or the answer's.
-    pub(crate) fn poll_response(&mut self, _cx: &mut Context<'_>) -> Poll<Result<ResponseHead, Broken>> {
-        todo!()
+    pub(crate) fn poll_response(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, Broken>> {
+        let Role::Client(call) = &mut self.role else { return Poll::Ready(Err(Broken::Overrun)) };
+        let Answer::Awaited(response) = &mut call.answer else {
+            return Poll::Ready(match std::mem::replace(&mut call.answer, Answer::Told) {
+                Answer::Early(head) => head,
+                _ => Err(Broken::Overrun),
+            });
+        };
+        if let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
+            call.interim += 1;
+            if call.interim > INTERIM_MAX {
+                return Poll::Ready(Err(Malformed::new("there is no end to interim answers").into()));
+            }
+            let (parts, ()) = interim?.into_parts();
+            return Poll::Ready(Ok(response::head_of(&parts, Rest::Follows, call.asked, self.terms.limits)?));
+        }
+        let response = ready!(Pin::new(response).poll(cx));
+        call.answer = Answer::Told;
+        Poll::Ready(self.answered(response))
     }
 
-    /// Whether the peer's message was received to its end.
+    /// The answer's head is here; its body can be read.
+    fn answered(&mut self, response: Result<Response<RecvStream>, h2::Error>) -> Result<ResponseHead, Broken> {
+        let (parts, body) = response?.into_parts();
+        let rest = if body.is_end_stream() { Rest::None } else { Rest::Follows };
+        self.inbox = Some(Inbox::new(body, self.terms.limits));
+        let asked = if let Role::Client(call) = &self.role { call.asked } else { Asked::Content };
+        Ok(response::head_of(&parts, rest, asked, self.terms.limits)?)
+    }
+
+    /// Whether the peer's message came to its end and was read.
     pub(crate) fn is_received(&self) -> bool {
-        todo!()
+        self.inbox.as_ref().is_some_and(Inbox::is_read)
     }
 
-    /// Whether our message was given to the connection to its end.
+    /// Whether our message was given to h2 to its end.
     pub(crate) fn is_sent(&self) -> bool {
-        todo!()
+        self.code.is_none() && self.outbox.as_ref().is_some_and(Outbox::is_ended)
     }
 
-    /// As a client: whether the peer has answered in full and wants no more of the request (RST_STREAM with NO_ERROR).
+    /// As a client: whether the peer has answered in full and wants no more of the request (RFC 9113, section 8.1). Known once something
+    /// was sent in vain.
     pub(crate) fn is_unwanted(&self) -> bool {
-        todo!()
+        matches!(&self.role, Role::Client(Call { is_unwanted: true, .. }))
     }
 
-    /// Its number on the connection.
-    pub(crate) fn id(&self) -> u32 {
-        todo!()
+    /// Why nothing more can be sent; nothing where that is as it should be.
+    fn stopped(&mut self, cx: &mut Context<'_>, stop: Stop) -> Result<(), Broken> {
+        if let Some(code) = self.code {
+            return Err(Broken::Reset(code));
+        }
+        let (Stop::Closed, Some(outbox)) = (stop, &mut self.outbox) else { return Err(Broken::Overrun) };
+        match outbox.stream().poll_reset(cx) {
+            Poll::Ready(Ok(code)) => self.reset_by_peer(cx, code),
+            Poll::Ready(Err(error)) => Err(error.into()),
+            Poll::Pending => Err(Broken::Overrun),
+        }
+    }
+
+    /// What a reset means. Only the receiving half knows whether it was one, or a GOAWAY, and whether the answer was whole before it.
+    fn reset_by_peer(&mut self, cx: &mut Context<'_>, code: Reason) -> Result<(), Broken> {
+        self.look_for_answer(cx)?;
+        let (Role::Client(call), Some(inbox)) = (&mut self.role, &mut self.inbox) else { return Err(of_reset(code)) };
+        inbox.fill(cx);
+        if !inbox.has_end() {
+            return Err(inbox.take_failure().unwrap_or_else(|| of_reset(code)));
+        }
+        call.is_unwanted = true;
+        if let Some(outbox) = &mut self.outbox {
+            outbox.clear();
+        }
+        Ok(())
+    }
+
+    /// Takes the head of an answer that nobody has asked for yet, if it is here.
+    fn look_for_answer(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
+        let Role::Client(Call { answer: Answer::Awaited(response), .. }) = &mut self.role else { return Ok(()) };
+        let Poll::Ready(response) = Pin::new(response).poll(cx) else { return Ok(()) };
+        let head = self.answered(Ok(response?));
+        if let Role::Client(call) = &mut self.role {
+            call.answer = Answer::Early(head);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // h2 itself cancels what is left open, and sends NO_ERROR after a whole answer; it cannot know that an answer is broken off.
+        if matches!(self.role, Role::Server(_)) && self.code.is_none() && !self.is_sent() {
+            self.reset(Reason::INTERNAL_ERROR.into());
+        }
     }
 }

@@ -1,0 +1,166 @@
+//! The heads of frames (RFC 9113, section 4.1): nine bytes each, found in a stream of bytes however it is split.
+
+/// Bytes of a frame's head.
+pub(super) const HEAD_LEN: usize = 9;
+/// The client's first bytes (RFC 9113, section 3.4).
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What a frame is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Data,
+    Headers,
+    Priority,
+    Reset,
+    Settings,
+    PushPromise,
+    Ping,
+    GoAway,
+    WindowUpdate,
+    Continuation,
+    /// To be ignored (RFC 9113, section 5.5).
+    Unknown,
+}
+
+/// The head of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Frame {
+    pub(super) kind: Kind,
+    pub(super) flags: u8,
+    pub(super) stream: u32,
+    /// Bytes of its payload.
+    pub(super) len: usize,
+}
+
+/// END_STREAM of DATA and HEADERS.
+const END_STREAM: u8 = 0x1;
+/// ACK of SETTINGS and PING.
+const ACK: u8 = 0x1;
+/// END_HEADERS of HEADERS, PUSH_PROMISE and CONTINUATION.
+const END_HEADERS: u8 = 0x4;
+/// PADDED of DATA and HEADERS.
+const PADDED: u8 = 0x8;
+
+impl Frame {
+    pub(super) fn parse(head: [u8; HEAD_LEN]) -> Self {
+        let [len_a, len_b, len_c, kind, flags, stream @ ..] = head;
+        let kind = match kind {
+            0 => Kind::Data,
+            1 => Kind::Headers,
+            2 => Kind::Priority,
+            3 => Kind::Reset,
+            4 => Kind::Settings,
+            5 => Kind::PushPromise,
+            6 => Kind::Ping,
+            7 => Kind::GoAway,
+            8 => Kind::WindowUpdate,
+            9 => Kind::Continuation,
+            _ => Kind::Unknown,
+        };
+        let len = u32::from_be_bytes([0, len_a, len_b, len_c]) as usize;
+        // The first bit is reserved and has no meaning.
+        let stream = u32::from_be_bytes(stream) & (u32::MAX >> 1);
+        Self { kind, flags, stream, len }
+    }
+
+    pub(super) fn ends_stream(self) -> bool {
+        matches!(self.kind, Kind::Data | Kind::Headers) && self.flags & END_STREAM != 0
+    }
+
+    pub(super) fn is_ack(self) -> bool {
+        matches!(self.kind, Kind::Settings | Kind::Ping) && self.flags & ACK != 0
+    }
+
+    /// Whether it is part of a header block.
+    pub(super) fn is_head(self) -> bool {
+        matches!(self.kind, Kind::Headers | Kind::PushPromise | Kind::Continuation)
+    }
+
+    pub(super) fn ends_head(self) -> bool {
+        self.is_head() && self.flags & END_HEADERS != 0
+    }
+
+    pub(super) fn is_padded(self) -> bool {
+        matches!(self.kind, Kind::Data | Kind::Headers) && self.flags & PADDED != 0
+    }
+}
+
+/// Finds the heads in bytes that are only looked at.
+#[derive(Debug)]
+pub(super) struct Heads {
+    partial: [u8; HEAD_LEN],
+    partial_len: usize,
+    /// Bytes until the next head.
+    skip: usize,
+}
+
+impl Heads {
+    /// `skip` bytes come before the first head.
+    pub(super) fn after(skip: usize) -> Self {
+        Self { partial: [0; HEAD_LEN], partial_len: 0, skip }
+    }
+
+    /// Looks at the next bytes, and tells of each head that ends in them.
+    pub(super) fn look(&mut self, mut bytes: &[u8], mut found: impl FnMut(Frame)) {
+        while !bytes.is_empty() {
+            if self.skip > 0 {
+                let skipped = self.skip.min(bytes.len());
+                self.skip -= skipped;
+                bytes = &bytes[skipped..];
+                continue;
+            }
+            let taken = (HEAD_LEN - self.partial_len).min(bytes.len());
+            self.partial[self.partial_len..self.partial_len + taken].copy_from_slice(&bytes[..taken]);
+            self.partial_len += taken;
+            bytes = &bytes[taken..];
+            if self.partial_len == HEAD_LEN {
+                let frame = Frame::parse(self.partial);
+                self.partial_len = 0;
+                self.skip = frame.len;
+                found(frame);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(frames: &[(u8, u8, u32, usize)]) -> Vec<u8> {
+        let mut bytes = PREFACE.to_vec();
+        for (kind, flags, stream, len) in frames {
+            bytes.extend_from_slice(&u32::try_from(*len).unwrap().to_be_bytes()[1..]);
+            bytes.extend_from_slice(&[*kind, *flags]);
+            bytes.extend_from_slice(&stream.to_be_bytes());
+            // What a payload holds is never taken for a head.
+            bytes.resize(bytes.len() + len, 4);
+        }
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn heads_are_found_however_the_bytes_are_split(
+            frames in prop::collection::vec((0u8..12, any::<u8>(), any::<u32>(), 0usize..40), 0..20),
+            cuts in prop::collection::vec(1usize..30, 1..60),
+        ) {
+            let bytes = written(&frames);
+            let mut heads = Heads::after(PREFACE.len());
+            let mut found = Vec::new();
+            let mut rest = &bytes[..];
+            for cut in cuts.iter().cycle() {
+                let (piece, after) = rest.split_at((*cut).min(rest.len()));
+                heads.look(piece, |frame| found.push((frame.flags, frame.stream, frame.len)));
+                rest = after;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            let sent: Vec<_> = frames.iter().map(|(_, flags, stream, len)| (*flags, stream & 0x7fff_ffff, *len)).collect();
+            prop_assert_eq!(found, sent);
+        }
+    }
+}

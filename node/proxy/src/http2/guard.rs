@@ -1,0 +1,298 @@
+//! Stands between h2 and the transport, and looks at the head of each frame in both directions: h2 has no limit on frames that carry
+//! nothing, none on the work of one turn, and does not ask for SETTINGS first.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::Trust;
+use super::budget::{Budget, Excess};
+use super::ended::Ended;
+use super::frame::{Frame, HEAD_LEN, Heads, Kind, PREFACE};
+use super::observed::Observed;
+use crate::transport::Transport;
+
+/// Most bytes that h2 gets before others have their turn: h2 reads until there is nothing more, and the streams' tasks, which take what was
+/// read out of h2's hands, wait for it. Some thousand small frames, a millisecond or two.
+const TURN_BYTES_MAX: usize = 64 * 1024;
+
+/// A transport whose frames are watched.
+pub(super) struct Guard {
+    io: Transport,
+    /// What was read of the transport before it came here.
+    received: Bytes,
+    /// Of the frame whose head was seen last, what is still to come.
+    left: usize,
+    block: Block,
+    /// A part of a head that has not come whole: nothing of it is passed on before it is judged.
+    held: Held,
+    /// A head that was judged and is to be passed on.
+    passed: Held,
+    sent: Heads,
+    budget: Budget,
+    excess: Option<Excess>,
+    observed: Arc<Observed>,
+    has_settings: bool,
+    turn_bytes: usize,
+}
+
+/// Where a header block stands (RFC 9113, section 4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Block {
+    None,
+    /// Another frame of it follows.
+    Open,
+    /// Its last frame is coming.
+    Last,
+}
+
+/// Whether h2 is to see a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Pass,
+    /// It is left out; its payload is empty.
+    Drop,
+}
+
+/// Up to one head.
+#[derive(Debug, Default)]
+struct Held {
+    bytes: [u8; HEAD_LEN],
+    len: usize,
+}
+
+impl Guard {
+    /// Guards the server's end: the peer sends the preface.
+    pub(super) fn server(io: Transport, received: Bytes, trust: Trust, observed: Arc<Observed>) -> Self {
+        Self { left: PREFACE.len(), sent: Heads::after(0), received, ..Self::new(io, trust, observed) }
+    }
+
+    /// Guards the client's end: we send the preface.
+    pub(super) fn client(io: Transport, trust: Trust, observed: Arc<Observed>) -> Self {
+        Self::new(io, trust, observed)
+    }
+
+    fn new(io: Transport, trust: Trust, observed: Arc<Observed>) -> Self {
+        Self {
+            io,
+            received: Bytes::new(),
+            left: 0,
+            block: Block::None,
+            held: Held::default(),
+            passed: Held::default(),
+            sent: Heads::after(PREFACE.len()),
+            budget: Budget::new(trust),
+            excess: None,
+            observed,
+            has_settings: false,
+            turn_bytes: 0,
+        }
+    }
+
+    /// Reads from what was read before, else from the transport.
+    fn poll_source(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
+        let before = buf.filled().len();
+        if self.received.is_empty() {
+            let read = Pin::new(&mut self.io).poll_read(cx, buf);
+            if read.is_pending() {
+                self.turn_bytes = 0;
+            }
+            ready!(read)?;
+        } else {
+            let count = self.received.len().min(buf.remaining());
+            buf.put_slice(&self.received[..count]);
+            self.received.advance(count);
+        }
+        let count = buf.filled().len() - before;
+        if count > 0 {
+            self.turn_bytes += count;
+            self.observed.hear();
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    /// Reads what is missing of a head whose first bytes are held; at the end of the transport they go on as they are.
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut bytes = self.held.bytes;
+        let mut buf = ReadBuf::new(&mut bytes);
+        buf.set_filled(self.held.len);
+        let count = ready!(self.poll_source(cx, &mut buf))?;
+        self.held = Held { bytes, len: self.held.len + count };
+        if count == 0 {
+            self.passed = std::mem::take(&mut self.held);
+        } else if self.held.len == HEAD_LEN {
+            let head = std::mem::take(&mut self.held);
+            if self.judge(head.bytes)? == Verdict::Pass {
+                self.passed = head;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Judges the frames in what was read, moves together what goes on, and tells how much that is.
+    fn sift(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let (mut at, mut kept) = (0, 0);
+        while at < bytes.len() {
+            let mut pass = self.left.min(bytes.len() - at);
+            if pass > 0 {
+                self.left -= pass;
+                self.after_payload();
+            } else if let Some(head) = bytes[at..].first_chunk::<HEAD_LEN>() {
+                match self.judge(*head)? {
+                    Verdict::Pass => pass = HEAD_LEN,
+                    Verdict::Drop => at += HEAD_LEN,
+                }
+            } else {
+                let rest = &bytes[at..];
+                self.held.bytes[..rest.len()].copy_from_slice(rest);
+                self.held.len = rest.len();
+                break;
+            }
+            if at != kept {
+                bytes.copy_within(at..at + pass, kept);
+            }
+            at += pass;
+            kept += pass;
+        }
+        Ok(kept)
+    }
+
+    /// Decides about a frame by its head.
+    fn judge(&mut self, head: [u8; HEAD_LEN]) -> io::Result<Verdict> {
+        let frame = Frame::parse(head);
+        if !self.has_settings {
+            // Else the peer does not speak HTTP/2, or its limits are unknown for as long as it likes (RFC 9113, section 3.4).
+            if frame.kind != Kind::Settings || frame.is_ack() || frame.stream != 0 {
+                return Err(self.fault(Ended::NotHttp2));
+            }
+            self.has_settings = true;
+        }
+        self.budget.received(frame).map_err(|excess| self.fault(Ended::Flood(excess)))?;
+        // It carries nothing, and h2 counts it over the life of a connection: after a hundred the connection would end.
+        let is_void = frame.kind == Kind::Data && frame.len == 0 && !frame.ends_stream() && !frame.is_padded();
+        if is_void && frame.stream != 0 && self.block == Block::None {
+            return Ok(Verdict::Drop);
+        }
+        if frame.kind == Kind::GoAway {
+            self.observed.goes_away();
+        }
+        if frame.is_head() {
+            self.block = if frame.ends_head() { Block::Last } else { Block::Open };
+            self.observed.set_in_head(true);
+        }
+        self.left = frame.len;
+        self.after_payload();
+        Ok(Verdict::Pass)
+    }
+
+    /// Notes what the end of a payload means, if this is one.
+    fn after_payload(&mut self) {
+        if self.left > 0 {
+            return;
+        }
+        if self.block == Block::Last {
+            self.block = Block::None;
+            self.observed.set_in_head(false);
+        }
+        if self.has_settings && !self.observed.is_greeted() {
+            self.observed.greet();
+        }
+    }
+
+    /// What a read fails with when nothing more is taken from the peer. h2 keeps no more than the text of an error.
+    fn fault(&self, why: Ended) -> io::Error {
+        let error = io::Error::other(why.to_string());
+        self.observed.set_fault(why);
+        error
+    }
+
+    /// Accounts for what was written.
+    fn wrote(&mut self, bytes: &[u8]) {
+        let Self { sent, budget, excess, .. } = self;
+        sent.look(bytes, |frame| {
+            if let Err(what) = budget.sent(frame) {
+                *excess = Some(what);
+            }
+        });
+    }
+}
+
+impl AsyncRead for Guard {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let me = self.get_mut();
+        if let Some(excess) = me.excess {
+            return Poll::Ready(Err(me.fault(Ended::Flood(excess))));
+        }
+        loop {
+            if me.passed.len > 0 {
+                let count = me.passed.len.min(buf.remaining());
+                buf.put_slice(&me.passed.bytes[..count]);
+                me.passed.bytes.copy_within(count.., 0);
+                me.passed.len -= count;
+                return Poll::Ready(Ok(()));
+            }
+            if me.turn_bytes >= TURN_BYTES_MAX {
+                me.turn_bytes = 0;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if me.held.len > 0 {
+                ready!(me.poll_held(cx))?;
+                continue;
+            }
+            let before = buf.filled().len();
+            if ready!(me.poll_source(cx, buf))? == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            let kept = me.sift(&mut buf.filled_mut()[before..]);
+            buf.set_filled(before + *kept.as_ref().unwrap_or(&0));
+            if kept? > 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Guard {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let me = self.get_mut();
+        let count = ready!(Pin::new(&mut me.io).poll_write(cx, bytes))?;
+        me.wrote(&bytes[..count]);
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let me = self.get_mut();
+        let count = ready!(Pin::new(&mut me.io).poll_write_vectored(cx, parts))?;
+        let mut rest = count;
+        for part in parts {
+            let written = part.len().min(rest);
+            me.wrote(&part[..written]);
+            rest -= written;
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+//! What the guard of a connection has seen of it, for those above h2 that cannot ask the guard.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+
+use super::ended::Ended;
+
+/// Facts of one connection. Written by its guard and its owner, read by everybody who holds the connection.
+#[derive(Debug, Default)]
+pub(super) struct Observed {
+    greeted: AtomicBool,
+    in_head: AtomicBool,
+    going_away: AtomicBool,
+    closed: AtomicBool,
+    reads: AtomicU64,
+    fault: Mutex<Option<Ended>>,
+}
+
+impl Observed {
+    /// The peer's first SETTINGS have come.
+    pub(super) fn greet(&self) {
+        self.greeted.store(true, Relaxed);
+    }
+
+    /// Whether the peer's first SETTINGS have come.
+    pub(super) fn is_greeted(&self) -> bool {
+        self.greeted.load(Relaxed)
+    }
+
+    /// A header block has begun, or ended.
+    pub(super) fn set_in_head(&self, is_in_head: bool) {
+        self.in_head.store(is_in_head, Relaxed);
+    }
+
+    /// Whether a header block has begun and not ended.
+    pub(super) fn is_in_head(&self) -> bool {
+        self.in_head.load(Relaxed)
+    }
+
+    /// The peer has sent GOAWAY.
+    pub(super) fn goes_away(&self) {
+        self.going_away.store(true, Relaxed);
+    }
+
+    /// Whether the connection takes no more requests.
+    pub(super) fn is_going_away(&self) -> bool {
+        self.going_away.load(Relaxed)
+    }
+
+    /// The connection is over.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Relaxed);
+        self.goes_away();
+    }
+
+    /// Whether the connection is over.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Relaxed)
+    }
+
+    /// Bytes have come.
+    pub(super) fn hear(&self) {
+        self.reads.fetch_add(1, Relaxed);
+    }
+
+    /// How often bytes have come.
+    pub(super) fn heard(&self) -> u64 {
+        self.reads.load(Relaxed)
+    }
+
+    /// Nothing more is read from the peer, because of this.
+    pub(super) fn set_fault(&self, why: Ended) {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+    }
+
+    /// Why nothing more was read from the peer.
+    pub(super) fn take_fault(&self) -> Option<Ended> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
