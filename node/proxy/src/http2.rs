@@ -17,6 +17,7 @@
 mod backlog;
 mod budget;
 mod client;
+pub(crate) mod code;
 mod ended;
 mod fault;
 mod field;

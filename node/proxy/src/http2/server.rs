@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::backlog::{Backlog, Chunk};
 use super::guard::Guard;
 use super::observed::Observed;
-use super::pulse::{Beat, Deadlines, Pulse};
+use super::pulse::{Beat, Deadlines, Pulse, Use};
 use super::request::{self, Rest};
 use super::stream::Terms;
 use super::{
@@ -55,8 +55,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct Server {
     connection: Connection<Guard, Chunk>,
     terms: Terms,
-    observed: Arc<Observed>,
     pulse: Pulse,
+    /// As of the last look.
+    usage: Use,
     /// Why it is being ended.
     ending: Option<Ended>,
 }
@@ -73,8 +74,9 @@ impl Server {
         let deadlines = Deadlines { head_timeout, idle_timeout: Some(idle_timeout), pings };
         let ping_pong = pings.and_then(|_| connection.ping_pong());
         let pulse = Pulse::new(deadlines, ping_pong);
-        let terms = Terms { limits: trust.head_limits(), backlog: Backlog::new(trust) };
-        Ok(Self { connection, terms, observed, pulse, ending: None })
+        let backlog = Backlog::new(trust);
+        let terms = Terms { limits: trust.head_limits(), backlog, observed: Arc::clone(&observed) };
+        Ok(Self { connection, terms, pulse, usage: Use::Idle, ending: None })
     }
 
     /// Waits for the next request and drives the connection meanwhile: all streams stand still while nobody polls this. None when the
@@ -91,9 +93,11 @@ impl Server {
                     None => {}
                     arrival => return Poll::Ready(Ok(arrival)),
                 },
-                Poll::Ready(Some(Err(error))) => match (self.observed.take_fault(), &self.ending) {
+                Poll::Ready(Some(Err(error))) => match (self.terms.observed.take_fault(), &self.ending) {
                     // h2 has read an error and would go without a word.
                     (Some(fault), None) => self.end(fault),
+                    // Without streams, an abrupt end loses as little as a clean one.
+                    (None, None) if error.is_io() && self.usage == Use::Idle => return Poll::Ready(Ok(None)),
                     _ => return Poll::Ready(Err(self.ending.take().unwrap_or_else(|| error.into()))),
                 },
                 Poll::Ready(None) => return Poll::Ready(self.ending.take().map_or(Ok(None), Err)),
@@ -104,8 +108,9 @@ impl Server {
 
     /// Looks at the deadlines; ready where the connection is given up.
     fn poll_pulse(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
-        self.pulse.look(&self.observed, self.connection.has_streams());
-        match std::task::ready!(self.pulse.poll(cx, &self.observed)) {
+        self.usage = if self.connection.has_streams() { Use::Busy } else { Use::Idle };
+        self.pulse.look(&self.terms.observed, self.usage);
+        match std::task::ready!(self.pulse.poll(cx, &self.terms.observed)) {
             Beat::Closed => return Poll::Ready(self.ending.take().map_or(Ok(()), Err)),
             Beat::Idle => {
                 self.drain();
@@ -120,7 +125,7 @@ impl Server {
 
     /// A request; none that was reset before anybody looked at it.
     fn arrival(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         request: Request<RecvStream>,
         mut respond: SendResponse<Chunk>,
@@ -128,6 +133,7 @@ impl Server {
         if respond.poll_reset(cx).is_ready() {
             return None;
         }
+        self.usage = Use::Busy;
         let (parts, body) = request.into_parts();
         let rest = if body.is_end_stream() { Rest::None } else { Rest::Follows };
         let head = request::head_of(parts, rest, self.terms.limits);
