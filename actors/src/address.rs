@@ -8,7 +8,7 @@ use arc_swap::ArcSwapOption;
 use ractor::{ActorRef, MessagingErr};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure};
 
 /// How long a question to an actor may take: it does nothing slow, so this long means that it is stuck or restarting for long.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);

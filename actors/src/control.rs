@@ -1,9 +1,8 @@
 //! What an operator can ask of a running node; the admin API and the demo call it. Answers come from snapshots, changes go to
 //! the actor that owns the matter.
 
-pub mod ledger;
+mod ledger;
 mod listing;
-mod service_spec;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -11,17 +10,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use weft_gossip::identity::{GrantedLabels, Grants, JoinToken, LabelChanges, Roles, SpiffeId};
 use weft_gossip::signer::TokenWish;
-use weft_gossip::{CellName, Code, Failure, MeshName, NodeId, ReplicaName, ServiceName, ZoneName};
+use weft_identity::{
+    CellName, Code, Failure, GrantedLabels, Grants, JoinToken, LabelChanges, MeshName, NodeId, ReplicaName, Roles,
+    ServiceName, SpiffeId, ZoneName,
+};
+use weft_world::service_spec::ServiceSpec;
+use weft_world::{World, admin};
 
 use crate::core::Core;
 use crate::enlist::{self, JoinDone};
-use crate::world::World;
 use crate::{health, identity, listeners, membership, signer};
 
 pub use listing::{CertRow, EndpointRow, NodeRow, ServiceRow};
-pub use service_spec::{HealthSpec, ProbeKind, ServiceSpec, WEIGHT_DEFAULT};
 
 /// The life of a token that states none.
 pub const TOKEN_LIFE_DEFAULT: Duration = Duration::from_secs(600);
@@ -112,6 +113,19 @@ impl Default for TokenRequest {
         let life_seconds = TOKEN_LIFE_DEFAULT.as_secs();
         let (grants, labels) = (BTreeSet::new(), LabelChanges::default());
         Self { grants, grant_all: false, signer: false, labels, cell: None, life_seconds }
+    }
+}
+
+impl From<admin::TokenRequest> for TokenRequest {
+    fn from(request: admin::TokenRequest) -> Self {
+        Self {
+            grants: request.grants.into_iter().collect(),
+            grant_all: request.grant_all,
+            signer: request.signer,
+            labels: request.labels,
+            cell: request.cell,
+            life_seconds: request.ttl_seconds,
+        }
     }
 }
 

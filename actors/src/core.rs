@@ -10,29 +10,27 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use weft_env::Env;
-use weft_gateway::policy::Compiler;
-use weft_gossip::identity::{IssuedCertificate, SigningKey, Trust};
-use weft_gossip::ledger::LedgerMark;
 use weft_gossip::membership::MembersView;
 use weft_gossip::metrics::GossipMetrics;
-use weft_gossip::wire::{self, Kind};
-use weft_gossip::{Code, Failure, ReplicaName, ServiceName};
+use weft_identity::wire::{self, Kind};
+use weft_identity::{Code, Failure, IssuedCertificate, SigningKey, Trust};
+use weft_ledger::LedgerMark;
+use weft_policy::Compiler;
+use weft_world::WorldCell;
+use weft_world::opener::{OpenHandle, OpenListener};
+use weft_world::service_spec::{ReplicaId, ServiceSpec};
+use weft_world::settings::Settings;
 
 use crate::address::Address;
-use crate::control::{BindSpec, ServiceSpec};
+use crate::control::BindSpec;
 use crate::ledger::LedgerHeld;
-use crate::opener::{OpenHandle, OpenListener};
 use crate::policy::PolicyReport;
-use crate::settings::Settings;
 use crate::standing::Standing;
 use crate::state::{NodeFile, StateDir};
 use crate::supervisor::Restarts;
 use crate::telemetry::Telemetry;
-use crate::world::WorldCell;
 use crate::{health, identity, ledger, listeners, membership, policy, signer, store, telemetry, upstreams};
 
-/// One replica of this node.
-pub(crate) type ReplicaId = (ServiceName, ReplicaName);
 /// The replicas that a node offers, as its operator said.
 pub(crate) type Exposed = BTreeMap<ReplicaId, ServiceSpec>;
 /// The local ports that lead to services.

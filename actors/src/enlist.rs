@@ -7,18 +7,16 @@ use std::time::Duration;
 
 use weft_env::{DiskLock, Env};
 use weft_gossip::enrol::{self, JoinWish};
-use weft_gossip::identity::{
-    Enrolment, GrantedLabels, IssuedCertificate, Issuer, JoinToken, KeyFile, KeyRole, LeafSubject, Revocations,
-    SigningKey, SpiffeId,
+use weft_gossip::signer::SignerState;
+use weft_identity::ids::NameError;
+use weft_identity::{
+    CellName, Code, Enrolment, Failure, Founding, GrantedLabels, IssuedCertificate, Issuer, JoinToken, KeyFile,
+    KeyRole, LeafSubject, MeshName, NewMesh, NodeId, Revocations, SigningKey, SpiffeId, ZoneName, make_mesh,
 };
-use weft_gossip::signer::{self, Founding, NewMesh};
-use weft_gossip::{CellName, Code, Failure, MeshName, NodeId, ZoneName};
-
-use weft_gossip::ids::NameError;
+use weft_world::settings::{MESH_PORT, Settings};
 
 use crate::core::Core;
 use crate::identity;
-use crate::settings::{MESH_PORT, Settings};
 use crate::standing::{Kept, News, Standing};
 use crate::state::{NodeFile, NodeState, StateDir};
 use crate::store::{Store, key};
@@ -153,7 +151,7 @@ pub async fn init(env: &Env, args: InitArgs) -> Result<InitDone, Failure> {
     let (mesh, node, cell) = (args.mesh.clone(), args.node.clone(), args.cell.clone());
     let founding = Founding { mesh, node, cell, labels: args.labels };
     let now = env.clock.wall();
-    let mesh = signer::make_mesh(&founding, now, &env.random)?;
+    let mesh = make_mesh(&founding, now, &env.random)?;
     let seal = |key: &SigningKey, role| KeyFile::seal(key, (role, &args.mesh), &args.passphrase, &env.random);
     let (root_text, operator_text) =
         (seal(&mesh.root_key, KeyRole::Root)?, seal(&mesh.operator_key, KeyRole::Operator)?);
@@ -166,9 +164,9 @@ pub async fn init(env: &Env, args: InitArgs) -> Result<InitDone, Failure> {
         bind: args.bind,
         seeds: Vec::new(),
     };
-    let book = mesh.state.clone();
     let state = founded(env, &file, mesh, args.certificate_lifetime)?;
     dir.save(&state)?;
+    let book = SignerState::founded(&state.standing.enrolment);
     Store::open(&env.disk, &dir.store_path())?.keep_row(key::SIGNER, &book)?;
     let root_key = dir.save_text("keys/root.key", &root_text)?;
     let operator_key = dir.save_text("keys/operator.key", &operator_text)?;

@@ -14,17 +14,17 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use weft_env::Env;
-use weft_gossip::{Code, Failure, ReplicaName, ServiceName};
+use weft_identity::{Code, Failure, ReplicaName, ServiceName};
+use weft_policy::endpoint::AppAddr;
+use weft_world::service_spec::{ProbeKind, ReplicaId, ServiceSpec};
+use weft_world::{LocalReplica, LocalService, LocalTable};
 
 use crate::address::Reply;
-use crate::control::{ProbeKind, ServiceSpec};
-use crate::core::{Core, Exposed, ReplicaId};
+use crate::core::{Core, Exposed};
 use crate::membership;
 use crate::shell::Role;
 use crate::store::key;
 use crate::upstreams::replicas_of;
-use crate::world::{LocalReplica, LocalService, LocalTable};
-use weft_gateway::endpoint::AppAddr;
 
 /// Enough of a response to read its status line.
 const STATUS_LEN: usize = 12;

@@ -18,14 +18,13 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use weft_gossip::enrol;
-use weft_gossip::identity::{Grants, IssuedCertificate, SignedBundle, SpiffeId, Trust, tls};
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure, Grants, IssuedCertificate, SignedBundle, SpiffeId, Trust, tls};
+use weft_world::{Credential, Credentials};
 
 use crate::address::Reply;
 use crate::core::Core;
 use crate::shell::Role;
 use crate::standing::News;
-use crate::world::{Credential, Credentials};
 use alone::{Alone, is_alone};
 use renewal::{Obtained, obtain};
 

@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use weft_gossip::ledger::journal::{CheckedJournal, Journals, Posting, Writing};
-use weft_gossip::ledger::{Batch, Checked, Hash, Ledger as Revisions, Quarantined, Row, Rules, SignedDraft};
-use weft_gossip::{Code, Failure, NodeId};
+use weft_identity::{Code, Failure, NodeId};
+use weft_ledger::journal::{CheckedJournal, Journals, Posting, Writing};
+use weft_ledger::{Batch, Checked, Hash, Ledger as Revisions, Quarantined, Row, Rules, SignedDraft};
 
 use crate::address::Reply;
 use crate::core::Core;

@@ -1,8 +1,5 @@
 //! The supervision tree of a node and the state that it owns. The only crate that names ractor.
 //!
-//! - [`world`]: the snapshot that the data path reads
-//! - [`settings`]: every interval, timeout and limit
-//! - [`opener`]: what the tree asks of the data path
 //! - [`state`], [`enlist`]: the state directory and how a machine comes to have one
 //! - [`standing`]: whom a node believes and what it may
 //! - [`control`], [`ca`]: what an operator can ask of a running node
@@ -19,9 +16,7 @@ mod ledger;
 mod listeners;
 mod membership;
 pub mod metrics;
-pub mod opener;
 mod policy;
-pub mod settings;
 mod shell;
 mod signer;
 pub mod standing;
@@ -31,4 +26,3 @@ mod supervisor;
 pub mod telemetry;
 pub mod tree;
 mod upstreams;
-pub mod world;

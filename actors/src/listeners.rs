@@ -8,13 +8,13 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure};
+use weft_world::opener::ListenerSpec;
+use weft_world::settings::local_ip;
 
 use crate::address::Reply;
 use crate::control::BindSpec;
 use crate::core::{Bindings, Core};
-use crate::opener::ListenerSpec;
-use crate::settings::local_ip;
 use crate::shell::Role;
 use crate::signer::Desk;
 use crate::store::key;

@@ -12,11 +12,10 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use weft_gossip::catalog::{ReplicaRecord, SignedRecord};
-use weft_gossip::identity::{IssuedCertificate, SpiffeId};
 use weft_gossip::membership::{
     Ended, LedgerPeer, MembersView, Membership, MembershipConfig, MembershipCredentials, next_generation,
 };
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure, IssuedCertificate, SpiffeId};
 
 use crate::address::Reply;
 use crate::core::Core;

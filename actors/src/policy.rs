@@ -11,12 +11,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
-use weft_gateway::policy::{InForce, Kind, Policy as Compiled, Source};
-use weft_gateway::strict::Mistake;
-use weft_gossip::identity::Revocations;
-use weft_gossip::ledger::journal::Journals;
-use weft_gossip::ledger::{Hash, Head, LedgerMark, State};
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure, Revocations};
+use weft_ledger::journal::Journals;
+use weft_ledger::{Hash, Head, LedgerMark, State};
+use weft_policy::strict::Mistake;
+use weft_policy::{InForce, Kind, Policy as Compiled, Source};
 
 use crate::core::Core;
 use crate::ledger::{LedgerHeld, held};
@@ -207,7 +206,7 @@ impl Policy {
     async fn revoke_alone(&self, state: &State) -> Result<(), Failure> {
         let of_kind = state.values().filter(|held| held.document.id().kind() == Kind::Revocation.word());
         let documents: Vec<_> = of_kind.map(|held| (Source::from(&*held.document), held.revision)).collect();
-        match weft_gateway::policy::compile(&documents) {
+        match weft_policy::compile(&documents) {
             Ok(policy) => self.revoke(&policy).await,
             Err(_) => Ok(()),
         }

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use weft_gossip::Failure;
+use weft_identity::Failure;
 
 use crate::address::{Address, Post};
 use crate::supervisor::ChildSpec;

@@ -10,10 +10,9 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use weft_gossip::enrol::{CertifyReply, CertifyRequest, JoinReply, JoinRequest, SignDesk};
-use weft_gossip::identity::{JoinToken, SignedBundle, bundles_after, newest_bundles};
 use weft_gossip::membership::MembersView;
 use weft_gossip::signer::{Deciding, SignerState, TokenWish};
-use weft_gossip::{Code, Failure, NodeId};
+use weft_identity::{Code, Failure, JoinToken, NodeId, SignedBundle, bundles_after, newest_bundles};
 
 use crate::address::Reply;
 use crate::core::Core;

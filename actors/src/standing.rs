@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 use weft_env::{Clock, Random};
-use weft_gossip::identity::{
-    BUNDLES_MAX, ENROLMENT_CONTEXT, Enrolment, Issuer, PublicKey, Revocations, SignedBundle, SignedEnrolment,
-    SigningKey, Trust, TrustBundle,
+use weft_identity::{
+    BUNDLES_MAX, Code, ENROLMENT_CONTEXT, Enrolment, Failure, Issuer, PublicKey, Revocations, SignedBundle,
+    SignedEnrolment, SigningKey, Trust, TrustBundle,
 };
-use weft_gossip::{Code, Failure};
 
 /// A node's standing; all of it verified.
 #[derive(Debug, Clone)]

@@ -19,9 +19,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use weft_env::{Disk, DiskLock, Env, Random};
-use weft_gossip::identity::{IssuedCertificate, Revocations, SigningKey};
-use weft_gossip::wire::{self, Kind};
-use weft_gossip::{CellName, Code, Failure, MeshName, NodeId, ZoneName};
+use weft_identity::wire::{self, Kind};
+use weft_identity::{CellName, Code, Failure, IssuedCertificate, MeshName, NodeId, Revocations, SigningKey, ZoneName};
 
 use crate::standing::{Kept, Standing};
 

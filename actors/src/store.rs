@@ -11,9 +11,9 @@ use std::sync::Arc;
 use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 use serde::Serialize;
 use weft_env::{Disk, RandomAccess};
-use weft_gossip::ledger::{Row, Table};
-use weft_gossip::wire::{self, Kind};
-use weft_gossip::{Code, Failure};
+use weft_identity::wire::{self, Kind};
+use weft_identity::{Code, Failure};
+use weft_ledger::{Row, Table};
 
 use crate::address::Reply;
 use crate::shell::Role;

@@ -10,9 +10,9 @@ use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr, Supervisi
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use weft_env::Env;
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure};
+use weft_world::settings::RestartBudget;
 
-use crate::settings::RestartBudget;
 use crate::telemetry::Telemetry;
 
 /// How long one child may take to stop before it is killed: its last act is a write to disk at most.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use metrics::{Counter, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use tokio::task::JoinHandle;
-use weft_gossip::Failure;
+use weft_identity::Failure;
 
 use crate::core::Core;
 use crate::metrics::{

@@ -11,20 +11,19 @@ use std::sync::atomic::AtomicU64;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use weft_env::{DiskLock, Env};
-use weft_gossip::identity::SpiffeId;
 use weft_gossip::metrics::GossipMetrics;
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure, SpiffeId};
+use weft_world::opener::OpenListener;
+use weft_world::settings::Settings;
+use weft_world::{NodeFacts, World, WorldCell};
 
 use crate::address::Address;
 use crate::control::NodeControl;
 use crate::core::Core;
-use crate::opener::OpenListener;
-use crate::settings::Settings;
 use crate::shell;
 use crate::state::{NodeState, StateDir};
 use crate::supervisor::{Order, Plan, Restarts, Strategy, Supervisor, stop_supervisor};
 use crate::telemetry::Telemetry;
-use crate::world::{NodeFacts, World, WorldCell};
 use crate::{health, identity, ledger, listeners, membership, policy, signer, store, supervisor, telemetry, upstreams};
 
 /// Space between two looks whether requests are still in flight.

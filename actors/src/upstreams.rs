@@ -12,12 +12,12 @@ use std::sync::atomic::Ordering;
 use tokio::task::JoinHandle;
 use weft_gossip::catalog::{NodeRecord, Offer, ReplicaRecord, offers};
 use weft_gossip::membership::{MemberState, MembersView};
-use weft_gossip::{Failure, NodeId, ReplicaName, ServiceName};
+use weft_identity::{Failure, NodeId, ReplicaName, ServiceName};
+use weft_policy::endpoint::{Endpoint, EndpointLoad, EndpointTable, PeerAddr, selector};
+use weft_world::{LocalTable, ServiceTable};
 
 use crate::core::{Core, Exposed};
 use crate::shell::Role;
-use crate::world::{LocalTable, ServiceTable};
-use weft_gateway::endpoint::{Endpoint, EndpointLoad, EndpointTable, PeerAddr, selector};
 
 /// What Upstreams is sent.
 pub(crate) enum Message {
@@ -95,7 +95,7 @@ pub(crate) fn own_replicas(core: &Core, local: &LocalTable) -> Vec<ReplicaRecord
 
 /// What a node that exposes these services offers.
 pub(crate) fn replicas_of(exposed: &Exposed, local: &LocalTable) -> Vec<ReplicaRecord> {
-    let record = |spec: &crate::control::ServiceSpec| ReplicaRecord {
+    let record = |spec: &weft_world::service_spec::ServiceSpec| ReplicaRecord {
         service: spec.service.clone(),
         name: spec.replica.clone(),
         version: spec.version.clone(),
@@ -122,7 +122,7 @@ fn service_table(offered: BTreeMap<ServiceName, Vec<Offer>>, old: &ServiceTable)
             by_node.entry(offer.node.clone()).or_default().insert(offer.replica.name.clone(), offer);
         }
         let endpoints = by_node.into_values().flat_map(|offers| endpoints_of(offers, before)).collect();
-        table.insert(service.clone(), Arc::new(EndpointTable { service, protocol, endpoints }));
+        table.insert(service.clone(), Arc::new(EndpointTable::new(service, protocol, endpoints)));
     }
     table
 }

@@ -20,13 +20,13 @@ use chitchat::{ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use weft_env::{Env, Timestamp};
+use weft_identity::{
+    Code, Enrolment, Failure, IssuedCertificate, PublicKey, SignedEnrolment, SigningKey, Trust, ZoneName,
+};
+use weft_ledger::LedgerMark;
+use weft_ledger::sync::LedgerDesk;
 
 use crate::catalog::{NodeRecord, ReplicaRecord, SignedRecord, encode_value, sign_record, verify_record};
-use crate::codes::{Code, Failure};
-use crate::identity::{Enrolment, IssuedCertificate, PublicKey, SignedEnrolment, SigningKey, Trust};
-use crate::ids::ZoneName;
-use crate::ledger::LedgerMark;
-use crate::ledger::sync::LedgerDesk;
 use crate::metrics::GossipMetrics;
 use crate::quic::{DialError, QuicCredentials, QuicEndpoint, QuicProtocol};
 use desk::{Desk, DeskStart};

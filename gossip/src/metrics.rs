@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
 use tokio::time::Instant;
-
-use crate::ids::NodeId;
+use weft_identity::NodeId;
 
 /// Datagrams at the mesh port that cannot be QUIC, by reason.
 pub const DATAGRAMS_DROPPED: &str = "weft_quic_datagrams_dropped_total";

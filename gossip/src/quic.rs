@@ -14,11 +14,11 @@ use quinn::{Connection, Endpoint, Incoming, TokioRuntime, VarInt};
 use rustls_pki_types::CertificateDer;
 use tokio::sync::mpsc;
 use weft_env::Env;
+use weft_identity::tls::{ALPN_GOSSIP, ALPN_LEDGER};
+use weft_identity::{
+    Code, Failure, IssuedCertificate, NodeId, SigningKey, Subject, Trust, any_node_name, peer_identity,
+};
 
-use crate::codes::{Code, Failure};
-use crate::identity::tls::{ALPN_GOSSIP, ALPN_LEDGER};
-use crate::identity::{IssuedCertificate, SigningKey, Subject, Trust, any_node_name, peer_identity};
-use crate::ids::NodeId;
 use crate::metrics::GossipMetrics;
 use setup::Setup;
 use socket::CountingSocket;

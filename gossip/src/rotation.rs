@@ -9,14 +9,12 @@
 //! holders have replaced it; what a revoked one issued never counts.
 
 use weft_env::{Random, Timestamp};
-
-use crate::codes::{Code, Failure};
-use crate::identity::{
-    Fingerprint, Grants, OperatorEntry, OperatorStanding, PublicKey, RootEntry, RootStanding, SignedBundle,
-    SignerEntry, SignerStanding, SigningKey, TrustBundle, public_key, root_certificate, signer_certificate,
+use weft_identity::{
+    Code, Failure, Fingerprint, Grants, NodeId, OperatorEntry, OperatorStanding, PublicKey, RootEntry, RootStanding,
+    SignedBundle, SignerEntry, SignerStanding, SigningKey, TrustBundle, public_key, root_certificate,
+    signer_certificate,
 };
-use crate::ids::NodeId;
-use crate::ledger::Hash;
+use weft_ledger::Hash;
 
 /// Entries of signers in one bundle: twenty signers under three roots.
 pub const SIGNERS_MAX: usize = 64;

@@ -2,26 +2,23 @@
 //! time; the Signer actor keeps the book and does what is decided.
 
 mod book;
-mod founding;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use weft_env::{Random, Timestamp};
-
-use crate::codes::{Code, Failure};
-use crate::enrol::{CertificateWish, CertifyRequest, JoinRequest};
-use crate::identity::{
-    CertificateError, ENROLMENT_CONTEXT, Enrolment, GrantedLabels, Grants, Issuer, JoinToken, LabelChanges, LabelError,
-    LeafSubject, PublicKey, Revocations, Roles, SignedEnrolment, SpiffeId, Subject, TokenId, TokenSecret, TrustBundle,
+use weft_identity::wire::Signed;
+use weft_identity::{
+    CellName, CertificateError, Code, ENROLMENT_CONTEXT, Enrolment, Failure, GrantedLabels, Grants, Issuer, JoinToken,
+    LabelChanges, LabelError, LeafSubject, NodeId, PublicKey, Revocations, Roles, SignedEnrolment, SpiffeId, Subject,
+    TokenId, TokenSecret, TrustBundle,
 };
-use crate::ids::{CellName, NodeId};
+
+use crate::enrol::{CertificateWish, CertifyRequest, JoinRequest};
 use crate::membership::{MembersView, NODES_MAX};
-use crate::wire::Signed;
 
 pub use book::{EnrolledNode, Redemption, SignerState, TOKEN_MEMORY, TokenEntry};
-pub use founding::{Founding, NewMesh, make_mesh};
 
 /// Tokens in the book at once, used and expired ones of the last day included: two for each node of a full cell.
 pub const TOKENS_MAX: usize = 2_000;

@@ -6,13 +6,10 @@ mod ledger;
 mod routes;
 mod serve;
 
-pub use desk::{
-    AdminDesk, ApplyRequest, BindRequest, BundleRequest, ExposeRequest, HealthRequest, JoinRequest, Question,
-    TokenRequest,
-};
+pub use desk::{AdminDesk, Question};
 pub use ledger::DRAFT_LEN_MAX;
 pub use routes::{local_routes, public_routes};
-pub use serve::{AdminListeners, SOCKET_FILE};
+pub use serve::AdminListeners;
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ mod check;
 use std::io::Write;
 use std::time::Duration;
 
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure};
 
 use bank::Bank;
 

@@ -1,7 +1,7 @@
-//! The binary `weft`: everything is in the library's command line.
+//! The binary `weft`: the command line, with this library's node and demo.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    weft::cli::main()
+    weft::program::main()
 }

@@ -8,17 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use weft_actors::control::{BindSpec, NodeControl, ServiceSpec};
-use weft_actors::settings::{AccessLog, MESH_PORT};
+use weft_actors::control::{BindSpec, NodeControl};
 use weft_actors::state::StateDir;
 use weft_actors::telemetry::Telemetry;
 use weft_actors::tree::{NodeArgs, NodeTree};
 use weft_env::Env;
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure};
+use weft_proxy::worker::{DataPath, PathArgs, Placement};
+use weft_world::config::{self, NodeConfig};
+use weft_world::service_spec::ServiceSpec;
+use weft_world::settings::{AccessLog, MESH_PORT};
 
 use crate::admin::AdminListeners;
-use crate::config::{self, NodeConfig};
-use crate::worker::{DataPath, PathArgs, Placement};
 use desk::NodeDesk;
 
 /// The access log's file in the state directory.

@@ -8,15 +8,14 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use weft_env::{Random, Reuse, Stream, Timestamp, Traffic};
 use weft_gossip::enrol::{self, CertifyReply, CertifyRequest, JoinReply, JoinRequest, JoinWish, SignDesk};
-use weft_gossip::identity::{
-    Grants, JoinToken, LabelChanges, Revocations, Roles, SignedBundle, SigningKey, bundles_after, tls,
-};
 use weft_gossip::membership::{MembersView, NODES_DEFAULT};
 use weft_gossip::signer::{Certification, Deciding, SignerState, TokenWish};
-use weft_gossip::{Failure, NodeId};
+use weft_identity::{
+    Failure, Grants, JoinToken, LabelChanges, NodeId, Revocations, Roles, SignedBundle, SigningKey, bundles_after, tls,
+};
 
 use crate::event_log::Event;
-use crate::mesh::{CERTIFICATE_LIFETIME, SimMesh, SimNode, name};
+use crate::mesh::{CERTIFICATE_LIFETIME, SimMesh, SimNode, internal, name};
 use crate::simulation::Simulation;
 
 /// Machines are not started in the same instant; so far apart they are here.
@@ -39,10 +38,11 @@ pub struct EnrolmentReport {
 pub async fn run(simulation: &Simulation, nodes: u16) -> Result<EnrolmentReport, Failure> {
     let mesh = Arc::new(SimMesh::found(simulation)?);
     let founder = mesh.admit(0)?;
+    let first = mesh.founder.enrolment.claim().map_err(internal)?;
     let desk = Arc::new(Desk {
         mesh: Arc::clone(&mesh),
         founder: founder.clone(),
-        book: Mutex::new(mesh.founder.state.clone()),
+        book: Mutex::new(SignerState::founded(&first)),
     });
     let mut serving = JoinSet::new();
     serving.spawn(sign(founder, Arc::clone(&desk)));

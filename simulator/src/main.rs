@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use weft_env::{Link, Traffic};
-use weft_gossip::Failure;
+use weft_identity::Failure;
 use weft_sim::{Event, Simulation, enrolment, fleet, membership, policies};
 
 #[derive(Parser)]

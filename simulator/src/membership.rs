@@ -7,13 +7,13 @@ use metrics::NoopRecorder;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use weft_env::Traffic;
-use weft_gossip::catalog::{Protocol, ReplicaRecord};
-use weft_gossip::ledger::LedgerMark;
+use weft_gossip::catalog::ReplicaRecord;
 use weft_gossip::membership::{
     MembersView, Membership, MembershipConfig, MembershipCredentials, NODES_DEFAULT, next_generation,
 };
 use weft_gossip::metrics::GossipMetrics;
-use weft_gossip::{Code, Failure, NodeId};
+use weft_identity::{Code, Failure, NodeId, Protocol};
+use weft_ledger::LedgerMark;
 
 use crate::event_log::{Event, EventLog};
 use crate::mesh::{SimMesh, SimNode, internal};

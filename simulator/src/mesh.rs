@@ -4,13 +4,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use weft_env::Env;
-use weft_gossip::identity::{
-    ENROLMENT_CONTEXT, Enrolment, GrantedLabels, Grants, IssuedCertificate, LeafSubject, Roles, SignedEnrolment,
-    SigningKey, SpiffeId, Trust, TrustBundle,
+use weft_identity::wire::Signed;
+use weft_identity::{
+    CellName, Code, ENROLMENT_CONTEXT, Enrolment, Failure, Founding, GrantedLabels, Grants, IssuedCertificate,
+    LeafSubject, MeshName, NewMesh, NodeId, Roles, SignedEnrolment, SigningKey, SpiffeId, Trust, TrustBundle,
+    make_mesh,
 };
-use weft_gossip::signer::{Founding, NewMesh, make_mesh};
-use weft_gossip::wire::Signed;
-use weft_gossip::{CellName, Code, Failure, MeshName, NodeId};
 
 use crate::simulation::Simulation;
 

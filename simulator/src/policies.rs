@@ -5,13 +5,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use weft_actors::control::TokenRequest;
-use weft_actors::control::ledger::{DraftWish, Reach};
 use weft_actors::tree::NodeTree;
 use weft_env::{Env, Link, Traffic};
-use weft_gateway::policy::read_file;
-use weft_gossip::identity::{KeyFile, KeyRole, SigningKey};
-use weft_gossip::ledger::{Document, DocumentId, DocumentParts, Hash, Prune, Signing};
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure, KeyFile, KeyRole, SigningKey};
+use weft_ledger::{Document, DocumentId, DocumentParts, Hash, Prune, Signing};
+use weft_policy::read_file;
+use weft_world::admin::ledger::{DraftWish, Reach};
 
 use crate::event_log::Event;
 use crate::fleet::{found_on, join, state_dir, wait_until};
@@ -117,7 +116,7 @@ async fn grown(simulation: &Simulation, nodes: u16) -> Result<(Vec<NodeTree>, Op
     Ok((fleet, Operator::of(first)?))
 }
 
-fn first_name(fleet: &[NodeTree]) -> weft_gossip::NodeId {
+fn first_name(fleet: &[NodeTree]) -> weft_identity::NodeId {
     fleet[0].control.status().node
 }
 
@@ -172,7 +171,7 @@ impl Operator {
 fn documents(text: &str) -> Result<Vec<Document>, Failure> {
     let invalid = |detail: String| Failure::new(Code::ConfigInvalid, detail);
     let sources = read_file("policies.toml", text).map_err(|mistakes| invalid(format!("{mistakes:?}")))?;
-    let document = |source: weft_gateway::policy::Source| {
+    let document = |source: weft_policy::Source| {
         let id = DocumentId::new(&source.kind, &source.name).map_err(|error| invalid(error.to_string()))?;
         let parts =
             DocumentParts { id, services: source.services, file: source.file, line: source.line, text: source.text };

@@ -6,9 +6,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use weft_env::Clock;
-use weft_gossip::MeshName;
-use weft_gossip::identity::{KeyFile, KeyRole, SigningKey};
-use weft_gossip::ledger::{Document, DocumentParts, Draft, SignedDraft, Signing};
+use weft_identity::{KeyFile, KeyRole, MeshName, SigningKey};
+use weft_ledger::{Document, DocumentParts, Draft, SignedDraft, Signing};
 
 use crate::mesh::{Mesh, Node};
 

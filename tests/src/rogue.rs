@@ -13,14 +13,14 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 use weft_env::{Env, Random};
-use weft_gossip::catalog::{NodeRecord, Protocol, ReplicaRecord, encode_value, sign_record};
+use weft_gossip::catalog::{NodeRecord, ReplicaRecord, encode_value, sign_record};
 use weft_gossip::enrol::{JoinWish, Joined, join};
-use weft_gossip::identity::tls::{ALPN_HTTP1, dial_config};
-use weft_gossip::identity::{IssuedCertificate, JoinToken, SigningKey, SpiffeId, Trust, dial_name};
-use weft_gossip::ledger::{Hash, LedgerMark, SignedDraft};
 use weft_gossip::metrics::GossipMetrics;
 use weft_gossip::quic::{PeerConnection, QuicCredentials, QuicEndpoint, QuicProtocol};
-use weft_gossip::wire::{self, Kind};
+use weft_identity::tls::{ALPN_HTTP1, dial_config};
+use weft_identity::wire::{self, Kind};
+use weft_identity::{IssuedCertificate, JoinToken, Protocol, SigningKey, SpiffeId, Trust, dial_name};
+use weft_ledger::{Hash, LedgerMark, SignedDraft};
 
 use ledger::LyingLedger;
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use weft_gossip::identity::{JoinToken, TokenSecret};
+use weft_identity::{JoinToken, TokenSecret};
 use weft_tests::loopback::free_port;
 use weft_tests::wait::let_pass;
 use weft_tests::weft::{Outcome, binary};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use weft_gossip::ledger::Hash;
+use weft_ledger::Hash;
 use weft_tests::by_hand::{Hand, document, give};
 use weft_tests::mesh::SPREAD_LIMIT;
 use weft_tests::operator::{Operator, documents, traffic};

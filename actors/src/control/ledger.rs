@@ -3,166 +3,19 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-use weft_gateway::policy::{InForce, Kind};
-use weft_gossip::ledger::journal::{Posting, VerifiedEntry};
-use weft_gossip::ledger::{
-    Change, Document, DocumentId, Draft, Hash, HistoryRow, Prune, RevisionName, SignedDraft, Standing, State,
-};
 use weft_gossip::membership::{Member, MemberState};
-use weft_gossip::{Code, Failure, NodeId, ServiceName};
+use weft_identity::{Code, Failure, NodeId, ServiceName};
+use weft_ledger::journal::{Posting, VerifiedEntry};
+use weft_ledger::{Change, Document, DocumentId, Draft, Hash, HistoryRow, RevisionName, SignedDraft, Standing, State};
+use weft_policy::{InForce, Kind};
+use weft_world::admin::ledger::{
+    Applied, DocumentView, DraftView, DraftWish, HISTORY_MAX, HistoryView, LedgerStatus, Reach, ReceiptRow, Revoked,
+};
 
 use super::NodeControl;
 use crate::core::Core;
 use crate::ledger::{self, held};
 use crate::policy::job;
-
-/// Most change sets in one history.
-pub const HISTORY_MAX: usize = 1_000;
-
-/// The ledger in one look.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct LedgerStatus {
-    /// The highest revision.
-    pub revision: u64,
-    /// Change sets that nothing builds upon; more than one while two sides of a split have not been built upon together.
-    pub tips: Vec<Hash>,
-    /// Documents that the revision has in force.
-    pub documents: usize,
-    /// The revision that the data path decides by; lower than `revision` while the newest cannot be compiled here.
-    pub in_force: u64,
-    /// Why the newest is not in force; empty if it is.
-    pub mistakes: Vec<String>,
-    /// Change sets made on this node that were set aside and not made again since.
-    pub set_aside: Vec<HistoryView>,
-}
-
-/// One document in force.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct DocumentView {
-    /// Kind and name.
-    pub id: DocumentId,
-    /// The services that it concerns; none means the whole mesh.
-    pub services: Option<Vec<ServiceName>>,
-    /// Where it was written.
-    pub file: String,
-    /// The first line of it there.
-    pub line: u32,
-    /// The revision that brought it.
-    pub revision: u64,
-    /// Its content's address.
-    pub hash: Hash,
-    /// The table as it was written.
-    pub text: String,
-}
-
-/// One change set.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct HistoryView {
-    /// Its number.
-    pub revision: u64,
-    /// Its address.
-    pub hash: Hash,
-    /// The key that signed it, in hex.
-    pub operator: String,
-    /// The node on which it was made.
-    pub node: NodeId,
-    /// When, in milliseconds since the epoch, by that node's clock.
-    pub at_ms: u64,
-    /// What the operator says of it.
-    pub message: String,
-    /// Documents that it puts.
-    pub puts: Vec<DocumentId>,
-    /// Documents that it removes.
-    pub removes: Vec<DocumentId>,
-    /// `applied`, `set aside`, `unconfirmed`, `expired` or `uncounted`.
-    pub standing: String,
-    /// What the standing is due to; empty where it needs no words.
-    pub because: String,
-    /// Until when an unconfirmed one counts, in milliseconds since the epoch.
-    pub until_ms: Option<u64>,
-}
-
-/// What a draft is to be made from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DraftWish {
-    /// These documents, and which others go.
-    Documents {
-        /// What is to be in force.
-        documents: Vec<Document>,
-        /// What is removed because it is not among them.
-        prune: Prune,
-    },
-    /// The state as of a revision.
-    Rollback {
-        /// The revision.
-        to: String,
-        /// What becomes of revocations.
-        revocations: Revoked,
-    },
-    /// A change set that was set aside or has expired, once more.
-    Again(String),
-    /// A confirmation of a change set that awaits one.
-    Confirm(String),
-}
-
-/// What a rollback does with the documents that revoke something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Revoked {
-    /// They stay as they are: who goes back to older routes does not mean to trust a stolen machine again.
-    Stay,
-    /// They, too, become as they were.
-    RollBack,
-}
-
-/// What would change, and whom it would reach.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct DraftView {
-    /// To be signed.
-    pub draft: Draft,
-    /// What this node would not compile of it.
-    pub mistakes: Vec<String>,
-    /// Nodes that it reaches now, this one among them.
-    pub reached: Vec<NodeId>,
-    /// Nodes that this node knows and that do not answer.
-    pub unreached: Vec<NodeId>,
-    /// Nodes that would decide by what changes.
-    pub concerned: Vec<NodeId>,
-    /// This node, which is named as the place where the change set was made.
-    pub node: NodeId,
-}
-
-/// How many nodes a change set must reach.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Reach {
-    /// At least half of those that are known.
-    Half,
-    /// However few.
-    Anyway,
-}
-
-/// A change set that was taken in.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Applied {
-    /// Its number.
-    pub revision: u64,
-    /// Its address.
-    pub hash: Hash,
-}
-
-/// One node in a receipt.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ReceiptRow {
-    /// The node.
-    pub node: NodeId,
-    /// `in-force`, `refused` (it is there and cannot be compiled), `lacking` or `silent` (the node does not answer).
-    pub state: String,
-    /// Why it is refused; empty otherwise.
-    pub because: String,
-}
 
 impl NodeControl {
     /// The ledger in one look.
@@ -194,7 +47,7 @@ impl NodeControl {
     /// The documents in force, by kind and name.
     pub fn documents(&self) -> Result<Vec<DocumentView>, Failure> {
         let state = held(&self.0)?.ledger.state(&self.0.rules());
-        let view = |(id, entry): (&DocumentId, &weft_gossip::ledger::StateEntry)| DocumentView {
+        let view = |(id, entry): (&DocumentId, &weft_ledger::StateEntry)| DocumentView {
             id: id.clone(),
             services: entry.document.services().map(|services| services.iter().cloned().collect()),
             file: entry.document.file().to_owned(),
@@ -275,7 +128,7 @@ impl NodeControl {
         let core = &self.0;
         let held = held(core)?;
         let holding = held.ledger.with_descendants(hash).ok_or_else(|| unknown(hash))?;
-        let row = |node: &NodeId, mark: &weft_gossip::ledger::LedgerMark, answers: bool| {
+        let row = |node: &NodeId, mark: &weft_ledger::LedgerMark, answers: bool| {
             let state = match (mark.tips.iter().any(|tip| holding.contains(tip)), &mark.refused, answers) {
                 (true, None, _) => "in-force",
                 (true, Some(_), _) => "refused",
@@ -364,8 +217,7 @@ fn would_not_compile(core: &Core, state: &State, draft: &Draft) -> Vec<String> {
 
 fn view_of(row: HistoryRow) -> HistoryView {
     let (puts, removes): (Vec<_>, Vec<_>) = row.changes.iter().partition(|change| change.after.is_some());
-    let ids =
-        |changes: Vec<&weft_gossip::ledger::Change>| changes.into_iter().map(|change| change.id.clone()).collect();
+    let ids = |changes: Vec<&weft_ledger::Change>| changes.into_iter().map(|change| change.id.clone()).collect();
     let (standing, because) = match &row.standing {
         Standing::Applied => ("applied", String::new()),
         Standing::SetAside { document } => ("set aside", format!("{document} had changed meanwhile")),

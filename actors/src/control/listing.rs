@@ -6,14 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
-use weft_gateway::endpoint::Endpoint;
-use weft_gossip::catalog::Protocol;
-use weft_gossip::identity::GrantedLabels;
 use weft_gossip::membership::{Member, MemberState};
-use weft_gossip::{NodeId, ReplicaName, ServiceName, ZoneName};
+use weft_identity::{GrantedLabels, NodeId, Protocol, ReplicaName, ServiceName, ZoneName};
+use weft_policy::endpoint::Endpoint;
+use weft_world::Credential;
 
 use super::NodeControl;
-use crate::world::Credential;
 
 /// One member in a list.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -4,8 +4,7 @@
 use std::net::SocketAddr;
 
 use weft_gossip::enrol::{self, CertifyRequest, Enrolled};
-use weft_gossip::identity::{IssuedCertificate, SignedBundle, SigningKey, SpiffeId};
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure, IssuedCertificate, SignedBundle, SigningKey, SpiffeId};
 
 use crate::core::Core;
 use crate::standing::{News, Standing};

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use weft_gossip::NodeId;
-use weft_gossip::ledger::journal::Reader;
-use weft_gossip::ledger::sync::{Answer, LedgerDesk, Question, View, answer};
+use weft_identity::NodeId;
+use weft_ledger::journal::Reader;
+use weft_ledger::sync::{Answer, LedgerDesk, Question, View, answer};
 
 use crate::core::Core;
 

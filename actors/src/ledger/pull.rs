@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 use weft_gossip::enrol;
-use weft_gossip::ledger::LedgerMark;
-use weft_gossip::ledger::journal::Reader;
-use weft_gossip::ledger::sync::{Local, Pull, Pulled};
 use weft_gossip::membership::{LedgerPeer, Member};
-use weft_gossip::{Failure, NodeId};
+use weft_identity::{Failure, NodeId};
+use weft_ledger::LedgerMark;
+use weft_ledger::journal::Reader;
+use weft_ledger::sync::{Local, Pull, Pulled};
 
 use super::{LedgerHeld, Message, Outcome, Reason, count_refused, held};
 use crate::core::Core;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use weft_env::Clock;
-use weft_gateway::policy::{InForce, Policy};
-use weft_gateway::strict::Mistake;
-use weft_gossip::ledger::StateEntry;
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure};
+use weft_ledger::StateEntry;
+use weft_policy::strict::Mistake;
+use weft_policy::{InForce, Policy};
 
 use crate::core::Core;
 

@@ -5,19 +5,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::BoxFuture;
 use weft_env::{Clock, Disk, Link, Random, SimNetwork, Timestamp};
-use weft_gossip::catalog::Protocol;
-use weft_gossip::identity::{KeyFile, KeyRole, Revocations, SignedBundle, TrustBundle};
+use weft_identity::{KeyFile, KeyRole, Protocol, Revocations, SignedBundle, TrustBundle};
+use weft_world::LocalTable;
+use weft_world::opener::{ListenerSpec, OpenHandle};
+use weft_world::service_spec::{HealthSpec, ProbeKind, ServiceSpec};
 
 mod policies;
 
 use super::*;
-use crate::control::{HealthSpec, ProbeKind, ServiceSpec};
 use crate::enlist::{InitArgs, init};
 use crate::identity;
-use crate::opener::{ListenerSpec, OpenHandle};
 use crate::standing::News;
 use crate::store::{Store, key};
-use crate::world::LocalTable;
 
 const DIR: &str = "/state";
 const AT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use weft_identity::{NodeId, ServiceName, ZoneName};
+
 use super::record::ReplicaRecord;
-use crate::ids::{NodeId, ServiceName, ZoneName};
 use crate::membership::{MemberState, MembersView};
 
 /// One replica and how to reach it.

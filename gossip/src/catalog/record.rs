@@ -6,13 +6,12 @@ use std::net::SocketAddr;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::{Deserialize, Serialize};
-
-use super::Protocol;
-use crate::codes::{Code, Failure};
-use crate::identity::{Enrolment, EnrolmentError, PublicKey, Roles, SignedEnrolment, SigningKey, Trust};
-use crate::ids::{CellName, MeshName, NodeId, ReplicaName, ServiceName, ZoneName};
-use crate::ledger::LedgerMark;
-use crate::wire::{self, Kind, Signed};
+use weft_identity::wire::{self, Kind, Signed};
+use weft_identity::{
+    CellName, Code, Enrolment, EnrolmentError, Failure, MeshName, NodeId, Protocol, PublicKey, ReplicaName, Roles,
+    ServiceName, SignedEnrolment, SigningKey, Trust, ZoneName,
+};
+use weft_ledger::LedgerMark;
 
 /// The use of a record's signature.
 pub const RECORD_CONTEXT: &str = "node record";

@@ -10,19 +10,17 @@ use serde::de::DeserializeOwned;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use weft_env::{Env, Stream};
+use weft_identity::wire::{self, Kind, Signed};
+use weft_identity::{
+    BUNDLES_MAX, CertificateError, Code, Enrolment, Failure, Fingerprint, IdentityRefusal, IssuedCertificate,
+    JoinToken, NodeId, PublicKey, Side, SignedBundle, SignedEnrolment, SigningKey, SpiffeId, Trust, TrustBundle,
+    any_node_name, peer_identity, pinned_client_config, tls, unpinned_client_config,
+};
 
 use super::messages::{
     Answer, CertificateWish, CertifyReply, CertifyRequest, EXCHANGE_TIMEOUT, JoinReply, JoinRequest, Proven, Question,
     REQUEST_CONTEXT, SIGN_LEN_MAX, exporter, refused,
 };
-use crate::codes::{Code, Failure};
-use crate::identity::{
-    BUNDLES_MAX, CertificateError, Enrolment, Fingerprint, IdentityRefusal, IssuedCertificate, JoinToken, PublicKey,
-    Side, SignedBundle, SignedEnrolment, SigningKey, SpiffeId, Trust, TrustBundle, any_node_name, peer_identity,
-    pinned_client_config, tls, unpinned_client_config,
-};
-use crate::ids::NodeId;
-use crate::wire::{self, Kind, Signed};
 
 /// Connecting and the handshake together take no longer; a machine that is down is found out after this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

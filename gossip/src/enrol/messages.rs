@@ -5,11 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weft_env::Timestamp;
-
-use crate::codes::{Code, Failure};
-use crate::identity::{PublicKey, SignedBundle, SignedEnrolment, SpiffeId, TokenId, TokenSecret};
-use crate::ids::NodeId;
-use crate::wire::Signed;
+use weft_identity::wire::Signed;
+use weft_identity::{Code, Failure, NodeId, PublicKey, SignedBundle, SignedEnrolment, SpiffeId, TokenId, TokenSecret};
 
 /// No request or reply is longer: 100 chains of 2.5 KB, and the bundles of one message.
 pub(super) const SIGN_LEN_MAX: usize = 384 * 1024;
@@ -119,7 +116,7 @@ pub(super) struct Proven<T> {
     /// The TLS exporter of the connection.
     pub(super) channel: [u8; 32],
     /// The caller's clock.
-    #[serde(with = "crate::wire::timestamp")]
+    #[serde(with = "weft_identity::wire::timestamp")]
     pub(super) sent_at: Timestamp,
     /// What is asked.
     pub(super) request: T,

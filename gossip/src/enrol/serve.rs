@@ -1,5 +1,5 @@
 //! The answering end of `weft-sign/1`: reads one request, checks what proves it, and asks the desk. Called by the mesh port's
-//! listener for each connection with [`crate::identity::tls::ALPN_SIGN`].
+//! listener for each connection with [`weft_identity::tls::ALPN_SIGN`].
 
 use std::net::SocketAddr;
 
@@ -9,15 +9,13 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::server::TlsStream;
 use weft_env::{Clock, Timestamp};
+use weft_identity::wire::{self, Kind, Signed, WireError};
+use weft_identity::{Code, Failure, NodeId, PublicKey, SignedBundle};
 
 use super::messages::{
     Answer, CLOCK_SKEW_MAX, CertifyReply, CertifyRequest, EXCHANGE_TIMEOUT, JoinReply, JoinRequest, Proven, Question,
     REQUEST_CONTEXT, SIGN_LEN_MAX, WISHES_MAX, exporter,
 };
-use crate::codes::{Code, Failure};
-use crate::identity::{PublicKey, SignedBundle};
-use crate::ids::NodeId;
-use crate::wire::{self, Kind, Signed, WireError};
 
 /// Who decides. Requests that reach it are proven: their key signed them, for this connection, at about this time.
 pub trait SignDesk: Send + Sync {

@@ -7,15 +7,13 @@ use futures_util::future::BoxFuture;
 use rustls_pki_types::CertificateDer;
 use tokio_rustls::TlsAcceptor;
 use weft_env::{Clock, Disk, Env, Link, Listener, Random, Reuse, SimNetwork};
+use weft_identity::testing::{self, NOW, TestMesh};
+use weft_identity::{
+    Code, Enrolment, Failure, Fingerprint, Grants, IssuedCertificate, JoinToken, LEAF_LIFETIME, LabelChanges, NodeId,
+    Revocations, Roles, SignedBundle, SigningKey, SpiffeId, TrustBundle, bundles_after, tls,
+};
 
 use super::*;
-use crate::codes::{Code, Failure};
-use crate::identity::testing::{self, NOW, TestMesh};
-use crate::identity::{
-    Enrolment, Fingerprint, Grants, IssuedCertificate, JoinToken, LEAF_LIFETIME, LabelChanges, Revocations, Roles,
-    SignedBundle, SigningKey, SpiffeId, TrustBundle, bundles_after, tls,
-};
-use crate::ids::NodeId;
 use crate::membership::{MembersView, NODES_MAX};
 use crate::signer::{Certification, Deciding, SignerState, TokenWish};
 
@@ -33,7 +31,7 @@ struct TestDesk {
 
 impl TestDesk {
     fn new(mesh: TestMesh, clock: &Clock, is_signer: bool) -> Arc<Self> {
-        let state = Mutex::new(mesh.seed.state.clone());
+        let state = Mutex::new(SignerState::founded(&mesh.seed.enrolment.claim().unwrap()));
         Arc::new(Self { bundle: mesh.bundle(), state, mesh, clock: clock.clone(), is_signer })
     }
 
@@ -216,7 +214,7 @@ async fn an_enrolled_node_comes_back_after_its_certificate_expired() {
     let (token, key) = (scene.desk.token(), scene.key());
     let joined = scene.join(&token, SIGNER_AT, &key).await.unwrap();
     // The node's own certificate is not shown at all, so that it may be long gone.
-    let trust = crate::identity::Trust::new(joined.bundle.clone(), scene.joiner.clock.clone());
+    let trust = weft_identity::Trust::new(joined.bundle.clone(), scene.joiner.clock.clone());
     let fresh = scene.key();
     let wish = |id: &str| vec![(id.parse::<SpiffeId>().unwrap(), fresh.public())];
     let at = SIGNER_AT.parse().unwrap();

@@ -7,13 +7,12 @@ use chitchat::ChitchatId;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use weft_env::Clock;
+use weft_identity::{NodeId, Trust};
 
 use super::guard::{self, Rules};
 use super::liveness::Liveness;
 use super::roster::{Known, Roster};
 use crate::catalog::recheck_record;
-use crate::identity::Trust;
-use crate::ids::NodeId;
 use crate::metrics::GossipMetrics;
 
 /// Reasons to cut that honest members give, too; they are counted but not logged.

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use quinn::{Connection, RecvStream, SendStream, VarInt};
+use weft_identity::NodeId;
+use weft_identity::wire::WireError;
+use weft_ledger::sync::{Answer, Ask, LedgerDesk, Question, exchange, serve};
 
 use super::links::{Links, Rate};
-use crate::ids::NodeId;
-use crate::ledger::sync::{Answer, Ask, LedgerDesk, Question, exchange, serve};
 use crate::quic::{PeerConnection, peer_chain};
-use crate::wire::WireError;
 
 /// Questions a second that a peer may ask, and how many at once: a node that is a month behind asks some hundreds in all.
 const QUESTIONS_A_SECOND: f64 = 100.0;

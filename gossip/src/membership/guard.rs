@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use chitchat::ChitchatId;
 use weft_env::Timestamp;
+use weft_identity::Trust;
 
 use super::message::{DigestEntry, KeyValue, Message, MessageError, NodeDelta};
 use super::roster::{Crowded, Known, Roster};
 use crate::catalog::{NodeRecord, RecordRefusal, decode_value, verify_record};
-use crate::identity::Trust;
 
 /// The one key that a member publishes.
 pub(super) const RECORD_KEY: &str = "r";

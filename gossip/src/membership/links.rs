@@ -12,14 +12,13 @@ use chitchat::{ChitchatMessage, Deserializable, Serializable};
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
+use weft_identity::wire::{self, Kind};
+use weft_identity::{NodeId, Trust};
+use weft_ledger::sync::LedgerDesk;
 
 use super::desk::Desk;
 use super::exchange;
-use crate::identity::Trust;
-use crate::ids::NodeId;
-use crate::ledger::sync::LedgerDesk;
 use crate::quic::{MESSAGE_LEN_MAX, PeerConnection, QuicEndpoint, QuicProtocol, peer_chain};
-use crate::wire::{self, Kind};
 
 /// Messages that wait for one peer: two rounds of a busy pair; older ones would be stale.
 const QUEUE_MAX: usize = 16;

@@ -11,9 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use weft_identity::NodeId;
 
 use super::view::MemberState;
-use crate::ids::NodeId;
 
 /// Between a failed probe and the verdict: others that are lost at the same moment show by then.
 const SETTLE: Duration = Duration::from_secs(2);

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use chitchat::ChitchatId;
+use weft_identity::NodeId;
 
 use crate::catalog::{NodeRecord, SignedRecord};
-use crate::ids::NodeId;
 
 /// Generations kept of one node: a node that restarts more often within the grace of three minutes waits for it to pass.
 const GENERATIONS_MAX: usize = 16;

@@ -8,13 +8,13 @@ use chitchat::ChitchatHandle;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use weft_env::Random;
+use weft_identity::NodeId;
 
 use super::desk::Desk;
 use super::links::Links;
 use super::liveness::{Sign, Verdict};
 use super::view::{Member, MemberState, MembersView};
 use super::{GOSSIP_INTERVAL, NODES_WARN};
-use crate::ids::NodeId;
 
 /// Seeds and unheard members are asked every so many rounds; each round while nobody is heard.
 const ASK_EVERY: u64 = 2;

@@ -1,13 +1,11 @@
 use std::time::Duration;
 
 use weft_env::{Clock, Disk, Env, Link, Random, SimNetwork};
+use weft_identity::testing::{NOW, TestMesh, mesh};
+use weft_identity::{GrantedLabels, Grants, NodeId, Protocol, Revocations, Roles};
+use weft_ledger::LedgerMark;
 
 use super::*;
-use crate::catalog::Protocol;
-use crate::identity::testing::{NOW, TestMesh, mesh};
-use crate::identity::{GrantedLabels, Grants, Revocations, Roles};
-use crate::ids::NodeId;
-use crate::ledger::LedgerMark;
 
 const LONG: Duration = Duration::from_secs(86_400);
 
@@ -52,7 +50,7 @@ impl Cell {
             signer: "vm-a".parse().unwrap(),
         };
         let enrolment =
-            crate::wire::Signed::sign(&enrolment, crate::identity::ENROLMENT_CONTEXT, &self.mesh.seed.issuer.key)
+            weft_identity::wire::Signed::sign(&enrolment, weft_identity::ENROLMENT_CONTEXT, &self.mesh.seed.issuer.key)
                 .unwrap();
         MembershipCredentials {
             trust: self.mesh.trust(&self.clock),

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use weft_identity::NodeId;
+
 use crate::catalog::{NodeRecord, SignedRecord};
-use crate::ids::NodeId;
 
 /// How sure this node is of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -12,11 +12,10 @@ use quinn::{
     VarInt,
 };
 use weft_env::Random;
+use weft_identity::tls::{quic_client_config, quic_server_config};
+use weft_identity::{Code, Failure, IssuedCertificate, SigningKey, Trust};
 
 use super::{MESSAGE_LEN_MAX, QuicProtocol};
-use crate::codes::{Code, Failure};
-use crate::identity::tls::{quic_client_config, quic_server_config};
-use crate::identity::{IssuedCertificate, SigningKey, Trust};
 
 /// Streams that a peer may have open: one message is in flight, others wait their turn.
 const STREAMS_MAX: u32 = 4;

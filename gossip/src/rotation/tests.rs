@@ -1,12 +1,11 @@
 use weft_env::Clock;
+use weft_identity::testing::{self, NOW, TestMesh};
+use weft_identity::{
+    Enrolment, GrantedLabels, IdentityRefusal, IssuedCertificate, Issuer, LEAF_LIFETIME, LeafSubject, OperatorStanding,
+    Side, SpiffeId, Trust,
+};
 
 use super::*;
-use crate::identity::OperatorStanding;
-use crate::identity::testing::{self, NOW, TestMesh};
-use crate::identity::{
-    Enrolment, GrantedLabels, IdentityRefusal, IssuedCertificate, Issuer, LEAF_LIFETIME, LeafSubject, Side, SpiffeId,
-    Trust,
-};
 
 /// A mesh whose trust changes, and a verifier that follows each bundle.
 struct Scene {

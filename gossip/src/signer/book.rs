@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weft_env::Timestamp;
-
-use crate::identity::{Enrolment, GrantedLabels, Grants, LabelChanges, PublicKey, Roles, TokenId};
-use crate::ids::{CellName, NodeId};
+use weft_identity::{CellName, Enrolment, GrantedLabels, Grants, LabelChanges, NodeId, PublicKey, Roles, TokenId};
 
 /// A used or expired token is remembered this long, so that a second use gets the true reason.
 pub const TOKEN_MEMORY: Duration = Duration::from_secs(86_400);
@@ -29,7 +27,7 @@ pub struct TokenEntry {
     /// SHA-256 of the secret.
     pub secret_hash: [u8; 32],
     /// Until when it admits.
-    #[serde(with = "crate::wire::timestamp")]
+    #[serde(with = "weft_identity::wire::timestamp")]
     pub expires_at: Timestamp,
     /// What it grants.
     pub grants: Grants,
@@ -51,7 +49,7 @@ pub struct Redemption {
     /// Its key.
     pub key: PublicKey,
     /// When.
-    #[serde(with = "crate::wire::timestamp")]
+    #[serde(with = "weft_identity::wire::timestamp")]
     pub at: Timestamp,
 }
 
@@ -71,13 +69,19 @@ pub struct EnrolledNode {
     /// The serial of its last enrolment.
     pub serial: u64,
     /// When that was made.
-    #[serde(with = "crate::wire::timestamp")]
+    #[serde(with = "weft_identity::wire::timestamp")]
     pub enrolled_at: Timestamp,
     /// Whether it was thrown out.
     pub revoked: bool,
 }
 
 impl SignerState {
+    /// The book of a mesh's first signer, with the first node in it.
+    pub fn founded(first: &Enrolment) -> Self {
+        let enrolled = [(first.node.clone(), EnrolledNode::of(first))].into();
+        Self { serial: 1, tokens: BTreeMap::new(), enrolled }
+    }
+
     /// Forgets tokens that are long used or expired.
     pub(super) fn forget_tokens(&mut self, now: Timestamp) {
         self.tokens.retain(|_, token| {

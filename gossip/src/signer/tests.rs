@@ -1,7 +1,8 @@
+use weft_identity::testing::{self, NOW, TestMesh};
+use weft_identity::{LEAF_LIFETIME, SignerEntry, SignerStanding, SigningKey, peer_labels};
+
 use super::*;
 use crate::enrol::CertificateWish;
-use crate::identity::testing::{self, NOW, TestMesh};
-use crate::identity::{LEAF_LIFETIME, SignerEntry, SignerStanding, SigningKey, peer_labels};
 use crate::membership::NODES_DEFAULT;
 
 const TEN_MINUTES: Duration = Duration::from_secs(600);
@@ -23,7 +24,7 @@ impl Desk {
             revocations: Revocations::default(),
             members: MembersView::default(),
             nodes_max: NODES_DEFAULT,
-            state: mesh.seed.state.clone(),
+            state: SignerState::founded(&mesh.seed.enrolment.claim().unwrap()),
             mesh,
         }
     }
@@ -235,7 +236,7 @@ fn a_full_cell_admits_no_further_node_but_its_own_again() {
 fn second_signer(desk: &Desk) -> (Desk, SignerEntry) {
     let mut second = Desk::new();
     let (key, node) = (SigningKey::generate(&desk.mesh.random), NodeId::try_from("vm-s".to_owned()).unwrap());
-    let certificate = crate::identity::signer_certificate(
+    let certificate = weft_identity::signer_certificate(
         &desk.bundle.mesh,
         (&node, &key.public()),
         &desk.mesh.seed.root_key,
@@ -449,7 +450,9 @@ fn the_book_survives_the_disk() {
     let mut desk = Desk::new();
     let (token, key) = (desk.token(web()), desk.key());
     desk.join(&token, "vm-b", &key, NOW).unwrap();
-    let bytes = crate::wire::encode(crate::wire::Kind::State, &desk.state).unwrap();
-    let back: SignerState = crate::wire::decode(crate::wire::Kind::State, &bytes, crate::wire::STATE_LEN_MAX).unwrap();
+    let bytes = weft_identity::wire::encode(weft_identity::wire::Kind::State, &desk.state).unwrap();
+    let back: SignerState =
+        weft_identity::wire::decode(weft_identity::wire::Kind::State, &bytes, weft_identity::wire::STATE_LEN_MAX)
+            .unwrap();
     assert_eq!(back, desk.state);
 }

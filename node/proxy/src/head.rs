@@ -2,7 +2,7 @@
 //! [`crate::http2`], which also write them in their own form.
 
 use http::Method;
-use weft_policy::fields::Fields;
+use weft_policy::fields::{Fields, Known};
 
 /// Which version of HTTP a message came by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -42,6 +42,13 @@ pub(crate) enum Length {
     Unknown,
 }
 
+impl Length {
+    /// Whether a body follows.
+    pub(crate) fn is_some(self) -> bool {
+        self != Self::None
+    }
+}
+
 /// A request's head. `content-length` and `transfer-encoding` are not among the fields: [`RequestHead::length`] says what they said.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RequestHead {
@@ -54,7 +61,7 @@ pub(crate) struct RequestHead {
     pub(crate) path: String,
     /// Of extended CONNECT (RFC 8441): `:protocol`.
     pub(crate) protocol: Option<Box<str>>,
-    /// Without `host`: [`RequestHead::authority`] is it.
+    /// [`RequestHead::authority`] is the host; a field `host` is there for rules only, and never written.
     pub(crate) fields: Fields,
     pub(crate) length: Length,
 }
@@ -68,6 +75,58 @@ impl RequestHead {
     /// The query, if there is one.
     pub(crate) fn query(&self) -> Option<&str> {
         self.path.split_once('?').map(|(_, query)| query)
+    }
+}
+
+/// What one try sends beside a request's head, and in the place of parts of it: the head itself stays as it arrived, so that the next try
+/// starts from there.
+#[derive(Debug, Default)]
+pub(crate) struct Overlay {
+    /// Another path and query.
+    pub(crate) path: Option<String>,
+    /// Fields that stay behind.
+    pub(crate) without: KnownSet,
+    /// Fields behind the others.
+    pub(crate) plus: Fields,
+    /// A request for another protocol as the version of the next hop has it.
+    pub(crate) method: Option<Method>,
+}
+
+/// Some known names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct KnownSet(u64);
+
+impl KnownSet {
+    /// Adds a name.
+    pub(crate) fn insert(&mut self, known: Known) {
+        self.0 |= 1 << (known as u8);
+    }
+
+    /// Whether a name is among them; none that is not known is.
+    pub(crate) fn has(self, known: Known) -> bool {
+        known != Known::Other && self.0 & 1 << (known as u8) != 0
+    }
+}
+
+impl Overlay {
+    /// Sends this field in the place of those of its name.
+    pub(crate) fn put(&mut self, known: Known, value: &[u8]) {
+        self.without.insert(known);
+        self.plus.add(known, value);
+    }
+
+    /// The head as it is sent, where it must be one.
+    pub(crate) fn applied(&self, head: &RequestHead) -> RequestHead {
+        let mut sent = head.clone();
+        sent.fields.retain(|known, _| !self.without.has(known));
+        self.plus.iter().for_each(|(name, value)| sent.fields.push(name, value));
+        if let Some(path) = &self.path {
+            sent.path.clone_from(path);
+        }
+        if let Some(method) = &self.method {
+            sent.method = method.clone();
+        }
+        sent
     }
 }
 

@@ -17,7 +17,6 @@
 mod backlog;
 mod budget;
 mod client;
-pub(crate) mod code;
 mod ended;
 mod fault;
 mod field;

@@ -49,9 +49,11 @@ impl Flow {
         self.state == State::Ended
     }
 
-    /// Whether anything was taken from where it comes from: from then on it cannot begin anew.
-    pub(crate) fn is_begun(&self) -> bool {
-        self.bytes > 0 || self.state != State::Open
+    /// Begins anew for another try, where nothing went over: a body that is empty ends again.
+    pub(crate) fn restart(&mut self) {
+        if self.bytes == 0 {
+            self.state = State::Open;
+        }
     }
 
     /// Whether bytes moved since this was asked last.

@@ -6,9 +6,10 @@ use std::task::{Context, Poll};
 
 use weft_policy::fields::Fields;
 
-use crate::head::Malformed;
-use crate::http1::Connection;
+use crate::head::{Malformed, ResponseHead};
+use crate::http1::{Connection, Hangup, Persistence};
 use crate::http2;
+use crate::proxy::TeedBody;
 
 /// What comes next of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,20 +43,119 @@ impl From<io::Error> for Broken {
     }
 }
 
+/// Codes of a reset (RFC 9113, section 7).
+pub(crate) mod reset {
+    /// Graceful.
+    pub(crate) const NO_ERROR: u32 = 0;
+    /// This side failed.
+    pub(crate) const INTERNAL_ERROR: u32 = 2;
+    /// Nothing was processed.
+    pub(crate) const REFUSED_STREAM: u32 = 7;
+    /// Nobody wants it any more.
+    pub(crate) const CANCEL: u32 = 8;
+    /// A tunnel broke.
+    pub(crate) const CONNECT_ERROR: u32 = 10;
+}
+
 /// One side of an exchange.
 pub(crate) enum Side {
     /// A connection that speaks HTTP/1, or a plain stream.
     Http1(Connection),
     /// A stream of an HTTP/2 connection.
     Http2(http2::Stream),
+    /// The caller of a copied request: sends what the original sends, and throws the answer away.
+    Copy(TeedBody),
+}
+
+/// Whether another head follows.
+pub(crate) fn is_interim(head: &ResponseHead) -> bool {
+    head.status < 200 && head.status != 101
 }
 
 impl Side {
+    /// As the caller's: takes the head of an answer, or an interim one.
+    pub(crate) fn send_response(&mut self, head: &ResponseHead, wanted: Persistence) -> Result<(), Broken> {
+        match self {
+            Self::Http1(connection) => {
+                if is_interim(head) {
+                    connection.send_informational(head);
+                } else {
+                    connection.send_response(head, wanted);
+                }
+                Ok(())
+            }
+            Self::Http2(stream) if is_interim(head) => stream.send_informational(head),
+            Self::Http2(stream) => stream.send_response(head),
+            Self::Copy(_) => Ok(()),
+        }
+    }
+
+    /// As the caller's: takes the head of an answer after which both directions are bytes: 101, or 200 to CONNECT.
+    pub(crate) fn send_switch(&mut self, head: &ResponseHead) -> Result<(), Broken> {
+        match self {
+            Self::Http1(connection) => {
+                connection.send_switch(head);
+                Ok(())
+            }
+            Self::Http2(stream) => stream.send_response(head),
+            Self::Copy(_) => Ok(()),
+        }
+    }
+
+    /// As the service's: waits for the head of the answer, or an interim one.
+    pub(crate) fn poll_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &mut ResponseHead,
+    ) -> Poll<Result<(), Broken>> {
+        match self {
+            Self::Http1(connection) => connection.poll_response(cx, head),
+            Self::Http2(stream) => stream.poll_response(cx).map_ok(|answer| *head = answer),
+            Self::Copy(_) => Poll::Pending,
+        }
+    }
+
+    /// As the caller's: waits until it goes away while nothing more is expected of it.
+    pub(crate) fn poll_hangup(&mut self, cx: &mut Context<'_>) -> Poll<Hangup> {
+        match self {
+            Self::Http1(connection) => connection.poll_hangup(cx),
+            Self::Http2(stream) => stream.poll_reset(cx).map(|_| Hangup::Failed),
+            // Whoever waits for the copy hears of its loss elsewhere.
+            Self::Copy(_) => Poll::Pending,
+        }
+    }
+
+    /// Whether all that it sends was received.
+    pub(crate) fn is_received(&self) -> bool {
+        match self {
+            Self::Http1(connection) => connection.is_received(),
+            Self::Http2(stream) => stream.is_received(),
+            Self::Copy(copy) => copy.is_received(),
+        }
+    }
+
+    /// From here on both directions are bytes until each ends.
+    pub(crate) fn becomes_tunnel(&mut self) {
+        if let Self::Http1(connection) = self {
+            connection.becomes_tunnel();
+        }
+    }
+
+    /// Ends it so that nobody takes what went over for the whole.
+    pub(crate) fn cut(&mut self, code: u32) {
+        match self {
+            Self::Http1(connection) => connection.cut(),
+            Self::Http2(stream) => stream.reset(code),
+            Self::Copy(_) => {}
+        }
+    }
+
     /// Waits for more of the body that it sends.
     pub(crate) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, Broken>> {
         match self {
             Self::Http1(connection) => connection.poll_part(cx),
             Self::Http2(stream) => stream.poll_part(cx),
+            Self::Copy(copy) => copy.poll_part(cx),
         }
     }
 
@@ -64,6 +164,7 @@ impl Side {
         match self {
             Self::Http1(connection) => connection.data(),
             Self::Http2(stream) => stream.data(),
+            Self::Copy(copy) => copy.data(),
         }
     }
 
@@ -72,6 +173,7 @@ impl Side {
         match self {
             Self::Http1(connection) => connection.consume(count),
             Self::Http2(stream) => stream.consume(count),
+            Self::Copy(copy) => copy.consume(count),
         }
     }
 
@@ -80,6 +182,7 @@ impl Side {
         match self {
             Self::Http1(connection) => connection.take_trailers(),
             Self::Http2(stream) => stream.take_trailers(),
+            Self::Copy(copy) => copy.take_trailers(),
         }
     }
 
@@ -88,6 +191,7 @@ impl Side {
         match self {
             Self::Http1(connection) => connection.poll_send(cx, data),
             Self::Http2(stream) => stream.poll_send(cx, data),
+            Self::Copy(copy) => copy.poll_send(cx, data),
         }
     }
 
@@ -96,6 +200,7 @@ impl Side {
         match self {
             Self::Http1(connection) => connection.poll_end(cx, trailers),
             Self::Http2(stream) => stream.poll_end(cx, trailers),
+            Self::Copy(copy) => copy.poll_end(cx, trailers),
         }
     }
 
@@ -104,6 +209,7 @@ impl Side {
         match self {
             Self::Http1(connection) => connection.poll_flush(cx),
             Self::Http2(stream) => stream.poll_flush(cx),
+            Self::Copy(copy) => copy.poll_flush(cx),
         }
     }
 }

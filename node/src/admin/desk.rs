@@ -1,19 +1,13 @@
-//! What the admin API asks of the node, and the bodies of its requests.
-
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::time::Duration;
+//! What the admin API asks of the node.
 
 use futures_util::future::BoxFuture;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use weft_actors::control::ledger::{DraftWish, Reach};
-use weft_gossip::catalog::Protocol;
-use weft_gossip::identity::LabelChanges;
-use weft_gossip::ledger::{Hash, SignedDraft};
-use weft_gossip::{CellName, Failure, ReplicaName, ServiceName};
-
-use crate::hypothesis::Hypothesis;
+use weft_identity::{Failure, ReplicaName, ServiceName};
+use weft_ledger::Hash;
+use weft_world::admin::ledger::DraftWish;
+use weft_world::admin::{
+    ApplyRequest, BindRequest, BundleRequest, ExposeRequest, Hypothesis, JoinRequest, TokenRequest,
+};
 
 /// Answers the admin API. The node implements it over its actors.
 pub trait AdminDesk: Send + Sync + 'static {
@@ -77,115 +71,4 @@ pub enum Question {
     /// Make this actor panic.
     #[cfg(feature = "crash-test")]
     Crash(String),
-}
-
-/// Body of `POST /v1/ledger/apply`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ApplyRequest {
-    /// The draft as the operator signed it.
-    pub signed: SignedDraft,
-    /// How many nodes it must reach.
-    pub reach: Reach,
-}
-
-/// Body of `POST /v1/bundle`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BundleRequest {
-    /// The signed bundle as `GET /v1/bundle` writes it.
-    pub bundle: String,
-}
-
-/// Body of `POST /v1/join`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct JoinRequest {
-    /// The token; secret.
-    pub token: String,
-    /// A node of the mesh to dial.
-    pub at: SocketAddr,
-}
-
-/// Body of `POST /v1/services`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ExposeRequest {
-    /// The service.
-    pub service: ServiceName,
-    /// The replica's name; none names it like the service.
-    #[serde(default)]
-    pub replica: Option<ReplicaName>,
-    /// Where the application listens.
-    pub app: SocketAddr,
-    /// What it speaks.
-    pub protocol: Protocol,
-    /// Its version.
-    #[serde(default)]
-    pub version: String,
-    /// Its share of the load, 1 to 1000.
-    pub weight: u32,
-    /// What routes choose its replicas by, beside the version.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-    /// How it is probed.
-    pub health: HealthRequest,
-}
-
-/// How a replica is probed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-pub enum HealthRequest {
-    /// Not at all.
-    None,
-    /// A connection is accepted.
-    Tcp,
-    /// `GET path` answers below 400.
-    Http {
-        /// The path.
-        path: String,
-    },
-}
-
-/// Body of `POST /v1/bindings`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BindRequest {
-    /// The service.
-    pub service: ServiceName,
-    /// The local port.
-    pub port: u16,
-    /// Which of the node's services the calls come from.
-    #[serde(default, rename = "as")]
-    pub identity: Option<ServiceName>,
-}
-
-/// Body of `POST /v1/tokens`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TokenRequest {
-    /// The services that the new node may offer and call as.
-    #[serde(default)]
-    pub grants: Vec<ServiceName>,
-    /// Whether it may offer every service.
-    #[serde(default)]
-    pub grant_all: bool,
-    /// Whether it becomes a signer.
-    #[serde(default)]
-    pub signer: bool,
-    /// What becomes of its labels: by name, the value that it gets, or null where the label is taken away.
-    #[serde(default)]
-    pub labels: LabelChanges,
-    /// The cell it joins; the signer's own if none.
-    #[serde(default)]
-    pub cell: Option<CellName>,
-    /// Life of the token in seconds.
-    pub ttl_seconds: u64,
-}
-
-impl TokenRequest {
-    /// Life of the token.
-    pub fn ttl(&self) -> Duration {
-        Duration::from_secs(self.ttl_seconds)
-    }
 }

@@ -6,9 +6,9 @@ use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::routing::{get, post};
 use serde::Deserialize;
-use weft_actors::control::ledger::HISTORY_MAX;
-use weft_gossip::Code;
-use weft_gossip::ledger::Hash;
+use weft_identity::Code;
+use weft_ledger::Hash;
+use weft_world::admin::ledger::HISTORY_MAX;
 
 use super::desk::Question;
 use super::routes::{Answer, Desk, ask, read, refuse};
@@ -64,7 +64,6 @@ async fn decide(State(desk): State<Desk>, body: Bytes) -> Answer {
 }
 
 async fn receipt(State(desk): State<Desk>, Path(hash): Path<String>) -> Answer {
-    let hash: Hash =
-        hash.parse().map_err(|error: weft_gossip::ledger::HashError| refuse(Code::UsageInvalid, &error))?;
+    let hash: Hash = hash.parse().map_err(|error: weft_ledger::HashError| refuse(Code::UsageInvalid, &error))?;
     ask(desk, Question::Receipt(hash)).await
 }

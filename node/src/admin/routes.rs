@@ -11,8 +11,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use weft_gossip::ids::NameError;
-use weft_gossip::{Code, Failure};
+use weft_identity::ids::NameError;
+use weft_identity::{Code, Failure};
 
 use super::desk::{AdminDesk, Question};
 use super::ledger;

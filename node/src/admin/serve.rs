@@ -9,13 +9,12 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure};
+use weft_world::admin::SOCKET_FILE;
 
 use super::desk::AdminDesk;
 use super::routes::{local_routes, public_routes};
 
-/// The socket's file in the state directory.
-pub const SOCKET_FILE: &str = "weft.sock";
 /// Largest body of a request: the largest that is sent is a few hundred bytes.
 const BODY_LEN_MAX: usize = 64 * 1024;
 

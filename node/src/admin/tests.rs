@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure};
 
 use super::*;
 

@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure};
 
 /// Largest reply that a demo application reads from another, in bytes.
 const REPLY_LEN_MAX: usize = 64 * 1024;

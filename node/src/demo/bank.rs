@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use tokio::time::Instant;
-use weft_actors::control::{HealthSpec, ProbeKind, ServiceSpec, TokenRequest};
+use weft_actors::control::TokenRequest;
 use weft_actors::enlist::{InitArgs, JoinArgs};
 use weft_env::Env;
-use weft_gossip::catalog::Protocol;
-use weft_gossip::{Code, Failure, ServiceName};
+use weft_identity::{Code, Failure, Protocol, ServiceName};
+use weft_world::service_spec::{HealthSpec, ProbeKind, ServiceSpec};
 
 use super::STAND_TIMEOUT;
 use super::app::{self, App, Kind};
@@ -42,7 +42,7 @@ fn address(last: u8) -> IpAddr {
 }
 
 fn outbound(last: u8) -> SocketAddr {
-    SocketAddr::new(address(last), weft_actors::settings::OUTBOUND_PORT)
+    SocketAddr::new(address(last), weft_world::settings::OUTBOUND_PORT)
 }
 
 fn service_name(kind: Kind) -> Result<ServiceName, Failure> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use http::{Method, StatusCode};
 use serde_json::Value;
-use weft_gossip::{Code, Failure};
+use weft_identity::{Code, Failure};
 
 use super::app;
 

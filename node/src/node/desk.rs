@@ -8,15 +8,16 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
-use weft_actors::control::ledger::DraftWish;
-use weft_actors::control::{BindSpec, HealthSpec, NodeControl, ProbeKind, ServiceSpec, TokenRequest};
-use weft_actors::settings::local_ip;
+use weft_actors::control::{BindSpec, NodeControl, TokenRequest};
 use weft_actors::telemetry::Telemetry;
-use weft_gossip::{Code, Failure, ReplicaName};
+use weft_identity::{Code, Failure};
+use weft_proxy::explain;
+use weft_proxy::worker::DataPath;
+use weft_world::admin::ledger::DraftWish;
+use weft_world::service_spec::ServiceSpec;
+use weft_world::settings::local_ip;
 
-use crate::admin::{self, AdminDesk, ExposeRequest, HealthRequest, Question};
-use crate::config::{HealthKind, ServiceConfig};
-use crate::worker::DataPath;
+use crate::admin::{AdminDesk, Question};
 
 /// Answers the admin API.
 pub(super) struct NodeDesk {
@@ -87,7 +88,7 @@ impl NodeDesk {
                 None => Err(self.unknown_refusal(&id)),
             },
             Question::Decide(call) => {
-                let question = call.question(&self.control.world())?;
+                let question = explain::Question::supposed(&call, &self.control.world())?;
                 let starting = || Failure::new(Code::NodeNotRunning, "no listener of the node is open yet");
                 value(&self.path.explain(&question).ok_or_else(starting)?)
             }
@@ -139,64 +140,5 @@ impl AdminDesk for NodeDesk {
 
     fn ask(&self, question: Question) -> BoxFuture<'_, Result<Value, Failure>> {
         self.answer(question).boxed()
-    }
-}
-
-/// The share of a replica as the mesh carries it.
-fn weight(weight: u32) -> u16 {
-    u16::try_from(weight).unwrap_or(u16::MAX)
-}
-
-impl From<ExposeRequest> for ServiceSpec {
-    fn from(request: ExposeRequest) -> Self {
-        let kind = match request.health {
-            HealthRequest::None => ProbeKind::Off,
-            HealthRequest::Tcp => ProbeKind::Tcp,
-            HealthRequest::Http { path } => ProbeKind::Http(path),
-        };
-        ServiceSpec {
-            replica: request.replica.unwrap_or_else(|| ReplicaName::from(&request.service)),
-            service: request.service,
-            app: request.app,
-            protocol: request.protocol,
-            version: request.version,
-            weight: weight(request.weight),
-            labels: request.labels,
-            health: HealthSpec { kind, interval_ms: None },
-        }
-    }
-}
-
-impl From<&ServiceConfig> for ServiceSpec {
-    fn from(config: &ServiceConfig) -> Self {
-        let kind = match &config.health.kind {
-            HealthKind::None => ProbeKind::Off,
-            HealthKind::Tcp => ProbeKind::Tcp,
-            HealthKind::Http { path } => ProbeKind::Http(path.clone()),
-        };
-        let interval_ms = config.health.interval.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
-        ServiceSpec {
-            replica: config.replica.clone(),
-            service: config.name.clone(),
-            app: config.app,
-            protocol: config.protocol,
-            version: config.version.clone(),
-            weight: weight(config.weight),
-            labels: config.labels.clone(),
-            health: HealthSpec { kind, interval_ms },
-        }
-    }
-}
-
-impl From<admin::TokenRequest> for TokenRequest {
-    fn from(request: admin::TokenRequest) -> Self {
-        Self {
-            grants: request.grants.into_iter().collect(),
-            grant_all: request.grant_all,
-            signer: request.signer,
-            labels: request.labels,
-            cell: request.cell,
-            life_seconds: request.ttl_seconds,
-        }
     }
 }

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    weft::cli::main()
+    weft::program::main()
 }

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 
 use tokio::sync::mpsc;
 use weft_env::{Random, Timestamp};
-use weft_gossip::MeshName;
-use weft_gossip::identity::{PublicKey, SigningKey};
-use weft_gossip::ledger::journal::More;
-use weft_gossip::ledger::sync::{Answer, HeadReport, Question, serve};
-use weft_gossip::ledger::{Change, ChangeSet, Document, DocumentParts, Hash, LedgerMark, SignedChangeSet, SignedDraft};
 use weft_gossip::quic::{PeerConnection, QuicProtocol};
+use weft_identity::{MeshName, PublicKey, SigningKey};
+use weft_ledger::journal::More;
+use weft_ledger::sync::{Answer, HeadReport, Question, serve};
+use weft_ledger::{Change, ChangeSet, Document, DocumentParts, Hash, LedgerMark, SignedChangeSet, SignedDraft};
 
 /// Change sets and documents that no honest node takes, with the reason for which each must be refused.
 #[derive(Debug, Clone)]

@@ -1,18 +1,18 @@
 //! The ledger and the policy of one node: in force at once, after a crash, after a restart, and while something cannot be compiled.
 
-use weft_gateway::policy::{Call, Caller, read_file};
-use weft_gossip::identity::SpiffeId;
-use weft_gossip::ledger::journal::{Audience, Posting};
-use weft_gossip::ledger::{Document, DocumentId, DocumentParts, Hash, Prune, Signing};
+use weft_identity::SpiffeId;
+use weft_ledger::journal::{Audience, Posting};
+use weft_ledger::{Document, DocumentId, DocumentParts, Hash, Prune, Signing};
+use weft_policy::{Call, Caller, read_file};
+use weft_world::admin::ledger::{DraftWish, Reach};
 
 use super::*;
-use crate::control::ledger::{DraftWish, Reach};
 
 const DENY_ALL: &str = "[[mesh]]\nname = \"defaults\"\nauthorisation = \"deny\"\n";
 
 fn documents(text: &str) -> Vec<Document> {
     let sources = read_file("p.toml", text).unwrap();
-    let document = |source: weft_gateway::policy::Source| {
+    let document = |source: weft_policy::Source| {
         let id = DocumentId::new(&source.kind, &source.name).unwrap();
         let parts =
             DocumentParts { id, services: source.services, file: source.file, line: source.line, text: source.text };

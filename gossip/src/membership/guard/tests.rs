@@ -1,11 +1,11 @@
 use weft_env::Clock;
+use weft_identity::testing::{NOW, TestMesh, mesh};
+use weft_identity::wire::Signed;
+use weft_identity::{ENROLMENT_CONTEXT, Enrolment, GrantedLabels, Grants, Protocol, Revocations, Roles, SigningKey};
+use weft_ledger::LedgerMark;
 
 use super::*;
-use crate::catalog::{Protocol, ReplicaRecord, SignedRecord, encode_value};
-use crate::identity::testing::{NOW, TestMesh, mesh};
-use crate::identity::{ENROLMENT_CONTEXT, Enrolment, GrantedLabels, Grants, Revocations, Roles, SigningKey};
-use crate::ledger::LedgerMark;
-use crate::wire::Signed;
+use crate::catalog::{ReplicaRecord, SignedRecord, encode_value};
 
 struct Scene {
     mesh: TestMesh,

@@ -5,13 +5,14 @@ use std::task::{Context, Poll, ready};
 
 use http::Method;
 use weft_policy::fields::Fields;
+use weft_policy::head::Upgrade;
 
 use super::buffer::Buffer;
 use super::chunked::{Chunked, Step};
 use super::parse::{self, Options};
 use super::scan::{HeadLimits, Scan};
 use super::write::{self, AnswerFraming, ConnectionField};
-use crate::head::{HttpVersion, Length, Malformed, RequestHead, ResponseHead};
+use crate::head::{HttpVersion, Length, Malformed, Overlay, RequestHead, ResponseHead};
 use crate::side::{Broken, Part};
 use crate::transport::Transport;
 
@@ -266,10 +267,11 @@ impl Connection {
     }
 
     /// Takes a request's head to be sent.
-    pub(crate) fn send_request(&mut self, head: &RequestHead, upgrades: bool) {
-        let connection = if upgrades { ConnectionField::Upgrade } else { ConnectionField::None };
-        write::request(head, connection, &mut self.output);
-        self.asked = Asked { version: HttpVersion::Http11, method: head.method.clone() };
+    pub(crate) fn send_request(&mut self, head: &RequestHead, overlay: &Overlay, upgrade: Upgrade) {
+        let connection = if upgrade == Upgrade::Asked { ConnectionField::Upgrade } else { ConnectionField::None };
+        write::request(head, overlay, connection, &mut self.output);
+        let method = overlay.method.as_ref().unwrap_or(&head.method).clone();
+        self.asked = Asked { version: HttpVersion::Http11, method };
         self.sending = match head.length {
             Length::None => Sending::Done,
             Length::Exact(count) => Sending::Length(count),
@@ -301,6 +303,12 @@ impl Connection {
             AnswerFraming::Chunked => Sending::Chunked,
             AnswerFraming::Close => Sending::UntilClose,
         };
+    }
+
+    /// Takes the head of an answer after which both directions are bytes.
+    pub(crate) fn send_switch(&mut self, head: &ResponseHead) {
+        let connection = if head.status == 101 { ConnectionField::Upgrade } else { ConnectionField::None };
+        write::response(head, AnswerFraming::None, connection, &mut self.output);
     }
 
     /// Takes `100 Continue` and the like to be sent: HTTP/1.0 knows none.
@@ -495,6 +503,14 @@ impl Connection {
             self.is_shut = true;
         }
         Poll::Ready(())
+    }
+
+    /// Ends the connection by a reset, so that nobody takes what went over for the whole.
+    pub(crate) fn cut(&mut self) {
+        (self.receiving, self.sending) = (Receiving::Broken, Sending::Broken);
+        if let Some(socket) = self.io.socket() {
+            socket.reset_on_close();
+        }
     }
 
     /// Waits for the other end to go while nothing more is expected of it: ready with whether it failed, or only will not send more. What it

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use weft_policy::fields::{Fields, Known};
 
-use crate::head::{Form, HttpVersion, Length, RequestHead, ResponseHead};
+use crate::head::{Form, HttpVersion, KnownSet, Length, Overlay, RequestHead, ResponseHead};
 
 /// What `Connection` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,20 +30,23 @@ impl ConnectionField {
     }
 }
 
-/// Appends a request's head.
-pub(super) fn request(head: &RequestHead, connection: ConnectionField, into: &mut Vec<u8>) {
-    into.extend_from_slice(head.method.as_str().as_bytes());
+/// Appends a request's head with what one try changes of it.
+pub(super) fn request(head: &RequestHead, overlay: &Overlay, connection: ConnectionField, into: &mut Vec<u8>) {
+    let method = overlay.method.as_ref().unwrap_or(&head.method);
+    into.extend_from_slice(method.as_str().as_bytes());
     into.push(b' ');
-    let target = if head.form == Form::Authority { &head.authority } else { &head.path };
+    let path = overlay.path.as_ref().unwrap_or(&head.path);
+    let target = if head.form == Form::Authority { &head.authority } else { path };
     into.extend_from_slice(target.as_bytes());
     into.extend_from_slice(b" HTTP/1.1\r\nhost: ");
     into.extend_from_slice(head.authority.as_bytes());
     into.extend_from_slice(b"\r\n");
-    fields(&head.fields, into);
+    lines(&head.fields, overlay.without, into);
+    fields(&overlay.plus, into);
     into.extend_from_slice(connection.text());
     match head.length {
         // Methods that usually have a body say that there is none (RFC 9110, section 8.6).
-        Length::None if has_usually_body(&head.method) => into.extend_from_slice(b"content-length: 0\r\n"),
+        Length::None if has_usually_body(method) => into.extend_from_slice(b"content-length: 0\r\n"),
         Length::None => {}
         Length::Exact(count) => content_length(count, into),
         Length::Unknown => into.extend_from_slice(b"transfer-encoding: chunked\r\n"),
@@ -91,9 +94,15 @@ pub(super) fn response(head: &ResponseHead, framing: AnswerFraming, connection: 
 
 /// Appends fields, each with its line end.
 pub(super) fn fields(fields: &Fields, into: &mut Vec<u8>) {
+    lines(fields, KnownSet::default(), into);
+}
+
+fn lines(fields: &Fields, without: KnownSet, into: &mut Vec<u8>) {
     for (known, name, value) in fields.iter_known() {
         // The codec's own, whatever anybody put there.
-        if matches!(known, Known::Connection | Known::ContentLength | Known::TransferEncoding) {
+        let is_framing =
+            matches!(known, Known::Host | Known::Connection | Known::ContentLength | Known::TransferEncoding);
+        if is_framing || without.has(known) {
             continue;
         }
         into.extend_from_slice(name);
@@ -153,11 +162,14 @@ mod tests {
     fn a_head_is_written_with_framing_of_our_own() {
         let mut head = RequestHead { authority: "orders".into(), path: "/a".into(), ..RequestHead::default() };
         head.fields.push(b"x-a", b"1");
+        head.fields.push(b"via", b"old");
         head.fields.push(b"content-length", b"99");
         head.length = Length::Unknown;
         let mut out = Vec::new();
-        request(&head, ConnectionField::None, &mut out);
-        assert_eq!(out, b"GET /a HTTP/1.1\r\nhost: orders\r\nx-a: 1\r\ntransfer-encoding: chunked\r\n\r\n");
+        let mut overlay = Overlay::default();
+        overlay.put(Known::Via, b"1.1 a");
+        request(&head, &overlay, ConnectionField::None, &mut out);
+        assert_eq!(out, b"GET /a HTTP/1.1\r\nhost: orders\r\nx-a: 1\r\nvia: 1.1 a\r\ntransfer-encoding: chunked\r\n\r\n");
         let answer = ResponseHead { status: 404, length: Length::Exact(120), ..ResponseHead::default() };
         out.clear();
         response(&answer, framing_of(&answer, HttpVersion::Http11, true), ConnectionField::Close, &mut out);

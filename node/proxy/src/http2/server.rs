@@ -80,12 +80,7 @@ impl Server {
     }
 
     /// Waits for the next request and drives the connection meanwhile: all streams stand still while nobody polls this. None when the
-    /// connection is over. Cancel safe.
-    pub(crate) async fn next(&mut self) -> Result<Option<Arrival>, Ended> {
-        std::future::poll_fn(|cx| self.poll_next(cx)).await
-    }
-
-    /// As [`Server::next`].
+    /// connection is over.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Arrival>, Ended>> {
         loop {
             match self.connection.poll_accept(cx) {
@@ -140,12 +135,13 @@ impl Server {
         Some(Arrival { head, stream: Stream::accepted(respond, body, &self.terms) })
     }
 
-    /// Asks the peer to open no more streams (GOAWAY); [`Server::next`] ends when those that are open have ended.
+    /// Asks the peer to open no more streams (GOAWAY); [`Server::poll_next`] ends when those that are open have ended.
     pub(crate) fn drain(&mut self) {
         self.connection.graceful_shutdown();
     }
 
-    /// Ends the connection and all its streams, with this code in a GOAWAY; [`Server::next`] ends within a second.
+    /// Ends the connection and all its streams, with this code in a GOAWAY, which goes out while [`Server::poll_next`] is polled to its
+    /// end, a second at most.
     pub(crate) fn abort(&mut self, code: u32) {
         self.connection.abrupt_shutdown(Reason::from(code));
         self.pulse.closes_within(CLOSE_TIMEOUT);

@@ -12,7 +12,6 @@ use weft_policy::fields::Fields;
 
 use super::backlog::{Backlog, Chunk};
 use super::client::Lease;
-use super::code;
 use super::fault::of_reset;
 use super::inbox::Inbox;
 use super::observed::Observed;
@@ -21,7 +20,7 @@ use super::request::Rest;
 use super::response::{self, Asked};
 use crate::head::{Length, Malformed, ResponseHead};
 use crate::http1::HeadLimits;
-use crate::side::{Broken, Part};
+use crate::side::{Broken, Part, reset};
 
 /// Interim answers to one request; h2 keeps those that nobody read, and no window bounds them.
 const INTERIM_MAX: u32 = 100;
@@ -43,6 +42,8 @@ pub(crate) struct Stream {
     terms: Terms,
     /// The code it was reset with from here.
     code: Option<u32>,
+    /// Who waits for a reset.
+    waker: Waker,
 }
 
 enum Role {
@@ -77,6 +78,7 @@ impl Stream {
             outbox: None,
             terms: terms.clone(),
             code: None,
+            waker: Waker::noop().clone(),
         }
     }
 
@@ -95,6 +97,7 @@ impl Stream {
             outbox: Some(Outbox::new(stream, &terms.backlog, length)),
             terms: terms.clone(),
             code: None,
+            waker: Waker::noop().clone(),
         }
     }
 
@@ -159,6 +162,7 @@ impl Stream {
         if let Some(code) = self.code {
             return Poll::Ready(Broken::Reset(code));
         }
+        self.waker.clone_from(cx.waker());
         let reset = match (&mut self.role, &mut self.outbox) {
             (_, Some(outbox)) => outbox.stream().poll_reset(cx),
             (Role::Server(Some(respond)), None) => respond.poll_reset(cx),
@@ -187,8 +191,8 @@ impl Stream {
         let response = response::of(head)?;
         let Role::Server(Some(respond)) = &mut self.role else { return Err(Broken::Overrun) };
         let Ok(stream) = respond.send_response(response, head.length == Length::None) else {
-            // It is over, so that nobody is woken.
-            let over = self.poll_reset(&mut Context::from_waker(Waker::noop()));
+            let waker = self.waker.clone();
+            let over = self.poll_reset(&mut Context::from_waker(&waker));
             return Err(now(over).unwrap_or(Broken::Overrun));
         };
         self.outbox = Some(Outbox::new(stream, &self.terms.backlog, head.length));
@@ -196,11 +200,12 @@ impl Stream {
         Ok(())
     }
 
-    /// As a server, before the answer: an interim one (1xx, but not 101, which HTTP/2 does not have). Polls as [`Stream::poll_reset`] does,
-    /// because h2 does not look whether the stream is over.
-    pub(crate) fn send_informational(&mut self, cx: &mut Context<'_>, head: &ResponseHead) -> Result<(), Broken> {
+    /// As a server, before the answer: an interim one (1xx, but not 101, which HTTP/2 does not have).
+    pub(crate) fn send_informational(&mut self, head: &ResponseHead) -> Result<(), Broken> {
         let response = response::of(head)?;
-        if let Poll::Ready(broken) = self.poll_reset(cx) {
+        // h2 does not look whether the stream is over, and can only be asked as if to wait.
+        let waker = self.waker.clone();
+        if let Poll::Ready(broken) = self.poll_reset(&mut Context::from_waker(&waker)) {
             return Err(broken);
         }
         let Role::Server(Some(respond)) = &mut self.role else { return Err(Broken::Overrun) };
@@ -313,7 +318,7 @@ impl Drop for Stream {
     fn drop(&mut self) {
         // h2 itself cancels what is left open, and sends NO_ERROR after a whole answer; it cannot know that an answer is broken off.
         if matches!(self.role, Role::Server(_)) && self.code.is_none() && !self.is_sent() {
-            self.reset(code::INTERNAL_ERROR);
+            self.reset(reset::INTERNAL_ERROR);
         }
     }
 }

@@ -14,13 +14,14 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use weft_policy::fields::{Fields, Known};
 
-use super::code::{CANCEL, ENHANCE_YOUR_CALM, INTERNAL_ERROR, REFUSED_STREAM};
 use super::frame::PREFACE;
 use super::*;
 use crate::head::{Form, Length, RequestHead, ResponseHead};
+use crate::side::reset::{CANCEL, INTERNAL_ERROR, REFUSED_STREAM};
 use crate::side::{Broken, Part};
 use crate::transport::Transport;
 
+const ENHANCE_YOUR_CALM: u32 = 11;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn server_settings(trust: Trust) -> ServerSettings {
@@ -51,7 +52,7 @@ fn serve(io: DuplexStream, settings: ServerSettings) -> Serving {
         let mut server = Server::start(Transport::Memory(io), Bytes::new(), settings).await?;
         loop {
             tokio::select! {
-                arrival = server.next() => match arrival? {
+                arrival = poll_fn(|cx| server.poll_next(cx)) => match arrival? {
                     Some(arrival) => drop(sender.try_send(arrival)),
                     None => return Ok(()),
                 },
@@ -154,11 +155,11 @@ async fn interim_answers_come_before_the_answer() {
     let (head, mut served) = serving.request().await;
     assert_eq!(head.length, Length::None);
     let hints = ResponseHead { status: 103, fields: fields(&[("link", "a")]), ..ResponseHead::default() };
-    poll_fn(|cx| Poll::Ready(served.send_informational(cx, &hints))).await.unwrap();
+    served.send_informational(&hints).unwrap();
     let head = response(&mut call).await.unwrap();
     assert_eq!((head.status, head.fields.len()), (103, 1));
     let switch = ResponseHead { status: 101, ..ResponseHead::default() };
-    assert!(poll_fn(|cx| Poll::Ready(served.send_informational(cx, &switch))).await.is_err());
+    assert!(served.send_informational(&switch).is_err());
     served.send_response(&answer(Length::None)).unwrap();
     assert_eq!(response(&mut call).await.unwrap().length, Length::None);
     assert!(read_all(&mut call).await.unwrap().is_empty());
@@ -174,7 +175,7 @@ async fn resets_carry_their_codes_both_ways() {
     assert!(matches!(poll_fn(|cx| served.poll_reset(cx)).await, Broken::Reset(13)));
     assert!(matches!(served.send_response(&answer(Length::None)), Err(Broken::Reset(13))));
     let hints = ResponseHead { status: 103, ..ResponseHead::default() };
-    assert!(poll_fn(|cx| Poll::Ready(served.send_informational(cx, &hints))).await.is_err());
+    assert!(served.send_informational(&hints).is_err());
 
     let mut call = client.send(&request(Method::POST, Length::Unknown)).await.unwrap();
     let (_, mut served) = serving.request().await;

@@ -29,6 +29,14 @@ impl Stream {
         }
     }
 
+    /// Lets the end of this stream be a reset: the other end cannot take it for an orderly one.
+    pub fn reset_on_close(&self) {
+        if let Self::Tcp(stream) = self {
+            // Refused only for a socket that is gone already.
+            let _gone = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+        }
+    }
+
     /// Where this end is.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         match self {

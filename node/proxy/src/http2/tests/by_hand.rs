@@ -189,7 +189,7 @@ async fn what_was_read_before_belongs_to_the_connection() {
     let started = Server::start(Transport::Memory(far), read.into(), server_settings(Trust::Stranger));
     near.write_all(&frame(1, 5, 1, GET)[3..]).await.unwrap();
     let mut server = started.await.unwrap();
-    let arrival = server.next().await.unwrap().unwrap();
+    let arrival = poll_fn(|cx| server.poll_next(cx)).await.unwrap().unwrap();
     assert_eq!(arrival.head.unwrap().authority, "a");
 }
 

@@ -1,0 +1,75 @@
+//! A mesh for tests: `bank` with its first node `vm-a`, at a fixed time.
+
+#![allow(clippy::unwrap_used, reason = "a test that finds its mesh broken must end")]
+
+use std::time::Duration;
+
+use rustls_pki_types::CertificateDer;
+use weft_env::{Clock, Random, Timestamp};
+
+use super::{
+    GrantedLabels, IssuedCertificate, LEAF_LIFETIME, LeafSubject, SigningKey, SpiffeId, Subject, Trust, TrustBundle,
+};
+use crate::{Founding, NewMesh, make_mesh};
+
+/// 2026-01-01, a whole second.
+pub const NOW: Timestamp = Timestamp(1_767_225_600_000);
+
+/// A mesh and the randomness that made it.
+pub struct TestMesh {
+    /// What founded it.
+    pub seed: NewMesh,
+    /// The rest of that randomness.
+    pub random: Random,
+}
+
+/// The mesh `bank`.
+pub fn mesh() -> TestMesh {
+    mesh_of("bank", 1)
+}
+
+/// A mesh of this name; another seed makes other keys.
+pub fn mesh_of(name: &str, seed: u64) -> TestMesh {
+    let random = Random::seeded(seed);
+    let founding = Founding {
+        mesh: name.parse().unwrap(),
+        node: "vm-a".parse().unwrap(),
+        cell: "default".parse().unwrap(),
+        labels: GrantedLabels::default(),
+    };
+    TestMesh { seed: make_mesh(&founding, NOW, &random).unwrap(), random }
+}
+
+impl TestMesh {
+    /// Its first trust bundle.
+    pub fn bundle(&self) -> TrustBundle {
+        TrustBundle::verify(&self.seed.bundle, &CertificateDer::from(self.seed.root_certificate.clone())).unwrap()
+    }
+
+    /// What a node of the mesh trusts, by this clock.
+    pub fn trust(&self, clock: &Clock) -> Trust {
+        Trust::new(self.bundle(), clock.clone())
+    }
+
+    /// A certificate for `id`, held by the node that it names, or by `vm-a`.
+    pub fn issue_for(&self, id: &str, lifetime: Duration) -> IssuedCertificate {
+        self.issue(id, &GrantedLabels::default(), lifetime)
+    }
+
+    /// The same, of a node with these labels.
+    pub fn issue_labelled(&self, id: &str, labels: &GrantedLabels) -> IssuedCertificate {
+        self.issue(id, labels, LEAF_LIFETIME)
+    }
+
+    fn issue(&self, id: &str, labels: &GrantedLabels, lifetime: Duration) -> IssuedCertificate {
+        let id: SpiffeId = id.parse().unwrap();
+        let key = SigningKey::generate(&self.random);
+        let node = match &id.subject {
+            Subject::Node(node) => node.clone(),
+            _ => "vm-a".parse().unwrap(),
+        };
+        let subject = LeafSubject { id: &id, key: &key.public(), node: &node, labels };
+        let chain = self.seed.issuer.issue(subject, lifetime, NOW, &self.random).unwrap();
+        IssuedCertificate::new(chain, key).unwrap()
+    }
+}

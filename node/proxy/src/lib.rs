@@ -1,0 +1,35 @@
+//! The data path: it reads snapshots and moves bytes. It knows neither the actors that make the snapshots nor the command line.
+//!
+//! - [`worker`]: workers and listeners; [`explain`]: what would become of a call
+//! - `proxy`: the life of a request; `tcp`: the life of a stream
+//! - `server`: the requests of one connection; `outbound`, `inbound`: who may send them
+//! - `http1`, `http2`: the two versions of HTTP; `head`: their heads; `side`: one end of an exchange; `pump`: bodies between two
+//! - `pool`: upstream connections; `dial`: how they are opened
+//! - `vigil`: what may end what is open; `bell`, `timer`: how it costs nothing
+//! - [`metrics`], `access_log`, [`refusals`]: what is told of all that; `problem`: what callers are told
+//! - `hypothesis`: a call as an operator describes it
+
+mod access_log;
+mod bell;
+mod dial;
+pub mod explain;
+mod head;
+mod http1;
+mod http2;
+mod hypothesis;
+mod inbound;
+pub mod metrics;
+mod outbound;
+mod pool;
+mod problem;
+mod proxy;
+mod pump;
+pub mod refusals;
+mod server;
+mod side;
+mod tcp;
+mod timer;
+mod trace;
+mod transport;
+mod vigil;
+pub mod worker;

@@ -1,0 +1,402 @@
+//! The life of a request, in named phases: accept, identify, match, route, authorise, limit, choose, connect, forward, record.
+//!
+//! [`outbound`] takes a request from an application of this machine into the mesh, [`inbound`] takes one from the mesh to an
+//! application. Both are called by the listeners once per request, with the caller's side; a request sees the one world it was given.
+
+mod allowances;
+mod arrival;
+mod attempt;
+mod carriage;
+mod exchange;
+mod forward;
+mod judged;
+mod lease;
+mod local;
+mod message;
+mod mirror;
+mod record;
+mod replica;
+mod request;
+mod route;
+mod tee;
+mod tries;
+
+use std::sync::Arc;
+
+use http::Method;
+use tokio::time::Instant;
+use weft_identity::Protocol;
+use weft_identity::SpiffeId;
+use weft_identity::{Code, ServiceName};
+use weft_policy::authority;
+use weft_policy::endpoint::EndpointTable;
+use weft_policy::fields::Known;
+use weft_policy::grpc;
+use weft_policy::head::{self, Sender, Upgrade};
+use weft_world::{Credential, LocalService, World};
+
+use crate::head::{Form, HttpVersion, RequestHead, ResponseHead};
+use crate::http1::Persistence;
+use crate::inbound::Caller;
+use crate::metrics::{Direction, Meter, ServiceState};
+use crate::outbound::Outbound;
+use crate::problem::Refusal;
+use crate::side::{Side, reset};
+use crate::vigil::{Footing, Permit, Subject, Watch};
+use crate::worker::Worker;
+use crate::{tcp, trace};
+
+use arrival::name_host;
+use request::RequestTries;
+use route::Outcome;
+use tries::Call;
+
+pub(crate) use arrival::Arrival;
+pub(crate) use attempt::{Ending, Failed, Source, Unanswered};
+pub(crate) use carriage::{Carriage, hash_way};
+pub(crate) use exchange::Exchange;
+pub(crate) use forward::{closed, tunnel};
+pub(crate) use lease::{Held, Lease, ReplicaFlight, Tally};
+pub(crate) use local::Introduced;
+pub(crate) use message::{Own, at_limit, turn_away};
+pub(crate) use record::Record;
+pub(crate) use tee::{Tee, TeedBody};
+pub(crate) use tries::{Attempt, Attempted, Call as TriesCall, delivered_here, endpoints};
+
+/// Why a request is not served.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It is refused, and its caller is told.
+    Refusal(Refusal),
+    /// It ends, and most often nobody is there to be told.
+    Ending(Ending),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refusal(refusal)
+    }
+}
+
+/// What is given to a caller.
+enum Served<'s> {
+    /// The service's answer.
+    Answer(Lease, ResponseHead, Footing<'s>),
+    /// An answer of our own: a redirect, or a failure made on purpose.
+    Own(Own),
+    /// A tunnel to a stream that is open.
+    Tunnel(Lease, Footing<'s>),
+}
+
+/// Serves one request of an application of this machine.
+pub(crate) async fn outbound(entry: &Outbound, side: &mut Side, watch: &mut Watch, head: &mut RequestHead) {
+    let world = entry.world.load();
+    let Some(record) = Record::start(&entry.worker, Direction::Outbound, Instant::now()) else {
+        return turn_away(&entry.worker, &world, Direction::Outbound, (side, watch), &at_limit()).await;
+    };
+    let mut exchange = Exchange::new(side, watch, record, Sender::Application);
+    let caller = || credential_of(&world, entry.identity.as_ref()).map(|credential| &credential.identity);
+    if let Err(failure) = call(entry, &world, &mut exchange, head).await {
+        failed(&mut exchange, failure, &world, caller(), head).await;
+    }
+}
+
+/// Serves one request that came in over mutual TLS.
+pub(crate) async fn inbound(caller: &Caller, side: &mut Side, watch: &mut Watch, head: &mut RequestHead) {
+    let world = caller.world.load();
+    let Some(record) = Record::start(&caller.worker, Direction::Inbound, Instant::now()) else {
+        return turn_away(&caller.worker, &world, Direction::Inbound, (side, watch), &at_limit()).await;
+    };
+    let mut exchange = Exchange::new(side, watch, record, Sender::Node);
+    if let Err(failure) = deliver(caller, &world, &mut exchange, head).await {
+        failed(&mut exchange, failure, &world, Some(&caller.identity), head).await;
+    }
+}
+
+/// Tells a caller why its request is not served, where it can be told.
+async fn failed(
+    exchange: &mut Exchange<'_>,
+    failure: Failure,
+    world: &World,
+    caller: Option<&SpiffeId>,
+    head: &RequestHead,
+) {
+    exchange.record.received = exchange.upload.bytes;
+    let refusal = match failure {
+        Failure::Refusal(refusal) => refusal,
+        Failure::Ending(Ending::Malformed(why)) => Refusal::new(Code::RequestMalformed, why),
+        Failure::Ending(Ending::Stalled) => {
+            let span = exchange.record.worker().settings().upload_timeout;
+            Refusal::new(Code::CallerTooSlow, format!("nothing of the request's body came for {span:?}"))
+        }
+        Failure::Ending(Ending::Gone) => return exchange.side.cut(reset::CANCEL),
+        Failure::Ending(Ending::Cut(cut)) => {
+            closed(exchange, cut);
+            return exchange.side.cut(reset::CANCEL);
+        }
+    };
+    message::refuse(exchange, &refusal, world, caller, head).await;
+}
+
+/// Who calls, what, and how it is counted: the phases identify and match of an outbound request.
+pub(crate) struct Matched<'w> {
+    pub(crate) credential: &'w Arc<Credential>,
+    pub(crate) table: &'w Arc<EndpointTable>,
+    pub(crate) identity: SpiffeId,
+    pub(crate) state: Arc<ServiceState>,
+    pub(crate) meter: Arc<Meter>,
+}
+
+impl<'w> Matched<'w> {
+    /// A call of a service with this credential.
+    fn of(world: &'w World, worker: &Worker, credential: &'w Arc<Credential>, table: &'w Arc<EndpointTable>) -> Self {
+        let state = worker.states.of(&table.service, worker.now_ns());
+        let meter = worker.states.meter(&state, Direction::Outbound, &credential.identity, &table.service);
+        Self { credential, table, identity: SpiffeId::service(&world.facts.mesh, &table.service), state, meter }
+    }
+}
+
+/// Identifies the caller and matches the service.
+pub(crate) fn identify<'w>(
+    worker: &Worker,
+    world: &'w World,
+    record: &mut Record,
+    asked: (Option<&ServiceName>, &str),
+) -> Result<Matched<'w>, Refusal> {
+    let (identity, service) = asked;
+    let credential = credential_of(world, identity).ok_or_else(|| {
+        Refusal::new(Code::Internal, "this node has no certificate for its calls; see `weft ls certs`")
+    })?;
+    let lower;
+    let key = if service.bytes().any(|b| b.is_ascii_uppercase()) {
+        lower = service.to_ascii_lowercase();
+        lower.as_str()
+    } else {
+        service
+    };
+    let Some(table) = world.services.get(key) else {
+        record.counted_by(worker.states.meter_nowhere(Direction::Outbound, &credential.identity));
+        return Err(Refusal::new(Code::ServiceUnknown, format!("no node of mesh {} offers {key:?}", world.facts.mesh)));
+    };
+    let matched = Matched::of(world, worker, credential, table);
+    record.counted_by(Arc::clone(&matched.meter));
+    Ok(matched)
+}
+
+/// The identity that a call carries: the one asked for, else the node's usual one.
+pub(crate) fn credential_of<'w>(world: &'w World, asked: Option<&ServiceName>) -> Option<&'w Arc<Credential>> {
+    match asked {
+        Some(service) => world.credentials.identities.get(&SpiffeId::service(&world.facts.mesh, service)),
+        None => world.credentials.usual.as_ref(),
+    }
+}
+
+/// What of a head is settled before anything is decided: hop-by-hop fields and claims are gone, a trace is there. Returns whether another
+/// protocol is asked for.
+fn settled(exchange: &mut Exchange<'_>, head: &mut RequestHead) -> Upgrade {
+    let has_option = matches!(&*exchange.side, Side::Http1(connection) if connection.asks_for_upgrade());
+    let mut upgrade = head::strip_request(&mut head.fields, exchange.sender, has_option);
+    if head.protocol.as_deref().is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket")) {
+        upgrade = Upgrade::Asked;
+    }
+    let worker = Arc::clone(exchange.record.worker());
+    let trace = trace::carry(&mut head.fields, || worker.random());
+    exchange.record.asked(head, trace);
+    let timeout = head.fields.first(Known::GrpcTimeout).and_then(|text| std::str::from_utf8(text).ok());
+    if let Some(span) = timeout.and_then(grpc::parse_timeout) {
+        exchange.ends_within(span);
+        exchange.patience = Some(span);
+    }
+    upgrade
+}
+
+/// A request into the mesh.
+async fn call(
+    entry: &Outbound,
+    world: &Arc<World>,
+    exchange: &mut Exchange<'_>,
+    head: &mut RequestHead,
+) -> Result<(), Failure> {
+    let upgrade = settled(exchange, head);
+    let named = authority::service_of(&head.authority);
+    if head.method == Method::CONNECT && head.protocol.is_none() {
+        let service = named.map_err(|code| Refusal::new(code, "CONNECT names no service"))?;
+        return connect(entry, world, exchange, service).await;
+    }
+    if head.method == Method::CONNECT && upgrade == Upgrade::None {
+        return Err(Refusal::new(Code::RequestMalformed, "extended CONNECT for a protocol other than websocket").into());
+    }
+    let service = named.map_err(|code| Refusal::new(code, "the Host header or the URI must name a service"))?;
+    let mut matched = identify(&entry.worker, world, &mut exchange.record, (entry.identity.as_ref(), service))?;
+    goes_round_once(world, &matched.table.service, head)?;
+    let departure = match route::route(world, exchange, &matched.table.service, head).await? {
+        Outcome::Unrouted => None,
+        Outcome::Answered(own) => return Ok(message::answer_own(exchange, own, head).await),
+        Outcome::Routed(departure) => Some(departure),
+    };
+    let dialled = &matched.table.service;
+    let elsewhere = departure.and_then(|departure| Some((departure.rule, departure.target?.service.as_ref()?)));
+    if let Some((rule, service)) = elsewhere.filter(|(_, service)| *service != dialled) {
+        matched = route::matched_for(world, &entry.worker, &matched, service, rule)?;
+        exchange.record.counted_by(Arc::clone(&matched.meter));
+    }
+    let wire = attempt::Wire::of(matched.table.protocol).ok_or_else(|| not_http(&matched.table.service))?;
+    // HTTP/2 has no 101 (RFC 9113, section 8.6): the request goes on without its wish.
+    let upgrade = if wire == attempt::Wire::Http2 { Upgrade::None } else { upgrade };
+    let mut carriage = Carriage::new(world, (&entry.worker, exchange.patience), &matched, Some(&head.fields));
+    if let Some(departure) = departure {
+        carriage = carriage.routed(departure.rule, departure.target);
+    }
+    carriage.enter(&mut exchange.record, &matched.state)?;
+    if world.policy.reads_requests(&matched.table.service) {
+        name_host(head);
+    }
+    if let Some(departure) = departure.filter(|_| upgrade == Upgrade::None) {
+        mirror::send(world, exchange, &matched, departure, head);
+    }
+    let call = Call { world, matched: &matched, carriage: &carriage };
+    let mut attempt = RequestTries::new(call, head, upgrade);
+    let lease = tries::endpoints(exchange, call, &mut attempt).await?;
+    let mut response = std::mem::take(&mut attempt.response);
+    let other = if lease.is_application() { judged::Other::Same } else { judged::Other::Answered };
+    if !lease.is_application() {
+        exchange.record.judged.allowances.forget();
+    }
+    let permit = attempt.permit(&lease);
+    let labels = Some(&matched.credential.labels).filter(|labels| upgrade == Upgrade::Asked && !labels.is_empty());
+    let footing = Footing { permit, peer: lease.chain.clone(), labels };
+    travel_back(exchange, &mut response, message::sender_of(lease.is_application()), other);
+    if let Some(departure) = departure {
+        departure.rule.response_headers.apply(&mut response.fields);
+    }
+    serve(exchange, Served::Answer(lease, response, footing), head).await;
+    Ok(())
+}
+
+/// `CONNECT service:port`: a tunnel to a TCP service.
+async fn connect(
+    entry: &Outbound,
+    world: &World,
+    exchange: &mut Exchange<'_>,
+    service: &str,
+) -> Result<(), Failure> {
+    let matched = identify(&entry.worker, world, &mut exchange.record, (entry.identity.as_ref(), service))?;
+    if matched.table.protocol != Protocol::Tcp {
+        let why = format!("{service} is an HTTP service; CONNECT is for TCP");
+        return Err(Refusal::new(Code::ProtocolMismatch, why).into());
+    }
+    let (lease, permit) = tcp::open(world, exchange, &matched).await?;
+    let labels = Some(&matched.credential.labels).filter(|labels| !labels.is_empty());
+    let footing = Footing { permit, peer: lease.chain.clone(), labels };
+    serve(exchange, Served::Tunnel(lease, footing), &RequestHead::default()).await;
+    Ok(())
+}
+
+/// A request from the mesh to the local replica.
+async fn deliver(
+    caller: &Caller,
+    world: &World,
+    exchange: &mut Exchange<'_>,
+    head: &mut RequestHead,
+) -> Result<(), Failure> {
+    let upgrade = settled(exchange, head);
+    let local = local_of(caller, world, &mut exchange.record)?;
+    let state = caller.worker.states.of(&local.service, caller.worker.now_ns());
+    let meter = caller.worker.states.meter(&state, Direction::Inbound, &caller.identity, &local.service);
+    exchange.record.counted_by(Arc::clone(&meter));
+    let is_bare = head.form == Form::Authority || (head.method == Method::CONNECT && upgrade == Upgrade::None);
+    if is_bare {
+        return Err(Refusal::new(Code::ProtocolMismatch, "CONNECT reaches no application over HTTP").into());
+    }
+    let (named, patience) = (head.fields.first(Known::WeftReplica), head.fields.first(Known::WeftPatience));
+    let named = named.map(<[u8]>::to_vec);
+    exchange.patience = patience.and_then(replica::patience_of).or(exchange.patience);
+    exchange.record.judged.traced_if_asked(&mut head.fields);
+    if world.policy.reads_requests(&local.service) {
+        name_host(head);
+    }
+    let arrival = Arrival::new(world, caller.proven(), &local.service);
+    let path = arrival.request(&mut exchange.record, head)?;
+    let to = replica::To { local, named, meter: &meter, path };
+    let (lease, mut response) = replica::answer(exchange, to, caller, head, upgrade).await?;
+    let permit = Permit { caller: caller.proven(), called: &local.service, subject: Subject::Request(head) };
+    let footing = Footing { permit: Some(permit), ..Footing::default() };
+    travel_back(exchange, &mut response, Sender::Application, judged::Other::None);
+    serve(exchange, Served::Answer(lease, response, footing), head).await;
+    Ok(())
+}
+
+/// What of an answer's head travels on.
+fn travel_back(exchange: &mut Exchange<'_>, response: &mut ResponseHead, sender: Sender, other: judged::Other) {
+    let upgrade = (response.status == 101).then(|| response.fields.first(Known::Upgrade).map(<[u8]>::to_vec)).flatten();
+    head::strip_answer(&mut response.fields, sender);
+    if let Some(upgrade) = upgrade {
+        response.fields.add(Known::Upgrade, &upgrade);
+    }
+    exchange.record.judged.tell(&mut response.fields, other);
+}
+
+/// Gives the caller what it gets.
+async fn serve(exchange: &mut Exchange<'_>, served: Served<'_>, head: &RequestHead) {
+    let closing = exchange.watch.is_draining() && head.version != HttpVersion::Http2;
+    let persistence = if closing { Persistence::Close } else { Persistence::Keep };
+    match served {
+        Served::Own(own) => message::answer_own(exchange, own, head).await,
+        Served::Answer(lease, response, footing) if response.status == 101 => {
+            switch(exchange, lease, response, &footing).await;
+        }
+        Served::Answer(lease, response, footing) => {
+            forward::answer(exchange, lease, &footing, &response, persistence).await;
+        }
+        Served::Tunnel(lease, footing) => {
+            let answer = ResponseHead { status: 200, ..ResponseHead::default() };
+            switch(exchange, lease, answer, &footing).await;
+        }
+    }
+}
+
+/// The connection becomes a tunnel, with the answer that says so. A tunnel lasts as long as its two ends want it.
+async fn switch(exchange: &mut Exchange<'_>, mut lease: Lease, mut answer: ResponseHead, footing: &Footing<'_>) {
+    exchange.record.status = answer.status;
+    if let (Side::Http2(_), 101) = (&*exchange.side, answer.status) {
+        answer.status = local::as_http2_switch(&mut answer.fields);
+    }
+    answer.length = crate::head::Length::Unknown;
+    if exchange.side.send_switch(&answer).is_err() {
+        return;
+    }
+    exchange.side.becomes_tunnel();
+    lease.side.becomes_tunnel();
+    let idle = exchange.record.worker().settings().stream_timeout;
+    tunnel(exchange, lease, footing, idle).await;
+}
+
+/// A call that comes by this node a second time on its way to one service goes round and round (RFC 9110, section 7.6.3).
+fn goes_round_once(world: &World, service: &ServiceName, head: &mut RequestHead) -> Result<(), Refusal> {
+    let own = format!("1.1 {} ({service})", world.facts.node);
+    let seen = head.fields.each(Known::Via).flat_map(weft_policy::fields::members);
+    if seen.filter(|member| *member == own.as_bytes()).count() > 0 {
+        let why = format!("it came by node {} before, on its way to {service}: does an application send it back?", world.facts.node);
+        return Err(Refusal::new(Code::CallLoops, why));
+    }
+    head.fields.add(Known::Via, own.as_bytes());
+    Ok(())
+}
+
+fn not_http(service: &ServiceName) -> Refusal {
+    Refusal::new(Code::ProtocolMismatch, format!("{service} is a TCP service"))
+}
+
+/// The service that the caller dialled, if this node offers it.
+pub(crate) fn local_of<'w>(
+    caller: &Caller,
+    world: &'w World,
+    record: &mut Record,
+) -> Result<&'w Arc<LocalService>, Refusal> {
+    let dialled = caller.service.as_ref();
+    dialled.and_then(|service| world.local.get(service)).ok_or_else(|| {
+        record.counted_by(caller.worker.states.meter_nowhere(Direction::Inbound, &caller.identity));
+        let name = dialled.map_or("nothing", ServiceName::as_str);
+        Refusal::new(Code::ServiceUnknown, format!("node {} does not offer {name:?}", world.facts.node))
+    })
+}

@@ -1,0 +1,530 @@
+//! One try of one request at one endpoint or replica: take a pooled connection or open one, give it the head, move the body there, and wait
+//! for the head of the answer.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::task::Poll;
+use std::time::Duration;
+
+use metrics::Counter;
+use tokio::time::{Instant, timeout};
+use weft_identity::Code;
+use weft_identity::Protocol;
+use weft_identity::SpiffeId;
+use weft_policy::Stage;
+use weft_policy::endpoint::{AppAddr, PeerAddr};
+use weft_policy::head::Upgrade;
+
+use super::exchange::Exchange;
+use super::lease::Lease;
+use crate::dial::{self, DialError, PeerDial};
+use crate::head::{Overlay, RequestHead, ResponseHead};
+use crate::http1::{Connection, Hangup, HeadLimits, Persistence};
+use crate::http2::{ClientSettings, Driver, Pings, Trust};
+use crate::metrics::Slot;
+use crate::pool::{Host, Shared, Upstream};
+use crate::pump::Stop;
+use crate::side::{Broken, Side, is_interim};
+use crate::transport::Transport;
+use crate::vigil::{Cut, Footing, Watch};
+use crate::worker::Worker;
+
+/// How long a connection that makes room may take to end: it has nothing left to send.
+const CLOSE_MAX: Duration = Duration::from_millis(100);
+/// Space between two looks whether it has.
+const CLOSE_POLL: Duration = Duration::from_millis(1);
+/// How long a caller that has shut its sending side still waits: it may be gone altogether, and nothing tells.
+const HALF_CLOSED_MAX: Duration = Duration::from_secs(10);
+/// Interim answers to one request that are passed on; no application sends more.
+const INTERIM_MAX: usize = 16;
+/// Shared connections to one endpoint from one worker, opened as those that are open fill up.
+const SHARED_MAX: usize = 8;
+
+/// Which version of HTTP goes over the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wire {
+    /// Pooled, one request at a time.
+    Http1,
+    /// Shared.
+    Http2,
+}
+
+impl Wire {
+    /// What an application of this protocol is spoken to in; none for one that speaks no HTTP.
+    pub(crate) fn of(protocol: Protocol) -> Option<Self> {
+        match protocol {
+            Protocol::Http => Some(Self::Http1),
+            Protocol::Http2 => Some(Self::Http2),
+            Protocol::Tcp => None,
+        }
+    }
+}
+
+/// Whether a pooled connection will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A pooled one, or a new one if there is none.
+    Pooled,
+    /// A new one: a pooled one just turned out to be dead.
+    Fresh,
+}
+
+/// Where a try goes.
+pub(crate) struct Way<'a> {
+    /// The pool's name for it.
+    pub(crate) host: Host,
+    /// The version.
+    pub(crate) wire: Wire,
+    /// The address.
+    pub(crate) to: Destination<'a>,
+    /// Counts the connections that are opened.
+    pub(crate) connects: &'a Counter,
+    /// How long opening a connection may take.
+    pub(crate) connect: Duration,
+    /// How many connections may be open, and how many are.
+    pub(crate) limit: Option<(u32, &'a Arc<AtomicU32>)>,
+}
+
+/// The address of a try.
+#[derive(Clone, Copy)]
+pub(crate) enum Destination<'a> {
+    /// Another node, which must prove to be the service.
+    Peer(PeerAddr, &'a SpiffeId),
+    /// An application of this machine.
+    App(AppAddr),
+}
+
+/// How much time a try has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    /// From the moment the request was flushed to the head of its answer, for this try.
+    pub(crate) answer: Duration,
+    /// The same over all tries, from the moment the request was first flushed.
+    pub(crate) answer_by: Option<Instant>,
+    /// The whole exchange.
+    pub(crate) total: Option<Instant>,
+    /// Longest silence of a body.
+    pub(crate) upload: Duration,
+}
+
+/// A try that got no answer, for a reason that is not its caller's.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) code: Code,
+    pub(crate) why: String,
+    pub(crate) stage: Stage,
+    /// The other side has not looked at the request, by its own word (REFUSED_STREAM, GOAWAY).
+    pub(crate) is_refused: bool,
+    /// The connection came from the pool, so that the failure says little of the endpoint.
+    pub(crate) reused: bool,
+    /// No connection to the node came to be: none of its replicas can be reached.
+    pub(crate) is_of_node: bool,
+}
+
+/// Why an exchange ends without an answer of its service, for a reason that is its caller's or this node's.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// The caller went away, or its connection ended: nobody waits for an answer.
+    Gone,
+    /// The caller broke a rule of its protocol in the body.
+    Malformed(&'static str),
+    /// The caller's upload stood still too long.
+    Stalled,
+    /// Documents or trust changed, or the listener closed.
+    Cut(Cut),
+}
+
+/// What became of a try that did not bring an answer.
+#[derive(Debug)]
+pub(crate) enum Unanswered {
+    /// Another may.
+    Failed(Failed),
+    /// None may.
+    Ending(Ending),
+}
+
+impl Way<'_> {
+    /// A place for one more connection, where there is a limit. At the limit an idle connection makes room: it may lead elsewhere, or
+    /// belong to another worker.
+    async fn slot(&self, worker: &Worker) -> Result<Option<Slot>, DialError> {
+        let Some((max, open)) = self.limit else { return Ok(None) };
+        if let Some(slot) = Slot::take(open, max) {
+            return Ok(Some(slot));
+        }
+        let patience = CLOSE_MAX.min(self.connect);
+        if worker.close_idle(open)
+            && let Ok(slot) = timeout(patience, freed(open, max)).await
+        {
+            return Ok(Some(slot));
+        }
+        Err(DialError {
+            code: Code::Overloaded,
+            why: format!("{max} connections are in use already, as many as the traffic document of the service allows"),
+        })
+    }
+
+    async fn transport(&self, worker: &Worker) -> Result<Transport, DialError> {
+        self.connects.increment(1);
+        match (&self.to, &self.host) {
+            (Destination::Peer(addr, identity), Host::Peer(_, credential)) => {
+                let config = if self.wire == Wire::Http2 { &credential.dial_http2 } else { &credential.dial_http1 };
+                let dial = PeerDial { addr: *addr, identity, config, within: self.connect };
+                Ok(Transport::Dialled(Box::new(dial::peer(&worker.env.network, dial).await?)))
+            }
+            (Destination::App(addr), _) => {
+                Ok(Transport::Plain(dial::app(&worker.env.network, *addr, self.connect).await?))
+            }
+            (Destination::Peer(..), Host::App(_)) => {
+                Err(DialError { code: Code::Internal, why: "a peer's address with an application's pool".to_owned() })
+            }
+        }
+    }
+
+    fn limits(&self) -> HeadLimits {
+        match self.to {
+            Destination::Peer(..) => HeadLimits::NODE,
+            Destination::App(_) => HeadLimits::APPLICATION,
+        }
+    }
+}
+
+/// Waits for a place that is about to be free.
+async fn freed(open: &Arc<AtomicU32>, max: u32) -> Slot {
+    loop {
+        if let Some(slot) = Slot::take(open, max) {
+            return slot;
+        }
+        tokio::time::sleep(CLOSE_POLL).await;
+    }
+}
+
+/// Takes a connection and gives it the head of a request, with what this try changes of it.
+pub(crate) async fn begin(
+    worker: &Arc<Worker>,
+    watch: &mut Watch,
+    way: &Way<'_>,
+    source: Source,
+    (head, overlay, upgrade): (&RequestHead, &Overlay, Upgrade),
+) -> Result<Lease, Unanswered> {
+    if way.wire == Wire::Http2 {
+        return begin_http2(worker, watch, way, source, &overlay.applied(head)).await;
+    }
+    let pooled = if source == Source::Pooled { worker.pool.take(&way.host) } else { None };
+    let reused = pooled.is_some();
+    let mut upstream = match pooled {
+        Some(upstream) => upstream,
+        None => open_http1(worker, way).await.map_err(|error| unconnected(error, way))?,
+    };
+    upstream.connection.send_request(head, overlay, upgrade);
+    let Upstream { connection, chain, slot } = upstream;
+    Ok(Lease::new(Side::Http1(connection), way.host.clone(), chain, slot, reused))
+}
+
+async fn open_http1(worker: &Arc<Worker>, way: &Way<'_>) -> Result<Upstream, DialError> {
+    let slot = way.slot(worker).await?;
+    let transport = way.transport(worker).await?;
+    let chain = transport.peer_chain();
+    Ok(Upstream { connection: Connection::new(transport, way.limits()), chain, slot })
+}
+
+async fn begin_http2(
+    worker: &Arc<Worker>,
+    watch: &mut Watch,
+    way: &Way<'_>,
+    source: Source,
+    head: &RequestHead,
+) -> Result<Lease, Unanswered> {
+    let now = Instant::now();
+    let pooled = if source == Source::Pooled { worker.pool.shared(&way.host, now) } else { None };
+    let reused = pooled.is_some();
+    let mut shared = match pooled {
+        Some(shared) => shared,
+        None => shared_http2(worker, watch, way).await.map_err(|error| unconnected(error, way))?,
+    };
+    match timeout(way.connect, shared.client.send(head)).await {
+        Ok(Ok(stream)) => Ok(Lease::new(Side::Http2(stream), way.host.clone(), shared.chain, None, reused)),
+        Ok(Err(broken)) => Err(Unanswered::Failed(failed(&broken, Stage::Unsent, reused))),
+        Err(_) => Err(Unanswered::Failed(Failed {
+            code: Code::Overloaded,
+            why: "as many streams are open as the other side allows".to_owned(),
+            stage: Stage::Unsent,
+            is_refused: false,
+            reused,
+            is_of_node: false,
+        })),
+    }
+}
+
+/// A shared connection, opened by the first of those who want it at once.
+async fn shared_http2(worker: &Arc<Worker>, watch: &Watch, way: &Way<'_>) -> Result<Shared, DialError> {
+    let opening = worker.pool.opening(&way.host, Instant::now());
+    let _turn = opening.lock().await;
+    if let Some(client) = worker.pool.shared(&way.host, Instant::now()) {
+        return Ok(client);
+    }
+    if worker.pool.shared_count(&way.host) >= SHARED_MAX {
+        let why = format!("{SHARED_MAX} connections have as many streams open as the other side allows");
+        return Err(DialError { code: Code::Overloaded, why });
+    }
+    let slot = way.slot(worker).await?;
+    let transport = way.transport(worker).await?;
+    let chain = transport.peer_chain();
+    let trust = if chain.is_some() { Trust::Proven } else { Trust::Stranger };
+    let pings = chain.is_some().then(Pings::default);
+    let settings = ClientSettings { trust, head_timeout: way.connect, pings };
+    let started = timeout(way.connect, crate::http2::Client::start(transport, settings)).await;
+    let (client, driver) = match started {
+        Ok(Ok(started)) => started,
+        Ok(Err(ended)) => {
+            return Err(DialError { code: Code::UpstreamReset, why: format!("start HTTP/2: {ended}") });
+        }
+        Err(_) => {
+            let why = format!("the other side did not begin HTTP/2 within {:?}", way.connect);
+            return Err(DialError { code: Code::ConnectTimeout, why });
+        }
+    };
+    let shared = Shared { client, chain: chain.clone() };
+    worker.spawn(driven(driver, watch.of_upstream(worker), chain, slot));
+    worker.pool.share(&way.host, shared.clone(), Instant::now());
+    Ok(shared)
+}
+
+/// Drives a shared connection to its end, or until its peer is no longer believed.
+async fn driven(
+    driver: Driver,
+    mut watch: Watch,
+    chain: Option<crate::vigil::Chain>,
+    slot: Option<Slot>,
+) {
+    let _slot = slot;
+    let footing = Footing { peer: chain, ..Footing::default() };
+    let mut driver = std::pin::pin!(driver);
+    loop {
+        match watch.until(None, &footing, |cx| driver.as_mut().poll(cx)).await {
+            Ok(Ok(())) => return,
+            Ok(Err(ended)) => return tracing::debug!(%ended, "upstream connection ended"),
+            Err(Cut::Refused(refusal)) => {
+                return tracing::info!(why = refusal.why, "connection to a revoked peer closed");
+            }
+            // The listener that a first request came by is not the connection's.
+            Err(Cut::Due | Cut::Closed) => {}
+        }
+    }
+}
+
+/// Moves the request's body to the service and waits for the head of its answer; passes interim answers on.
+pub(crate) async fn answer(
+    exchange: &mut Exchange<'_>,
+    lease: &mut Lease,
+    footing: &Footing<'_>,
+    times: &Times,
+    response: &mut ResponseHead,
+) -> Result<Instant, Unanswered> {
+    let reused = lease.reused;
+    let mut waiting = Waiting::new(times);
+    loop {
+        let event = waiting.event(exchange, lease, footing, response).await;
+        match event {
+            Event::Head if is_interim(response) => {
+                waiting.interims += 1;
+                if waiting.interims > INTERIM_MAX {
+                    let broken = Broken::Malformed(crate::head::Malformed::new("it sends interim answers without end"));
+                    return Err(Unanswered::Failed(failed(&broken, Stage::Answered, false)));
+                }
+                // A caller that cannot be told is found out about when it is answered.
+                let _told = exchange.side.send_response(response, Persistence::Keep);
+            }
+            Event::Head => return Ok(waiting.flushed_at.unwrap_or(waiting.moved_at)),
+            Event::Service(broken) => {
+                let is_untouched = waiting.flushed_at.is_none() && exchange.upload.bytes == 0 && waiting.is_unwritten;
+                let stage = if is_untouched { Stage::Unsent } else { Stage::Sent };
+                return Err(Unanswered::Failed(failed(&broken, stage, reused)));
+            }
+            Event::Late => return Err(Unanswered::Failed(late(&waiting))),
+            Event::Ending(ending) => return Err(Unanswered::Ending(ending)),
+        }
+    }
+}
+
+/// What a wait for an answer came to.
+enum Event {
+    Head,
+    Service(Broken),
+    Late,
+    Ending(Ending),
+}
+
+/// A wait for the head of an answer.
+struct Waiting<'t> {
+    times: &'t Times,
+    /// When the last byte of the body moved, or the wait began.
+    moved_at: Instant,
+    /// When the whole request had been flushed.
+    flushed_at: Option<Instant>,
+    /// The service takes no more of the body: an answer may wait there all the same.
+    stopped: Option<Broken>,
+    is_unwritten: bool,
+    /// When the caller shut its sending side.
+    half_closed_at: Option<Instant>,
+    interims: usize,
+}
+
+impl<'t> Waiting<'t> {
+    fn new(times: &'t Times) -> Self {
+        Self {
+            times,
+            moved_at: Instant::now(),
+            flushed_at: None,
+            stopped: None,
+            is_unwritten: false,
+            half_closed_at: None,
+            interims: 0,
+        }
+    }
+
+    /// When the wait is over.
+    fn due(&self) -> Instant {
+        let mut due = match self.flushed_at {
+            Some(at) => at + self.times.answer,
+            None => self.moved_at + self.times.upload,
+        };
+        if let Some(by) = self.times.answer_by {
+            due = due.min(by);
+        }
+        if let Some(at) = self.half_closed_at {
+            due = due.min(at + HALF_CLOSED_MAX);
+        }
+        self.times.total.map_or(due, |total| due.min(total))
+    }
+
+    async fn event(
+        &mut self,
+        exchange: &mut Exchange<'_>,
+        lease: &mut Lease,
+        footing: &Footing<'_>,
+        response: &mut ResponseHead,
+    ) -> Event {
+        std::future::poll_fn(|cx| {
+            if let Some(event) = self.upload(cx, exchange, lease) {
+                return Poll::Ready(event);
+            }
+            match lease.side.poll_response(cx, response) {
+                Poll::Ready(Ok(())) => return Poll::Ready(Event::Head),
+                Poll::Ready(Err(broken)) => return Poll::Ready(Event::Service(self.stopped.take().unwrap_or(broken))),
+                Poll::Pending => {}
+            }
+            if let Some(event) = self.caller(cx, exchange) {
+                return Poll::Ready(event);
+            }
+            exchange.watch.due_at(Some(self.due()));
+            match exchange.watch.poll_cut(cx, footing) {
+                Poll::Ready(Cut::Due) if self.half_closed_at.is_some() && self.is_caller_the_reason() => {
+                    Poll::Ready(Event::Ending(Ending::Gone))
+                }
+                Poll::Ready(Cut::Due) if self.flushed_at.is_none() && self.is_upload_the_reason(exchange) => {
+                    Poll::Ready(Event::Ending(Ending::Stalled))
+                }
+                Poll::Ready(Cut::Due) => Poll::Ready(Event::Late),
+                Poll::Ready(cut) => Poll::Ready(Event::Ending(Ending::Cut(cut))),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// Moves the body on.
+    fn upload(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+        exchange: &mut Exchange<'_>,
+        lease: &mut Lease,
+    ) -> Option<Event> {
+        if self.flushed_at.is_some() || self.stopped.is_some() {
+            return None;
+        }
+        let moved = exchange.upload.poll(cx, exchange.side, &mut lease.side);
+        if exchange.upload.take_moved() {
+            self.moved_at = Instant::now();
+        }
+        match moved {
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) => self.flushed_at = Some(self.moved_at),
+            Poll::Ready(Err(Stop::To(broken))) => {
+                self.is_unwritten = exchange.upload.bytes == 0;
+                self.stopped = Some(broken);
+            }
+            Poll::Ready(Err(Stop::From(broken))) => {
+                return Some(Event::Ending(match broken {
+                    Broken::Malformed(malformed) => Ending::Malformed(malformed.why),
+                    _ => Ending::Gone,
+                }));
+            }
+        }
+        None
+    }
+
+    /// Notices that the caller went away.
+    fn caller(&mut self, cx: &mut std::task::Context<'_>, exchange: &mut Exchange<'_>) -> Option<Event> {
+        if self.half_closed_at.is_some() || !exchange.side.is_received() {
+            return None;
+        }
+        match exchange.side.poll_hangup(cx) {
+            Poll::Pending => None,
+            Poll::Ready(Hangup::Ended) if exchange.allows_half_close() => {
+                self.half_closed_at = Some(Instant::now());
+                exchange.is_given_up = true;
+                None
+            }
+            Poll::Ready(_) => Some(Event::Ending(Ending::Gone)),
+        }
+    }
+
+    fn is_caller_the_reason(&self) -> bool {
+        self.half_closed_at.is_some_and(|at| at + HALF_CLOSED_MAX <= Instant::now())
+    }
+
+    fn is_upload_the_reason(&self, exchange: &Exchange<'_>) -> bool {
+        !exchange.side.is_received() && self.times.total.is_none_or(|total| total > Instant::now())
+    }
+}
+
+fn unconnected(error: DialError, way: &Way<'_>) -> Unanswered {
+    let DialError { code, why } = error;
+    let is_of_node = matches!(way.to, Destination::Peer(..));
+    Unanswered::Failed(Failed { code, why, stage: Stage::Connect, is_refused: false, reused: false, is_of_node })
+}
+
+fn late(waiting: &Waiting<'_>) -> Failed {
+    let why = match waiting.flushed_at {
+        _ if waiting.times.total.is_some_and(|total| total <= Instant::now()) => {
+            "the total timeout was over before an answer began".to_owned()
+        }
+        Some(_) => format!("no answer began within {:?} after the request was sent", waiting.times.answer),
+        None => "the request could not be sent on: nothing was taken for too long".to_owned(),
+    };
+    Failed {
+        code: Code::RequestTimeout,
+        why,
+        stage: Stage::Sent,
+        is_refused: false,
+        reused: false,
+        is_of_node: false,
+    }
+}
+
+/// The failure of a service's side before an answer.
+fn failed(broken: &Broken, stage: Stage, reused: bool) -> Failed {
+    let (code, why, is_refused) = match broken {
+        Broken::Malformed(malformed) => (Code::AnswerMalformed, format!("its answer is not HTTP: {}", malformed.why), false),
+        Broken::Truncated => (Code::UpstreamReset, "the connection ended before an answer began".to_owned(), false),
+        Broken::Overrun => (Code::Internal, "the request's body does not fit its own length".to_owned(), false),
+        Broken::Reset(code) => (Code::UpstreamReset, format!("the stream was reset with code {code}"), false),
+        Broken::Refused => (Code::UpstreamReset, "the other side refused the stream before it looked at it".to_owned(), true),
+        Broken::Io(error) => {
+            let code = dial::code_of(error).unwrap_or(Code::UpstreamReset);
+            (code, format!("the connection broke before an answer: {error}"), false)
+        }
+    };
+    let stage = if is_refused { Stage::Unsent } else { stage };
+    Failed { code, why, stage, is_refused, reused, is_of_node: false }
+}

@@ -1,0 +1,56 @@
+//! A request under way, as its phases hand it on: the caller's side, what may end it, what is recorded of it, and how far its body is.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use weft_policy::head::Sender;
+use weft_identity::Code;
+
+use super::Record;
+use crate::pump::Flow;
+use crate::side::Side;
+use crate::vigil::Watch;
+
+/// One request under way.
+pub(crate) struct Exchange<'v> {
+    /// The caller's side.
+    pub(crate) side: &'v mut Side,
+    /// What may end it.
+    pub(crate) watch: &'v mut Watch,
+    /// What is known of it.
+    pub(crate) record: Record,
+    /// The request's body on its way.
+    pub(crate) upload: Flow,
+    /// Who sent it.
+    pub(crate) sender: Sender,
+    /// When it must be over.
+    pub(crate) total: Option<Instant>,
+    /// How long the caller waits for an answer to begin, as its node or its deadline says.
+    pub(crate) patience: Option<Duration>,
+    /// The caller has shut its sending side and perhaps waits no more.
+    pub(crate) is_given_up: bool,
+}
+
+impl<'v> Exchange<'v> {
+    /// One that begins.
+    pub(crate) fn new(side: &'v mut Side, watch: &'v mut Watch, record: Record, sender: Sender) -> Self {
+        let total = record.worker().total_deadline(record.started());
+        Self { side, watch, record, upload: Flow::default(), sender, total, patience: None, is_given_up: false }
+    }
+
+    /// Whether a caller that has shut its sending side may wait for its answer all the same: an application may, a node never does.
+    pub(crate) fn allows_half_close(&self) -> bool {
+        self.sender == Sender::Application
+    }
+
+    /// Gives it at most so much time from its start.
+    pub(crate) fn ends_within(&mut self, span: Duration) {
+        let end = self.record.started() + span;
+        self.total = Some(self.total.map_or(end, |total| total.min(end)));
+    }
+
+    /// It is over without an answer, and this is why.
+    pub(crate) fn broken(&mut self, code: Code) {
+        self.record.broken(code);
+    }
+}

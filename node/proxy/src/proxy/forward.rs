@@ -1,0 +1,213 @@
+//! The phase forward: the answer's head to the caller, then both bodies until the answer is over. Truncation stays truncation: an answer
+//! that breaks off is never ended as if it were whole.
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use weft_identity::Code;
+
+use super::exchange::Exchange;
+use super::lease::Lease;
+use crate::head::ResponseHead;
+use crate::http1::{Hangup, Persistence};
+use crate::pump::{Flow, Stop};
+use crate::side::{Broken, reset};
+use crate::vigil::{Cut, Footing};
+
+/// How long an answer may stand still, in either direction of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// No byte of the answer came or went.
+    pub(crate) silence: Option<Duration>,
+    /// The whole exchange.
+    pub(crate) total: Option<Instant>,
+}
+
+/// How a transfer ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// Whole.
+    Whole,
+    /// The caller went away, or stopped reading.
+    Caller,
+    /// The service's side broke off.
+    Service(Broken),
+    /// It stood still too long, or its time was over.
+    Late,
+    /// Documents or trust changed, or the listener closed.
+    Cut(Cut),
+}
+
+/// Sends an answer on, head and body. The lease is given back, or ended.
+pub(crate) async fn answer(
+    exchange: &mut Exchange<'_>,
+    mut lease: Lease,
+    footing: &Footing<'_>,
+    head: &ResponseHead,
+    persistence: Persistence,
+) {
+    exchange.record.status = head.status;
+    let worker = std::sync::Arc::clone(exchange.record.worker());
+    let patience = Patience { silence: worker.settings().answer_timeout, total: exchange.total };
+    let mut download = Flow::default();
+    let end = match exchange.side.send_response(head, persistence) {
+        Ok(()) => transfer(exchange, &mut lease, &mut download, footing, patience).await,
+        Err(_) => End::Caller,
+    };
+    exchange.record.sent = download.bytes;
+    exchange.record.received = exchange.upload.bytes;
+    match end {
+        End::Whole => {
+            exchange.record.complete();
+            if exchange.upload.is_ended() {
+                lease.release(&worker, Instant::now());
+            }
+        }
+        End::Caller => exchange.side.cut(reset::CANCEL),
+        End::Service(broken) => {
+            lease.broke();
+            exchange.side.cut(code_of(&broken));
+            exchange.record.broken(Code::UpstreamReset);
+        }
+        End::Late => {
+            exchange.side.cut(reset::CANCEL);
+            exchange.record.broken(Code::RequestTimeout);
+        }
+        End::Cut(cut) => {
+            exchange.side.cut(reset::CANCEL);
+            closed(exchange, cut);
+        }
+    }
+}
+
+/// Notes that something open was ended from here.
+pub(crate) fn closed(exchange: &mut Exchange<'_>, cut: Cut) {
+    match cut {
+        Cut::Due => exchange.record.broken(Code::RequestTimeout),
+        Cut::Closed => exchange.record.broken(Code::UpstreamReset),
+        Cut::Refused(refusal) => {
+            if let Some(world) = exchange.record.worker().world() {
+                let id = exchange.record.refused(&refusal, &world.load(), None, None);
+                tracing::info!(code = %refusal.code, id, why = refusal.why, "open stream closed");
+            }
+            exchange.record.broken(refusal.code);
+        }
+    }
+}
+
+/// The code by which a caller of HTTP/2 learns why its stream ended.
+fn code_of(broken: &Broken) -> u32 {
+    match broken {
+        Broken::Reset(code) => *code,
+        Broken::Refused => reset::REFUSED_STREAM,
+        _ => reset::INTERNAL_ERROR,
+    }
+}
+
+/// Moves both bodies until the answer is over.
+async fn transfer(
+    exchange: &mut Exchange<'_>,
+    lease: &mut Lease,
+    download: &mut Flow,
+    footing: &Footing<'_>,
+    patience: Patience,
+) -> End {
+    let mut moved_at: Option<Instant> = None;
+    let mut takes_upload = !exchange.upload.is_ended();
+    let mut is_half_closed = exchange.is_given_up;
+    std::future::poll_fn(|cx| {
+        if takes_upload && let Some(end) = upload(cx, exchange, lease, &mut takes_upload) {
+            return Poll::Ready(end);
+        }
+        match download.poll(cx, &mut lease.side, exchange.side) {
+            Poll::Ready(Ok(())) => return Poll::Ready(End::Whole),
+            Poll::Ready(Err(Stop::From(broken))) => return Poll::Ready(End::Service(broken)),
+            Poll::Ready(Err(Stop::To(_))) => return Poll::Ready(End::Caller),
+            Poll::Pending => {}
+        }
+        if !is_half_closed && exchange.side.is_received() {
+            match exchange.side.poll_hangup(cx) {
+                Poll::Ready(Hangup::Ended) if exchange.allows_half_close() => is_half_closed = true,
+                Poll::Ready(_) => return Poll::Ready(End::Caller),
+                Poll::Pending => {}
+            }
+        }
+        let has_moved = download.take_moved() | exchange.upload.take_moved();
+        if has_moved || moved_at.is_none() {
+            let now = Instant::now();
+            moved_at = Some(now);
+            let silent = patience.silence.map(|span| now + span);
+            let due = [silent, patience.total].into_iter().flatten().min();
+            exchange.watch.due_at(due);
+        }
+        exchange.watch.poll_cut(cx, footing).map(|cut| if matches!(cut, Cut::Due) { End::Late } else { End::Cut(cut) })
+    })
+    .await
+}
+
+/// Moves what is left of the request's body. A service that takes no more of it has answered, and is let.
+fn upload(
+    cx: &mut Context<'_>,
+    exchange: &mut Exchange<'_>,
+    lease: &mut Lease,
+    takes_upload: &mut bool,
+) -> Option<End> {
+    match exchange.upload.poll(cx, exchange.side, &mut lease.side) {
+        Poll::Pending => None,
+        Poll::Ready(Ok(()) | Err(Stop::To(_))) => {
+            *takes_upload = false;
+            None
+        }
+        Poll::Ready(Err(Stop::From(_))) => Some(End::Caller),
+    }
+}
+
+/// Carries bytes both ways until both directions ended: a tunnel, or a stream of TCP. A side that ends its sending is ended on the other; a
+/// side that is reset resets the other.
+pub(crate) async fn tunnel(exchange: &mut Exchange<'_>, mut lease: Lease, footing: &Footing<'_>, idle: Option<Duration>) {
+    let _open = exchange.watch.gate().clone().hold();
+    let (mut up, mut down) = (Flow::default(), Flow::default());
+    let mut moved_at: Option<Instant> = None;
+    let end = std::future::poll_fn(|cx| {
+        let mut is_over = true;
+        if !up.is_ended() {
+            match up.poll(cx, exchange.side, &mut lease.side) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(Stop::From(_))) => return Poll::Ready(End::Caller),
+                Poll::Ready(Err(Stop::To(broken))) => return Poll::Ready(End::Service(broken)),
+                Poll::Pending => is_over = false,
+            }
+        }
+        if !down.is_ended() {
+            match down.poll(cx, &mut lease.side, exchange.side) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(Stop::From(broken))) => return Poll::Ready(End::Service(broken)),
+                Poll::Ready(Err(Stop::To(_))) => return Poll::Ready(End::Caller),
+                Poll::Pending => is_over = false,
+            }
+        }
+        if is_over {
+            return Poll::Ready(End::Whole);
+        }
+        if up.take_moved() | down.take_moved() || moved_at.is_none() {
+            let now = Instant::now();
+            moved_at = Some(now);
+            exchange.watch.due_at(idle.map(|span| now + span));
+        }
+        exchange.watch.poll_cut(cx, footing).map(|cut| if matches!(cut, Cut::Due) { End::Late } else { End::Cut(cut) })
+    })
+    .await;
+    (exchange.record.received, exchange.record.sent) = (up.bytes, down.bytes);
+    if !matches!(end, End::Whole) {
+        lease.side.cut(reset::CANCEL);
+        exchange.side.cut(reset::CONNECT_ERROR);
+    }
+    match end {
+        End::Whole => exchange.record.complete(),
+        End::Caller => {}
+        End::Service(_) => exchange.record.broken(Code::UpstreamReset),
+        End::Late => exchange.record.broken(Code::RequestTimeout),
+        End::Cut(cut) => closed(exchange, cut),
+    }
+}

@@ -1,0 +1,207 @@
+//! Answers of our own: refusals and failures with their code, and what a route answers itself.
+
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use weft_identity::Code;
+use weft_identity::SpiffeId;
+use weft_policy::fields::{Fields, Known};
+use weft_policy::grpc;
+use weft_policy::head::Sender;
+use weft_world::World;
+
+use super::exchange::Exchange;
+use super::judged::Other;
+use crate::head::{HttpVersion, Length, RequestHead, ResponseHead};
+use crate::http1::Persistence;
+use crate::metrics::Direction;
+use crate::problem::{self, Delivery, Refusal};
+use crate::side::{Side, reset};
+use crate::vigil::{Footing, Watch};
+use crate::worker::Worker;
+
+/// How long a caller may take to read an answer of our own.
+const REPLY_MAX: Duration = Duration::from_secs(10);
+
+/// An answer of our own.
+pub(crate) struct Own {
+    pub(crate) head: ResponseHead,
+    pub(crate) body: Bytes,
+}
+
+impl Own {
+    /// With a status and nothing else.
+    pub(crate) fn empty(status: u16) -> Self {
+        Self { head: ResponseHead { status, ..ResponseHead::default() }, body: Bytes::new() }
+    }
+}
+
+/// Whether a request is a call of gRPC: its errors travel as `grpc-status`.
+pub(crate) fn is_grpc(head: &RequestHead) -> bool {
+    let kind = head.fields.first(Known::ContentType).unwrap_or_default();
+    head.version == HttpVersion::Http2 && kind.starts_with(b"application/grpc")
+}
+
+/// Answers with a refusal and keeps it.
+pub(crate) async fn refuse(
+    exchange: &mut Exchange<'_>,
+    refusal: &Refusal,
+    world: &World,
+    caller: Option<&SpiffeId>,
+    head: &RequestHead,
+) {
+    exchange.record.failed(refusal.code);
+    let id = exchange.record.refused(refusal, world, caller, Some(head));
+    let direction = exchange.record.direction();
+    let mut own = reply(refusal, world, direction, &id, head);
+    exchange.record.judged.tell(&mut own.head.fields, Other::None);
+    send_own(exchange, own, head, persistence_after(refusal)).await;
+}
+
+/// Answers with something of our own that is no refusal.
+pub(crate) async fn answer_own(exchange: &mut Exchange<'_>, mut own: Own, head: &RequestHead) {
+    exchange.record.status = own.head.status;
+    exchange.record.judged.tell(&mut own.head.fields, Other::None);
+    send_own(exchange, own, head, Persistence::Keep).await;
+}
+
+async fn send_own(exchange: &mut Exchange<'_>, own: Own, head: &RequestHead, wanted: Persistence) {
+    let persistence = if exchange.watch.is_draining() { Persistence::Close } else { wanted };
+    let body = if head.method == Method::HEAD { Bytes::new() } else { own.body.clone() };
+    let sent = send(exchange.side, exchange.watch, own, body, persistence).await;
+    exchange.record.received = exchange.upload.bytes;
+    if let Some(sent) = sent {
+        exchange.record.sent = sent as u64;
+        exchange.record.complete();
+    }
+}
+
+/// Sends an answer of our own; how many bytes of it went, if all did.
+async fn send(side: &mut Side, watch: &mut Watch, own: Own, body: Bytes, persistence: Persistence) -> Option<usize> {
+    let Own { mut head, body: whole } = own;
+    if !head.fields.has(Known::Date) {
+        head.fields.add(Known::Date, problem::date(watch.wall()).as_bytes());
+    }
+    let len = whole.len() as u64;
+    (head.length, head.stated) = match (body.is_empty(), len) {
+        (true, 0) => (Length::None, None),
+        (true, _) => (Length::None, Some(len)),
+        (false, _) => (Length::Exact(len), None),
+    };
+    side.send_response(&head, persistence).ok()?;
+    let mut at = 0;
+    let due = tokio::time::Instant::now() + REPLY_MAX;
+    let footing = Footing::default();
+    let sent = watch.until(Some(due), &footing, |cx| {
+        while at < body.len() {
+            match side.poll_send(cx, &body[at..]) {
+                Poll::Ready(Ok(count)) => at += count,
+                Poll::Ready(Err(_)) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        side.poll_end(cx, None).map(|ended| ended.ok())
+    });
+    match sent.await {
+        Ok(Some(())) => Some(body.len()),
+        _ => {
+            side.cut(reset::CANCEL);
+            None
+        }
+    }
+}
+
+/// Answers a message that is no request, or one that this node has no place for: nothing is recorded of it.
+pub(crate) async fn turn_away(
+    worker: &Worker,
+    world: &World,
+    direction: Direction,
+    (side, watch): (&mut Side, &mut Watch),
+    refusal: &Refusal,
+) {
+    // Not kept: a node that is at its limit has better things to do, and there is nothing to tell of it.
+    let head = RequestHead::default();
+    let own = reply(refusal, world, direction, &worker.refusal_id(&world.facts.node), &head);
+    let body = own.body.clone();
+    let _sent = send(side, watch, own, body, persistence_after(refusal)).await;
+}
+
+/// After a message that breaks the rules nobody knows where the next begins.
+fn persistence_after(refusal: &Refusal) -> Persistence {
+    match refusal.code {
+        Code::RequestMalformed | Code::HeadTooLarge | Code::CallerTooSlow => Persistence::Close,
+        _ => Persistence::Keep,
+    }
+}
+
+/// The refusal of a node that is at its limit.
+pub(crate) fn at_limit() -> Refusal {
+    Refusal::new(Code::Overloaded, "as many requests are in flight as `limits.in_flight` allows")
+}
+
+fn reply(refusal: &Refusal, world: &World, direction: Direction, id: &str, asked: &RequestHead) -> Own {
+    let place = format!("node {}, {}", world.facts.node, direction.as_str());
+    let mut own = problem::reply(refusal, &place, id);
+    if direction == Direction::Inbound && refusal.delivery == Delivery::None && is_elsewhere(refusal.code) {
+        own.head.fields.add(Known::WeftUndelivered, refusal.code.as_str().as_bytes());
+        // Another node reads it, and answers its own caller.
+        return own;
+    }
+    if is_grpc(asked) {
+        own = as_grpc(own, refusal);
+    }
+    own
+}
+
+/// A refusal as a call of gRPC reads it: only trailers, in the place of the head.
+fn as_grpc(own: Own, refusal: &Refusal) -> Own {
+    let mut fields = Fields::new();
+    own.head.fields.iter_known().filter(|(known, ..)| *known != Known::ContentType).for_each(|(_, name, value)| fields.push(name, value));
+    fields.add(Known::ContentType, b"application/grpc");
+    fields.add(Known::GrpcStatus, (grpc::Status::of(refusal.code) as u8).to_string().as_bytes());
+    fields.push(b"grpc-message", &encoded(&format!("{}: {}", refusal.code, refusal.why)));
+    Own { head: ResponseHead { status: 200, fields, ..ResponseHead::default() }, body: Bytes::new() }
+}
+
+/// A text as `grpc-message` carries it: everything but printable ASCII, and `%` itself, in percent-encoding.
+fn encoded(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    for byte in text.bytes() {
+        if matches!(byte, b' '..=b'~') && byte != b'%' {
+            out.push(byte);
+        } else {
+            out.extend_from_slice(format!("%{byte:02X}").as_bytes());
+        }
+    }
+    out
+}
+
+/// The code of an answer by which another node says that its application never saw the request.
+pub(crate) fn undelivered_code(response: &ResponseHead) -> Option<Code> {
+    if response.status < 400 {
+        return None;
+    }
+    let value = response.fields.first(Known::WeftUndelivered)?;
+    Code::find(std::str::from_utf8(value).ok()?)
+}
+
+/// Whether another node may serve what this one refused.
+fn is_elsewhere(code: Code) -> bool {
+    !problem::is_final(code)
+        && !matches!(
+            code,
+            Code::RequestMalformed
+                | Code::HeadTooLarge
+                | Code::ProtocolMismatch
+                | Code::HostMissing
+                | Code::CallerTooSlow
+                | Code::CallLoops
+        )
+}
+
+/// Who sent an answer.
+pub(crate) fn sender_of(is_application: bool) -> Sender {
+    if is_application { Sender::Application } else { Sender::Node }
+}

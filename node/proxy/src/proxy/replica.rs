@@ -1,0 +1,113 @@
+//! The last stretch of a call that came over the mesh: to the application on this machine, once more on a new connection when a pooled one
+//! turned out to be dead.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use weft_identity::Code;
+use weft_policy::fields::Known;
+use weft_policy::head::{self, Upgrade};
+use weft_policy::retry::{Repeat, is_safe};
+use weft_world::LocalService;
+
+use super::attempt::{self, Destination, Source, Times, Unanswered, Way, Wire};
+use super::exchange::Exchange;
+use super::lease::{Held, Lease, ReplicaFlight};
+use super::request::is_switch_wanted;
+use super::{Failure, local, not_http};
+use crate::head::{Overlay, RequestHead, ResponseHead};
+use crate::inbound::Caller;
+use crate::metrics::Meter;
+use crate::pool::Host;
+use crate::problem::{Delivery, Refusal};
+use crate::vigil::Footing;
+
+/// Longest that a called node waits for its application because the caller does.
+const PATIENCE_MAX: Duration = Duration::from_secs(24 * 3_600);
+
+/// How long the calling node waits, as it says in milliseconds; no longer than any document may.
+pub(super) fn patience_of(ms: &[u8]) -> Option<Duration> {
+    let ms: u64 = std::str::from_utf8(ms).ok()?.parse().ok()?;
+    Some(Duration::from_millis(ms).min(PATIENCE_MAX))
+}
+
+/// Where a call goes on this machine.
+pub(super) struct To<'a> {
+    pub(super) local: &'a LocalService,
+    /// The replica that the caller chose.
+    pub(super) named: Option<Vec<u8>>,
+    pub(super) meter: &'a Meter,
+    /// The path in normal form, where it is another than the request's.
+    pub(super) path: Option<String>,
+}
+
+/// The answer of the application.
+pub(super) async fn answer(
+    exchange: &mut Exchange<'_>,
+    to: To<'_>,
+    caller: &Caller,
+    head: &RequestHead,
+    upgrade: Upgrade,
+) -> Result<(Lease, ResponseHead), Failure> {
+    let To { local, named, meter, path } = to;
+    let worker = Arc::clone(exchange.record.worker());
+    let wire = Wire::of(local.protocol).ok_or_else(|| not_http(&local.service))?;
+    let upgrade = if wire == Wire::Http2 { Upgrade::None } else { upgrade };
+    let replica = local.for_call(named.as_deref()).ok_or_else(|| {
+        Refusal::new(Code::NoHealthyReplica, format!("no application is exposed as {}, or not as asked", local.service))
+    })?;
+    let mut overlay = Overlay { path, ..Overlay::default() };
+    for known in [Known::WeftTraceRevision, Known::WeftPatience, Known::WeftReplica] {
+        overlay.without.insert(known);
+    }
+    local::introduce(&mut overlay, head, &caller.introduced);
+    if wire == Wire::Http1 {
+        local::as_http1(&mut overlay, head, || worker.random());
+    }
+    let way = Way {
+        host: Host::App(Arc::clone(replica)),
+        wire,
+        to: Destination::App(replica.app),
+        connects: &meter.connects,
+        connect: worker.settings().connect_timeout,
+        limit: None,
+    };
+    let times = Times {
+        answer: exchange.patience.unwrap_or(worker.settings().request_timeout),
+        answer_by: None,
+        total: exchange.total,
+        upload: worker.settings().upload_timeout,
+    };
+    let idempotent = head::is_idempotent(&head.method) && upgrade == Upgrade::None;
+    let mut source = Source::Pooled;
+    loop {
+        let mut response = ResponseHead::default();
+        let flight = ReplicaFlight::enter(replica);
+        let tried = async {
+            let begun = attempt::begin(&worker, exchange.watch, &way, source, (head, &overlay, upgrade)).await;
+            let mut lease = begun?;
+            attempt::answer(exchange, &mut lease, &Footing::default(), &times, &mut response).await?;
+            Ok(lease)
+        };
+        match tried.await {
+            Ok(_) if response.status == 101 && !is_switch_wanted(head, upgrade, &response) => {
+                let why = "the application switches to a protocol that nobody asked for";
+                return Err(Refusal::new(Code::AnswerMalformed, why).delivered(Delivery::Possible).into());
+            }
+            Ok(mut lease) => {
+                lease.held = Some(Held::Replica(flight));
+                return Ok((lease, response));
+            }
+            Err(Unanswered::Ending(ending)) => return Err(Failure::Ending(ending)),
+            Err(Unanswered::Failed(failed)) => {
+                let repeat = Repeat { idempotent, replayable: !head.length.is_some() && exchange.upload.bytes == 0 };
+                if failed.reused && source == Source::Pooled && is_safe(failed.stage, repeat) {
+                    source = Source::Fresh;
+                    exchange.upload.restart();
+                    continue;
+                }
+                return Err(Refusal::new(failed.code, failed.why).delivered(Delivery::after(failed.stage)).into());
+            }
+        }
+    }
+}

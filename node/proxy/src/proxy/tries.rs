@@ -1,0 +1,210 @@
+//! The phases choose and connect, again elsewhere after a failure: the one loop of tries, for requests and for streams of TCP. What a try
+//! *is* lies behind [`Attempt`]; what may be tried again, and where, [`weft_policy::retry`] says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use weft_identity::{Code, ServiceName};
+use weft_policy::Stage;
+use weft_policy::choose::Nowhere;
+use weft_policy::endpoint::Endpoint;
+use weft_policy::outcome::{Outcome, Refused, Taken, Try, Witness};
+use weft_policy::retry::{Failure as FailedTry, Repeat, Step, Wanted, next_step};
+use weft_world::{LocalService, World};
+
+use super::attempt::{Ending, Failed, Source, Unanswered};
+use super::exchange::Exchange;
+use super::lease::{Held, Lease, Tally};
+use super::{Carriage, Failure, Matched};
+use crate::problem::{Delivery, Refusal, is_final};
+
+/// What the tries of one call share.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub(crate) world: &'a World,
+    pub(crate) matched: &'a Matched<'a>,
+    pub(crate) carriage: &'a Carriage<'a>,
+}
+
+/// What one try does.
+pub(crate) trait Attempt {
+    /// Makes a try at an endpoint, over a pooled connection if that will do, and tells `held` when the request is given to one.
+    async fn make(
+        &mut self,
+        exchange: &mut Exchange<'_>,
+        endpoint: &Arc<Endpoint>,
+        source: Source,
+        held: &mut Try<Tally>,
+    ) -> Result<(Lease, Outcome), Attempted>;
+
+    /// What sending it again would mean, as far as it is.
+    fn repeat(&self, exchange: &Exchange<'_>) -> Repeat;
+
+    /// When there is no time left for another try.
+    fn over_at(&self) -> Option<Instant>;
+}
+
+/// Why a try brought nothing.
+#[derive(Debug)]
+pub(crate) enum Attempted {
+    /// It failed, or its caller went.
+    Unanswered(Unanswered),
+    /// A policy refused it here, where its replica is.
+    Refused(Refusal),
+    /// The other node refused it for its application, with this code and reason.
+    Told(Code, String),
+}
+
+impl From<Unanswered> for Attempted {
+    fn from(unanswered: Unanswered) -> Self {
+        Self::Unanswered(unanswered)
+    }
+}
+
+impl From<Refusal> for Attempted {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// Chooses, connects, sends; again elsewhere while that is wanted, safe and within the budget.
+pub(crate) async fn endpoints(
+    exchange: &mut Exchange<'_>,
+    call: Call<'_>,
+    attempt: &mut impl Attempt,
+) -> Result<Lease, Failure> {
+    let Call { world, matched, carriage } = call;
+    let worker = Arc::clone(exchange.record.worker());
+    let tally = Tally { worker: Arc::clone(&worker), meter: Arc::clone(&matched.meter) };
+    let pick = |tried: &[Arc<Endpoint>]| carriage.pick(&worker, world, matched.table, tried);
+    let (mut tried, mut retried, mut source) = (Vec::new(), 0, Source::Pooled);
+    let mut endpoint = pick(&tried).map_err(|nowhere| carriage.nowhere_to_go(matched.table, nowhere))?;
+    matched.state.budget.earn(carriage.rates);
+    loop {
+        exchange.record.goes_to(endpoint);
+        let mut held = Try::begin(endpoint, carriage.terms(), tally.clone());
+        let made = attempt.make(exchange, endpoint, source, &mut held).await;
+        if exchange.is_given_up {
+            // Whoever asked has shut its side and may be gone: the endpoint has let it wait too long.
+            held.report(Outcome::Cancelled);
+        }
+        let Tried { outcome, stage, lease, refusal, of_node } = tried_with(made, endpoint, carriage)?;
+        held.report(outcome);
+        if of_node {
+            spread(call, outcome, endpoint, &tally);
+        }
+        let failed = FailedTry { outcome, stage, is_probe: held.is_probe(), retried, left: left_until(attempt.over_at()) };
+        let wanted = Wanted { attempts: carriage.attempts, on: carriage.on, repeat: attempt.repeat(exchange) };
+        let is_final = refusal.as_ref().is_some_and(|refusal| is_final(refusal.code)) || exchange.is_given_up;
+        let step = if is_final { Step::Stop } else { next_step(&wanted, &failed) };
+        let next = (step != Step::Stop).then(|| {
+            tried.push(Arc::clone(endpoint));
+            if of_node {
+                tried.extend(matched.table.of_node(&endpoint.node).cloned());
+            }
+            let anywhere = || (step == Step::Anywhere).then(|| pick(&[]).unwrap_or(endpoint));
+            pick(&tried).ok().map(|other| (other, Source::Pooled)).or_else(|| anywhere().map(|same| (same, Source::Fresh)))
+        });
+        let may = |_: &_| matched.state.budget.spend(worker.now_ns(), carriage.rates);
+        let Some((other, from)) = next.flatten().filter(may) else {
+            return match (lease, refusal) {
+                (Some(mut lease), _) => {
+                    lease.held = Some(Held::Endpoint(held));
+                    Ok(lease)
+                }
+                (None, Some(refusal)) => Err(refusal.into()),
+                (None, None) => Err(carriage.nowhere_to_go(matched.table, Nowhere::NoReplica).into()),
+            };
+        };
+        // An answer that is given up for another takes its connection with it.
+        matched.meter.retries.increment(1);
+        retried += 1;
+        exchange.upload.restart();
+        (endpoint, source) = (other, from);
+    }
+}
+
+/// What one try came to.
+struct Tried {
+    outcome: Outcome,
+    stage: Stage,
+    /// Where an answer began.
+    lease: Option<Lease>,
+    /// Where none did.
+    refusal: Option<Refusal>,
+    /// No connection to the node came to be.
+    of_node: bool,
+}
+
+fn tried_with(
+    made: Result<(Lease, Outcome), Attempted>,
+    endpoint: &Endpoint,
+    carriage: &Carriage<'_>,
+) -> Result<Tried, Failure> {
+    match made {
+        Ok((lease, outcome)) => {
+            Ok(Tried { outcome, stage: Stage::Answered, lease: Some(lease), refusal: None, of_node: false })
+        }
+        Err(Attempted::Refused(refusal)) => Err(refusal.into()),
+        Err(Attempted::Unanswered(Unanswered::Ending(ending))) => Err(Failure::Ending(ending)),
+        Err(Attempted::Told(code, why)) => {
+            let refusal = Some(Refusal::new(code, format!("node {}: {why}", endpoint.node)));
+            Ok(Tried { outcome: Outcome::of_code(code), stage: Stage::Connect, lease: None, refusal, of_node: false })
+        }
+        Err(Attempted::Unanswered(Unanswered::Failed(failed))) => {
+            let (outcome, of_node) = (outcome_of(&failed), failed.is_of_node);
+            let Failed { code, why, stage, .. } = failed;
+            let why = format!("node {}: {}", endpoint.node, carriage.because(code, why));
+            let refusal = Some(Refusal::new(code, why).delivered(Delivery::after(stage)));
+            Ok(Tried { outcome, stage, lease: None, refusal, of_node })
+        }
+    }
+}
+
+fn outcome_of(failed: &Failed) -> Outcome {
+    match (failed.code, failed.stage) {
+        _ if failed.is_refused => Outcome::Undelivered(Refused::Stream),
+        // A limit of this node's own.
+        (Code::Overloaded, _) => Outcome::Overloaded,
+        (Code::RequestTimeout, _) => Outcome::Late,
+        (_, Stage::Connect) => Outcome::Undelivered(Refused::Connect),
+        _ if failed.reused => Outcome::Undelivered(Refused::Stale),
+        _ => Outcome::Reset,
+    }
+}
+
+fn left_until(over: Option<Instant>) -> Duration {
+    over.map_or(Duration::MAX, |over| over.saturating_duration_since(Instant::now()))
+}
+
+/// A node that cannot be reached has none of its replicas: what was found out at one says something of each.
+fn spread(call: Call<'_>, outcome: Outcome, endpoint: &Arc<Endpoint>, tally: &Tally) {
+    let now = tally.now_ns();
+    let taken = Taken { began_ns: now, asked_ns: now, ended_ns: now };
+    for other in call.matched.table.of_node(&endpoint.node).filter(|other| !Arc::ptr_eq(other, endpoint)) {
+        if let Some(change) = other.learn(outcome, &taken, &call.carriage.terms()) {
+            tally.changed(other, change);
+        }
+    }
+}
+
+/// The service on this machine, if the endpoint is this node: both ends of such a call are one process, which has nothing to prove to
+/// itself.
+pub(crate) fn delivered_here<'w>(
+    world: &'w World,
+    service: &ServiceName,
+    endpoint: &Endpoint,
+) -> Option<&'w Arc<LocalService>> {
+    if endpoint.node != world.facts.node {
+        return None;
+    }
+    world.local.get(service)
+}
+
+/// What ends an exchange without a word to its caller.
+impl From<Ending> for Failure {
+    fn from(ending: Ending) -> Self {
+        Self::Ending(ending)
+    }
+}

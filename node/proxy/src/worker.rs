@@ -1,0 +1,378 @@
+//! Workers: each one thread with its own current-thread runtime, its own listeners (SO_REUSEPORT), pools and meters. The
+//! [`DataPath`] owns them and opens listeners on all of them; the Listeners actor asks it to.
+
+mod accept;
+mod gate;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use weft_env::Env;
+use weft_identity::{Code, Failure, NodeId};
+use weft_policy::Limiter;
+use weft_world::opener::{ListenerSpec, OpenHandle, OpenListener};
+use weft_world::settings::Settings;
+use weft_world::WorldCell;
+
+use crate::access_log::AccessLog;
+use crate::bell::Bell;
+use crate::explain::{Explanation, Question, explain};
+use crate::metrics::{self, ACCESS_LOG_DROPPED_TOTAL, ServiceCounts, ServiceStates, SharedRecorder};
+use crate::pool::Pool;
+use crate::refusals::{RefusalRecord, Refusals};
+use accept::{Server, accept, claim, label_of, listen};
+pub(crate) use gate::{Gate, Phase};
+
+/// How often a worker closes idle upstream connections.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// Callers and header values that rate limits are counted for at once; some 5 MB when all are in use.
+const LIMIT_KEYS_MAX: usize = 100_000;
+
+/// Where the workers run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// A thread each, as many as the settings say.
+    Threads,
+    /// One worker in the runtime that starts the data path: tests and the simulator.
+    Here,
+}
+
+/// What a data path is made of.
+pub struct PathArgs {
+    /// The machine.
+    pub env: Env,
+    /// Timeouts and limits.
+    pub settings: Settings,
+    /// Takes the metrics.
+    pub recorder: SharedRecorder,
+    /// The access log's file; none for no log.
+    pub access_log: Option<PathBuf>,
+    /// Where the workers run.
+    pub placement: Placement,
+}
+
+/// What all workers share.
+struct Shared {
+    settings: Settings,
+    recorder: SharedRecorder,
+    access_log: Option<AccessLog>,
+    /// The node's world, known from its first listener on.
+    world: OnceLock<Arc<WorldCell>>,
+    refusals: Refusals,
+    limiter: Limiter,
+    counts: Arc<ServiceCounts>,
+    /// The upstream connections of every worker.
+    pools: Mutex<Vec<Arc<Pool>>>,
+    /// Exchanges in flight on each worker.
+    in_flight: Box<[AtomicUsize]>,
+    /// Zero of the data path's clock.
+    zero: Instant,
+}
+
+/// The part of a node that moves bytes. Dropping it ends the workers and everything they serve.
+pub struct DataPath {
+    workers: Vec<Arc<Worker>>,
+    shared: Arc<Shared>,
+    threads: Vec<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+/// One worker.
+pub(crate) struct Worker {
+    /// The machine.
+    pub(crate) env: Env,
+    /// Upstream connections.
+    pub(crate) pool: Arc<Pool>,
+    /// Budgets and meters of the services in use.
+    pub(crate) states: ServiceStates,
+    /// Copies of requests under way.
+    pub(crate) mirrors: Arc<AtomicU32>,
+    /// What the bodies of those copies hold.
+    pub(crate) mirrored_bytes: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
+    handle: Handle,
+    number: usize,
+    /// State of a xorshift generator: choices need speed, not secrecy.
+    random: AtomicU64,
+    /// Rings when something changed that may end what is open.
+    bell: Arc<Bell>,
+    /// What this worker may have in flight without asking how the others fare.
+    own_share: usize,
+}
+
+impl Shared {
+    fn in_flight_sum(&self) -> usize {
+        self.in_flight.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+}
+
+impl Worker {
+    /// What rings when something changed that may end what is open.
+    pub(crate) fn bell(&self) -> &Arc<Bell> {
+        &self.bell
+    }
+
+    /// Runs a task on this worker.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        drop(self.handle.spawn(task));
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    pub(crate) fn access_log(&self) -> Option<&AccessLog> {
+        self.shared.access_log.as_ref()
+    }
+
+    /// The node's world, for what watches it; none before the first listener is open, when there is nothing to watch over.
+    pub(crate) fn world(&self) -> Option<Arc<WorldCell>> {
+        self.shared.world.get().cloned()
+    }
+
+    /// The last refusals of the node.
+    pub(crate) fn refusals(&self) -> &Refusals {
+        &self.shared.refusals
+    }
+
+    /// What rate limits have counted, on all workers.
+    pub(crate) fn limiter(&self) -> &Limiter {
+        &self.shared.limiter
+    }
+
+    /// Closes an idle upstream connection, of any worker, that `counter` counts; false where there is none.
+    pub(crate) fn close_idle(&self, counter: &Arc<AtomicU32>) -> bool {
+        let pools = self.shared.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.iter().any(|pool| pool.close_idle(counter))
+    }
+
+    /// A new id for a refusal. It names the node that refused, because that node knows more.
+    pub(crate) fn refusal_id(&self, node: &NodeId) -> String {
+        format!("{node}.{:016x}", self.random())
+    }
+
+    /// Which worker it is.
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+
+    /// Nanoseconds of the data path's clock; the same for all workers.
+    pub(crate) fn now_ns(&self) -> u64 {
+        u64::try_from(self.shared.zero.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// When an exchange that began at this moment must be over, by the node's settings.
+    pub(crate) fn total_deadline(&self, started: Instant) -> Option<Instant> {
+        self.settings().total_timeout.map(|timeout| started + timeout)
+    }
+
+    /// 64 random bits (xorshift64*, Vigna 2016). Only tasks of this worker draw, so that a plain load and store do.
+    pub(crate) fn random(&self) -> u64 {
+        let mut state = self.random.load(Ordering::Relaxed);
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        self.random.store(state, Ordering::Relaxed);
+        state.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    /// A number below `bound`.
+    pub(crate) fn random_below(&self, bound: u64) -> u64 {
+        if bound == 0 { 0 } else { (self.random() >> 11) % bound }
+    }
+
+    /// Counts one exchange in; false at the limit.
+    pub(crate) fn enter(&self) -> bool {
+        let counts = &self.shared.in_flight;
+        let own = counts[self.number].fetch_add(1, Ordering::Relaxed);
+        // Workers write to their own counts only; who is beyond its share looks at the others'.
+        if own < self.own_share || self.shared.in_flight_sum() <= self.settings().in_flight_max {
+            return true;
+        }
+        self.leave();
+        false
+    }
+
+    /// Counts one exchange out.
+    pub(crate) fn leave(&self) {
+        self.shared.in_flight[self.number].fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl DataPath {
+    /// Starts the workers.
+    pub fn start(args: PathArgs) -> Result<Self, Failure> {
+        let PathArgs { env, settings, recorder, access_log, placement } = args;
+        metrics::describe(recorder.as_ref());
+        let count = match (placement, settings.workers) {
+            (Placement::Here, _) => 1,
+            (Placement::Threads, 0) => std::thread::available_parallelism().map_or(1, usize::from),
+            (Placement::Threads, count) => count,
+        };
+        let access_log = match access_log {
+            None => None,
+            Some(path) => {
+                let dropped = metrics::counter(&recorder, ACCESS_LOG_DROPPED_TOTAL, &[]);
+                let log = AccessLog::start(&path, count, dropped).map_err(|error| {
+                    Failure::new(Code::StateBroken, format!("open the access log {}: {error}", path.display()))
+                })?;
+                Some(log)
+            }
+        };
+        let limiter = Limiter::new(LIMIT_KEYS_MAX, env.random.next_u64());
+        let refusals = Refusals::default();
+        let shared = Arc::new(Shared {
+            settings,
+            recorder,
+            access_log,
+            world: OnceLock::new(),
+            refusals,
+            limiter,
+            counts: Arc::default(),
+            pools: Mutex::default(),
+            in_flight: (0..count).map(|_| AtomicUsize::new(0)).collect(),
+            zero: Instant::now(),
+        });
+        let mut path = Self { workers: Vec::new(), shared, threads: Vec::new() };
+        for number in 0..count {
+            let handle = match placement {
+                Placement::Here => Handle::current(),
+                Placement::Threads => path.start_thread(number)?,
+            };
+            path.add_worker(&env, handle, number, count);
+        }
+        Ok(path)
+    }
+
+    fn start_thread(&mut self, number: usize) -> Result<Handle, Failure> {
+        let failed = |error: std::io::Error| Failure::new(Code::Internal, format!("start worker {number}: {error}"));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{number}"))
+            .spawn(move || {
+                // Ends when the data path sends or is dropped.
+                let _stop = runtime.block_on(stopped);
+                runtime.shutdown_background();
+            })
+            .map_err(failed)?;
+        self.threads.push((stop, thread));
+        Ok(handle)
+    }
+
+    fn add_worker(&mut self, env: &Env, handle: Handle, number: usize, count: usize) {
+        let settings = &self.shared.settings;
+        let pool: Arc<Pool> = Arc::default();
+        let worker = Arc::new(Worker {
+            env: env.clone(),
+            pool: Arc::clone(&pool),
+            states: ServiceStates::new(Arc::clone(&self.shared.recorder), Arc::clone(&self.shared.counts)),
+            mirrors: Arc::default(),
+            mirrored_bytes: Arc::default(),
+            shared: Arc::clone(&self.shared),
+            handle,
+            number,
+            random: AtomicU64::new(env.random.next_u64() | 1),
+            bell: Arc::default(),
+            // With the sum of the shares the node is at its limit: none is unfair, and the last place is found by the sum.
+            own_share: settings.in_flight_max / count.max(1),
+        });
+        self.shared.pools.lock().unwrap_or_else(PoisonError::into_inner).push(pool);
+        let idle_timeout = settings.idle_timeout;
+        worker.spawn(sweep(Arc::downgrade(&worker), idle_timeout));
+        self.workers.push(worker);
+    }
+
+    /// The refusal with this id, if it is among the last 1,024 of this node.
+    pub fn refusals(&self, id: &str) -> Option<Arc<RefusalRecord>> {
+        self.shared.refusals.find(id)
+    }
+
+    /// What would become of a call; none before the first listener is open.
+    pub fn explain(&self, question: &Question) -> Option<Explanation> {
+        let world = self.shared.world.get()?.load();
+        let worker = self.workers.first()?;
+        // A generator of its own: the worker's belongs to its tasks.
+        let random = worker.env.random.clone();
+        Some(explain(&world, &self.shared.settings, question, worker.now_ns(), &mut |below| {
+            random.next_u64() % below.max(1)
+        }))
+    }
+
+    /// Requests and streams in flight.
+    pub fn in_flight(&self) -> usize {
+        self.shared.in_flight_sum()
+    }
+}
+
+impl Drop for DataPath {
+    fn drop(&mut self) {
+        for worker in &self.workers {
+            worker.pool.clear();
+        }
+        for (stop, _thread) in self.threads.drain(..) {
+            // A worker that ended already has nobody to tell.
+            let _sent = stop.send(());
+        }
+    }
+}
+
+impl OpenListener for DataPath {
+    fn open(
+        &self,
+        spec: ListenerSpec,
+        world: Arc<WorldCell>,
+    ) -> BoxFuture<'static, Result<Box<dyn OpenHandle>, Failure>> {
+        if self.shared.world.set(Arc::clone(&world)).is_ok() {
+            self.workers.iter().for_each(|worker| worker.spawn(ring(Arc::downgrade(worker), Arc::clone(&world))));
+        }
+        let workers = self.workers.clone();
+        let bells = workers.iter().map(|worker| Arc::clone(&worker.bell)).collect();
+        let gate = Gate::new(&self.shared.recorder, label_of(&spec), self.shared.settings.connections_max, bells);
+        Box::pin(async move {
+            let at = claim(&workers, spec.at()).await?;
+            for worker in &workers {
+                let listener = listen(worker, at).await?;
+                let server = Server::new(&spec, worker, &world, &gate);
+                worker.spawn(accept(Arc::clone(worker), listener, server, Arc::clone(&gate)));
+            }
+            let open: Box<dyn OpenHandle> = Box::new(gate::GateHandle(gate));
+            Ok(open)
+        })
+    }
+}
+
+/// Rings a worker's bell whenever the policy or the trust becomes another, for as long as the worker lives.
+async fn ring(worker: Weak<Worker>, world: Arc<WorldCell>) {
+    let (mut policies, mut trusts) = (world.watch_policy(), world.watch_trust());
+    loop {
+        let changed = tokio::select! {
+            changed = policies.changed() => changed,
+            changed = trusts.changed() => changed,
+        };
+        let Some(worker) = worker.upgrade().filter(|_| changed.is_ok()) else { return };
+        worker.pool.disbelieve(&world.load());
+        worker.bell.ring();
+    }
+}
+
+/// Closes idle upstream connections for as long as the worker lives.
+async fn sweep(worker: Weak<Worker>, idle_timeout: Duration) {
+    loop {
+        tokio::time::sleep(SWEEP_INTERVAL).await;
+        match worker.upgrade() {
+            Some(worker) => worker.pool.sweep(Instant::now(), idle_timeout),
+            None => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! A worker's side of its listeners: binds the port, takes connections in while the gate is open, and hands each to what serves it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use weft_env::{Listener, Reuse, Stream};
+use weft_identity::{Code, Failure};
+use weft_world::opener::ListenerSpec;
+use weft_world::WorldCell;
+
+use super::{Gate, Phase, Worker};
+use crate::inbound::{self, Inbound};
+use crate::outbound::{self, Outbound};
+use crate::tcp::{self, Bound};
+
+/// The wait after a failed accept: most often there are no file descriptors left, and trying on at once would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// The metric label of a listener: its kind, and not its address, so that it is bounded.
+pub(super) fn label_of(spec: &ListenerSpec) -> &'static str {
+    match spec {
+        ListenerSpec::Inbound { .. } => "inbound",
+        ListenerSpec::OutboundHttp { .. } => "outbound",
+        ListenerSpec::Bound { .. } => "bound",
+    }
+}
+
+/// Finds out whether the address is free, because sharing it would hide that another process has it; settles port 0.
+pub(super) async fn claim(workers: &[Arc<Worker>], at: SocketAddr) -> Result<SocketAddr, Failure> {
+    let Some(first) = workers.first() else {
+        return Err(Failure::new(Code::Internal, "the data path has no worker"));
+    };
+    let network = first.env.network.clone();
+    let probe = first.handle.spawn(async move { network.listen(at, Reuse::Exclusive).await?.local_addr() });
+    match probe.await {
+        Ok(Ok(at)) => Ok(at),
+        Ok(Err(error)) => Err(unopened(at, &error)),
+        Err(error) => Err(Failure::new(Code::Internal, format!("listen at {at}: {error}"))),
+    }
+}
+
+pub(super) async fn listen(worker: &Worker, at: SocketAddr) -> Result<Listener, Failure> {
+    let network = worker.env.network.clone();
+    // On the worker's own runtime, whose reactor the socket belongs to.
+    match worker.handle.spawn(async move { network.listen(at, Reuse::Shared).await }).await {
+        Ok(Ok(listener)) => Ok(listener),
+        Ok(Err(error)) => Err(unopened(at, &error)),
+        Err(error) => Err(Failure::new(Code::Internal, format!("listen at {at}: {error}"))),
+    }
+}
+
+fn unopened(at: SocketAddr, error: &std::io::Error) -> Failure {
+    let code = match error.kind() {
+        std::io::ErrorKind::AddrInUse => Code::PortInUse,
+        _ => Code::AddressInvalid,
+    };
+    Failure::new(code, format!("listen at {at}: {error}"))
+}
+
+/// What an accepted connection goes to.
+#[derive(Clone)]
+pub(super) enum Server {
+    Inbound(Arc<Inbound>),
+    Outbound(Arc<Outbound>),
+    Bound(Arc<Bound>),
+}
+
+impl Server {
+    pub(super) fn new(spec: &ListenerSpec, worker: &Arc<Worker>, world: &Arc<WorldCell>, gate: &Arc<Gate>) -> Self {
+        let (worker, world, gate) = (Arc::clone(worker), Arc::clone(world), Arc::clone(gate));
+        match spec {
+            ListenerSpec::Inbound { desk, .. } => {
+                Self::Inbound(Arc::new(Inbound { worker, world, desk: desk.clone(), gate }))
+            }
+            ListenerSpec::OutboundHttp { identity, .. } => {
+                Self::Outbound(Arc::new(Outbound { worker, world, identity: identity.clone(), gate }))
+            }
+            ListenerSpec::Bound { service, identity, .. } => {
+                let (service, identity) = (service.clone(), identity.clone());
+                Self::Bound(Arc::new(Bound { worker, world, service, identity, gate }))
+            }
+        }
+    }
+
+    async fn serve(self, stream: Stream) {
+        match self {
+            Self::Inbound(entry) => inbound::serve(entry, stream).await,
+            Self::Outbound(entry) => outbound::serve(entry, stream).await,
+            Self::Bound(entry) => tcp::outbound(&entry, stream).await,
+        }
+    }
+}
+
+/// Takes connections in until the gate is no longer open. Each is served by a task that listens to the gate by itself.
+pub(super) async fn accept(worker: Arc<Worker>, listener: Listener, server: Server, gate: Arc<Gate>) {
+    let mut seat = worker.bell().sit();
+    let mut is_short = false;
+    loop {
+        let accepting = listener.accept();
+        let mut accepting = std::pin::pin!(accepting);
+        let accepted = std::future::poll_fn(|cx| {
+            let _rang = seat.has_rung(cx);
+            if gate.phase() != Phase::Open {
+                return Poll::Ready(None);
+            }
+            accepting.as_mut().poll(cx).map(Some)
+        });
+        match accepted.await {
+            None => return,
+            Some(Ok((stream, _from))) => {
+                is_short = false;
+                let Some(pass) = gate.pass() else { continue };
+                let server = server.clone();
+                worker.spawn(async move {
+                    let _pass = pass;
+                    server.serve(stream).await;
+                });
+            }
+            Some(Err(error)) => {
+                if !is_short {
+                    tracing::warn!(%error, "accept failed; are there file descriptors left?");
+                }
+                // Said once, until connections are accepted again. Idle upstream connections make room.
+                is_short = true;
+                worker.pool.clear();
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
