@@ -121,8 +121,8 @@ pub(crate) enum HeadFault {
 
 impl Connection {
     /// Speaks HTTP/1 over a transport.
-    pub(crate) fn new(io: Transport, limits: HeadLimits) -> Self {
-        Self {
+    pub(crate) fn new(io: Transport, limits: HeadLimits) -> Box<Self> {
+        Box::new(Self {
             io,
             limits,
             input: Buffer::default(),
@@ -137,11 +137,11 @@ impl Connection {
             trailers: None,
             at_hand: 0,
             is_shut: false,
-        }
+        })
     }
 
     /// A plain stream: bytes both ways until each ends.
-    pub(crate) fn tunnel(io: Transport) -> Self {
+    pub(crate) fn tunnel(io: Transport) -> Box<Self> {
         let mut connection = Self::new(io, HeadLimits::APPLICATION);
         connection.becomes_tunnel();
         connection
@@ -159,7 +159,7 @@ impl Connection {
     }
 
     /// The transport, and what was received and not read.
-    pub(crate) fn into_transport(mut self) -> (Transport, Vec<u8>) {
+    pub(crate) fn into_transport(mut self: Box<Self>) -> (Transport, Vec<u8>) {
         let rest = self.input.bytes().to_vec();
         self.input.consume(rest.len());
         (self.io, rest)
