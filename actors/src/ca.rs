@@ -7,9 +7,10 @@ use weft_identity::{
 };
 use weft_world::admin::ca::{CaStatus, OperatorRow, RootRow, SeenRow, SignerRow};
 
+use crate::actor::membership::outgoing_count;
 use crate::control::NodeControl;
+use crate::message::identity;
 use crate::standing::News;
-use crate::{identity, membership};
 
 impl NodeControl {
     /// The mesh's trust in one look.
@@ -29,7 +30,7 @@ impl NodeControl {
         members.push(SeenRow {
             node: core.file.node.clone(),
             epoch: standing.bundle.epoch,
-            outgoing: membership::outgoing_count(core, &standing),
+            outgoing: outgoing_count(core, &standing),
             signer_key: standing.signer_public().map(|key| hex(&key.0)),
         });
         members.sort_by(|one, two| one.node.cmp(&two.node));

@@ -15,28 +15,18 @@ use weft_identity::{
     CellName, Code, Failure, GrantedLabels, Grants, JoinToken, LabelChanges, MeshName, NodeId, ReplicaName, Roles,
     ServiceName, SpiffeId, ZoneName,
 };
-use weft_world::service_spec::ServiceSpec;
+use weft_world::service_spec::{BindSpec, ServiceSpec};
 use weft_world::{World, admin};
 
+use crate::actor::health::check_fits;
 use crate::core::Core;
 use crate::enlist::{self, JoinDone};
-use crate::{health, identity, listeners, membership, signer};
+use crate::message::{health, identity, listeners, membership, signer};
 
 pub use listing::{CertRow, EndpointRow, NodeRow, ServiceRow};
 
 /// The life of a token that states none.
 pub const TOKEN_LIFE_DEFAULT: Duration = Duration::from_secs(600);
-
-/// A local port that leads to a service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BindSpec {
-    /// Where to listen.
-    pub at: SocketAddr,
-    /// The service that it leads to.
-    pub service: ServiceName,
-    /// The service whose identity the streams carry; none lets the node choose.
-    pub identity: Option<ServiceName>,
-}
 
 /// What a new token is to say.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,7 +156,7 @@ impl NodeControl {
     /// Offers a replica of a service, or changes how it is offered; done once it is on disk and the service's certificate is there.
     pub async fn expose(&self, spec: ServiceSpec) -> Result<(), Failure> {
         self.granted(&spec.service)?;
-        health::check_fits(&self.0, &spec).await?;
+        check_fits(&self.0, &spec).await?;
         let id = SpiffeId::service(&self.0.file.mesh, &spec.service);
         self.0.identity.call(|reply| identity::Message::Want(id, reply)).await??;
         self.0.health.call(|reply| health::Message::Expose(spec, reply)).await?

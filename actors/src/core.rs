@@ -14,22 +14,21 @@ use weft_gossip::membership::MembersView;
 use weft_gossip::metrics::GossipMetrics;
 use weft_identity::wire::{self, Kind};
 use weft_identity::{Code, Failure, IssuedCertificate, SigningKey, Trust};
-use weft_ledger::LedgerMark;
+use weft_ledger::{LedgerMark, Rules};
 use weft_policy::Compiler;
 use weft_world::WorldCell;
 use weft_world::opener::{OpenHandle, OpenListener};
-use weft_world::service_spec::{ReplicaId, ServiceSpec};
+use weft_world::service_spec::{BindSpec, ReplicaId, ServiceSpec};
 use weft_world::settings::Settings;
 
 use crate::address::Address;
-use crate::control::BindSpec;
-use crate::ledger::LedgerHeld;
-use crate::policy::PolicyReport;
+use crate::message::ledger::LedgerHeld;
+use crate::message::policy::PolicyReport;
+use crate::message::{health, identity, ledger, listeners, membership, policy, signer, store, telemetry, upstreams};
 use crate::standing::Standing;
 use crate::state::{NodeFile, StateDir};
 use crate::supervisor::Restarts;
 use crate::telemetry::Telemetry;
-use crate::{health, identity, ledger, listeners, membership, policy, signer, store, telemetry, upstreams};
 
 /// The replicas that a node offers, as its operator said.
 pub(crate) type Exposed = BTreeMap<ReplicaId, ServiceSpec>;
@@ -91,6 +90,16 @@ pub(crate) struct Core {
 }
 
 impl Core {
+    /// What this node holds of the ledger; there once the actor has started for the first time.
+    pub(crate) fn held(&self) -> Result<Arc<LedgerHeld>, Failure> {
+        self.ledger.borrow().clone().ok_or_else(|| Failure::new(Code::Overloaded, "the ledger is being read from disk"))
+    }
+
+    /// By what the ledger is judged now.
+    pub(crate) fn rules(&self) -> Rules {
+        Rules { bundle: Arc::clone(&self.standing.load().bundle), now: self.env.clock.wall() }
+    }
+
     /// Whom this node believes now.
     pub(crate) fn trust(&self) -> Trust {
         self.standing.load().trust(&self.env.clock)

@@ -10,16 +10,18 @@ use weft_gossip::enrol::{self, JoinWish};
 use weft_gossip::signer::SignerState;
 use weft_identity::ids::NameError;
 use weft_identity::{
-    CellName, Code, Enrolment, Failure, Founding, GrantedLabels, IssuedCertificate, Issuer, JoinToken, KeyFile,
-    KeyRole, LeafSubject, MeshName, NewMesh, NodeId, Revocations, SigningKey, SpiffeId, ZoneName, make_mesh,
+    CellName, Code, Enrolment, Failure, Founding, GrantedLabels, IssuedCertificate, JoinToken, KeyFile, KeyRole,
+    MeshName, NewMesh, NodeId, Revocations, SigningKey, SpiffeId, ZoneName, make_mesh,
 };
 use weft_world::settings::{MESH_PORT, Settings};
 
+use crate::actor::identity::issue;
+use crate::actor::store::Store;
 use crate::core::Core;
-use crate::identity;
+use crate::message::identity;
+use crate::message::store::key;
 use crate::standing::{Kept, News, Standing};
 use crate::state::{NodeFile, NodeState, StateDir};
-use crate::store::{Store, key};
 
 /// The cell of a mesh that has one only.
 pub const DEFAULT_CELL: &str = "main";
@@ -123,22 +125,6 @@ impl JoinArgs {
 
 fn invalid_name(error: NameError) -> Failure {
     Failure::new(Code::NameInvalid, error.to_string())
-}
-
-/// Makes a certificate for a key of this process, on a signer whose enrolment has these labels.
-pub(crate) fn issue(
-    issuer: &Issuer,
-    labels: &GrantedLabels,
-    env: &Env,
-    subject: (&SpiffeId, &SigningKey),
-    lifetime: Duration,
-) -> Result<IssuedCertificate, Failure> {
-    let (id, key) = subject;
-    let leaf = LeafSubject { id, key: &key.public(), node: &issuer.node, labels };
-    issuer
-        .issue(leaf, lifetime, env.clock.wall(), &env.random)
-        .and_then(|chain| IssuedCertificate::new(chain, key.clone()))
-        .map_err(|error| Failure::new(Code::Internal, format!("issue a certificate for {id}: {error}")))
 }
 
 /// Founds a mesh. An existing state is [`Code::StateExists`].

@@ -3,26 +3,20 @@
 //! - [`state`], [`enlist`]: the state directory and how a machine comes to have one
 //! - [`standing`]: whom a node believes and what it may
 //! - [`control`], [`ca`]: what an operator can ask of a running node
-//! - [`address`]: how actors are reached
+//! - [`address`], `message`: how actors are reached and what they are sent; `core`: what they share
+//! - `actor`: the actors; [`tree`]: how they are put together
 
+mod actor;
 pub mod address;
 pub mod ca;
 pub mod control;
 mod core;
 pub mod enlist;
-mod health;
-mod identity;
-mod ledger;
-mod listeners;
-mod membership;
+mod message;
 pub mod metrics;
-mod policy;
 mod shell;
-mod signer;
 pub mod standing;
 pub mod state;
-pub mod store;
 mod supervisor;
 pub mod telemetry;
 pub mod tree;
-mod upstreams;

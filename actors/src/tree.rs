@@ -17,14 +17,15 @@ use weft_world::opener::OpenListener;
 use weft_world::settings::Settings;
 use weft_world::{NodeFacts, World, WorldCell};
 
+use crate::actor::{health, identity, ledger, listeners, membership, policy, signer, store, telemetry, upstreams};
 use crate::address::Address;
 use crate::control::NodeControl;
 use crate::core::Core;
 use crate::shell;
 use crate::state::{NodeState, StateDir};
+use crate::supervisor;
 use crate::supervisor::{Order, Plan, Restarts, Strategy, Supervisor, stop_supervisor};
 use crate::telemetry::Telemetry;
-use crate::{health, identity, ledger, listeners, membership, policy, signer, store, supervisor, telemetry, upstreams};
 
 /// Space between two looks whether requests are still in flight.
 const DRAIN_POLL: Duration = Duration::from_millis(50);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use weft_actors::control::{BindSpec, NodeControl};
+use weft_actors::control::NodeControl;
 use weft_actors::state::StateDir;
 use weft_actors::telemetry::Telemetry;
 use weft_actors::tree::{NodeArgs, NodeTree};
@@ -16,7 +16,7 @@ use weft_env::Env;
 use weft_identity::{Code, Failure};
 use weft_proxy::worker::{DataPath, PathArgs, Placement};
 use weft_world::config::{self, NodeConfig};
-use weft_world::service_spec::ServiceSpec;
+use weft_world::service_spec::{BindSpec, ServiceSpec};
 use weft_world::settings::{AccessLog, MESH_PORT};
 
 use crate::admin::AdminListeners;

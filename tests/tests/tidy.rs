@@ -12,20 +12,45 @@ const TEST_FILE_LINES_MAX: usize = 600;
 /// File names that say nothing.
 const EMPTY_NAMES: &[&str] =
     &["mod", "util", "utils", "helper", "helpers", "common", "misc", "manager", "handler", "context", "data", "info"];
-/// Crates with their folders, in the order of dependencies: each may name only those before it.
-const CRATES: &[(&str, &str)] = &[
-    ("weft-env", "simulator/env"),
-    ("weft-identity", "gossip/identity"),
-    ("weft-ledger", "gossip/ledger"),
-    ("weft-policy", "gateway/policy"),
-    ("weft-gossip", "gossip"),
-    ("weft-world", "node/world"),
-    ("weft-proxy", "node/proxy"),
-    ("weft-actors", "actors"),
-    ("weft-cli", "node/cli"),
-    ("weft", "node"),
-    ("weft-sim", "simulator"),
-    ("weft-tests", "tests"),
+/// Crates with their folders and what each may name of the others.
+const CRATES: &[(&str, &str, &[&str])] = &[
+    ("weft-env", "simulator/env", &[]),
+    ("weft-identity", "gossip/identity", &["weft-env"]),
+    ("weft-ledger", "gossip/ledger", &["weft-env", "weft-identity"]),
+    ("weft-policy", "gateway/policy", &["weft-identity", "weft-ledger"]),
+    ("weft-gossip", "gossip", &["weft-env", "weft-identity", "weft-ledger"]),
+    ("weft-world", "node/world", BELOW_WORLD),
+    ("weft-proxy", "node/proxy", &["weft-env", "weft-identity", "weft-gossip", "weft-policy", "weft-world"]),
+    ("weft-actors", "actors", BELOW_ACTORS),
+    ("weft-cli", "node/cli", BELOW_CLI),
+    (
+        "weft",
+        "node",
+        &["weft-env", "weft-identity", "weft-ledger", "weft-world", "weft-proxy", "weft-actors", "weft-cli"],
+    ),
+    ("weft-sim", "simulator", BELOW_CLI),
+    ("weft-tests", "tests", &["weft", "weft-env", "weft-identity", "weft-ledger", "weft-gossip"]),
+];
+const BELOW_WORLD: &[&str] = &["weft-env", "weft-identity", "weft-ledger", "weft-policy", "weft-gossip"];
+const BELOW_ACTORS: &[&str] = &["weft-env", "weft-identity", "weft-ledger", "weft-policy", "weft-gossip", "weft-world"];
+const BELOW_CLI: &[&str] =
+    &["weft-env", "weft-identity", "weft-ledger", "weft-policy", "weft-gossip", "weft-world", "weft-actors"];
+/// The modules of the actors' crate, in the order of dependencies: each may name only those before it.
+const ACTOR_LAYERS: &[&str] = &[
+    "address",
+    "metrics",
+    "telemetry",
+    "standing",
+    "state",
+    "supervisor",
+    "message",
+    "core",
+    "shell",
+    "actor",
+    "enlist",
+    "control",
+    "ca",
+    "tree",
 ];
 /// What may stand at the top level.
 const TOP_LEVEL: &[&str] = &[
@@ -54,6 +79,8 @@ const UNSAFE_FILES: &[&str] = &["simulator/src/shim.rs"];
 const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
     ("bincode::", &["gossip/identity/src/wire.rs", "gossip/identity/src/wire/"]),
     ("ractor::", &["actors/src/"]),
+    ("clap::", &["node/cli/src/", "simulator/src/"]),
+    ("redb::", &["actors/src/actor/store.rs"]),
     ("chitchat::", &["gossip/src/membership"]),
 ];
 
@@ -156,23 +183,69 @@ fn a_crate_root_is_a_map() {
     none(&found, "lib.rs holds docs, `mod` and `pub use`");
 }
 
+/// The crates of this workspace that a manifest depends on, also for its tests.
+fn dependencies(manifest: &str) -> Vec<&str> {
+    let mut in_section = false;
+    let mut found = Vec::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            in_section = line.ends_with("dependencies]");
+        } else if in_section && (line.starts_with("weft.") || line.starts_with("weft ") || line.starts_with("weft-")) {
+            found.extend(line.split(['.', ' ', '=']).next());
+        }
+    }
+    found
+}
+
 #[test]
 fn dependencies_point_one_way() {
     let mut found = Vec::new();
-    for (position, (name, folder)) in CRATES.iter().enumerate() {
+    for (position, (name, folder, below)) in CRATES.iter().enumerate() {
         let manifest = page(&format!("{folder}/Cargo.toml"));
-        let section = manifest.split("[dependencies]").nth(1).unwrap_or_default();
-        for (later, _) in &CRATES[position..] {
-            let named = section.lines().any(|line| line.split(['.', ' ', '=']).next() == Some(later));
-            if named {
-                found.push(format!("{name} depends on {later}"));
+        let is_before = |below: &&&str| CRATES[..position].iter().any(|(earlier, ..)| earlier == *below);
+        assert!(below.iter().filter(is_before).count() == below.len(), "{name} lies above what it may name");
+        let odd = dependencies(&manifest).into_iter().filter(|named| !below.contains(named));
+        found.extend(odd.map(|named| format!("{name} depends on {named}")));
+    }
+    none(&found, "a crate names only what lies below it");
+}
+
+#[test]
+fn every_crate_is_known() {
+    let known: BTreeSet<String> = CRATES.iter().map(|(_, folder, _)| format!("{folder}/Cargo.toml")).collect();
+    let manifests = texts(&["Cargo.toml"]).into_iter().map(|(path, _)| path).filter(|path| path != "Cargo.toml");
+    let odd: Vec<String> = manifests.filter(|path| !known.contains(path)).collect();
+    none(&odd, "a crate that the order of dependencies does not know");
+    let text = page("docs/ARCHITECTURE.md");
+    let row = |(name, folder, _): &&(&str, &str, &[&str])| !text.contains(&format!("| {name} | `{folder}` |"));
+    let missing: Vec<String> = CRATES.iter().filter(row).map(|(name, ..)| (*name).to_owned()).collect();
+    none(&missing, "docs/ARCHITECTURE.md lacks");
+}
+
+#[test]
+fn actors_lie_in_a_line() {
+    let mut found = Vec::new();
+    for (path, text) in rust_files() {
+        let Some(inner) = path.strip_prefix("actors/src/").filter(|inner| *inner != "lib.rs") else { continue };
+        let module = inner.split(['/', '.']).next().unwrap_or_default();
+        let Some(position) = ACTOR_LAYERS.iter().position(|layer| *layer == module) else {
+            found.push(format!("{path} is in no layer"));
+            continue;
+        };
+        let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        for later in &ACTOR_LAYERS[position + 1..] {
+            if code
+                .iter()
+                .any(|line| line.contains(&format!("crate::{later}::")) || line.contains(&format!("crate::{later};")))
+            {
+                found.push(format!("{path} names {later}"));
             }
         }
+        if code.iter().any(|line| line.contains("crate::{")) {
+            found.push(format!("{path}: a list of modules hides which it names"));
+        }
     }
-    none(
-        &found,
-        "env <- identity <- ledger <- policy, gossip <- world <- proxy, actors <- cli <- node <- simulator, tests",
-    );
+    none(&found, "messages <- core <- actors <- what asks them <- the tree");
 }
 
 #[test]
@@ -254,7 +327,7 @@ fn metric_names() -> BTreeSet<String> {
         for quoted in text.split('"').skip(1).step_by(2) {
             let is_name = quoted.starts_with("weft_")
                 && quoted.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-            let is_crate = CRATES.iter().any(|(name, _)| name.replace('-', "_") == quoted);
+            let is_crate = CRATES.iter().any(|(name, ..)| name.replace('-', "_") == quoted);
             if is_name && !is_crate {
                 names.insert(quoted.to_owned());
             }
@@ -324,7 +397,7 @@ fn every_gossip_key_is_documented() {
 fn every_actor_is_documented() {
     let text = page("docs/actors.md").to_lowercase();
     let (mut missing, mut actors) = (Vec::new(), 0);
-    for (path, source) in rust_files().into_iter().filter(|(path, _)| path.starts_with("actors/src/")) {
+    for (path, source) in rust_files().into_iter().filter(|(path, _)| path.starts_with("actors/src/actor/")) {
         let stem = Path::new(&path).file_stem().unwrap_or_default().to_string_lossy().into_owned();
         if !source.contains("impl Role for ") {
             continue;

@@ -13,15 +13,15 @@ use weft_world::admin::ledger::{
 };
 
 use super::NodeControl;
+use crate::actor::policy::job;
 use crate::core::Core;
-use crate::ledger::{self, held};
-use crate::policy::job;
+use crate::message::ledger;
 
 impl NodeControl {
     /// The ledger in one look.
     pub fn ledger(&self) -> Result<LedgerStatus, Failure> {
         let core = &self.0;
-        let (held, rules) = (held(core)?, core.rules());
+        let (held, rules) = (core.held()?, core.rules());
         let head = held.ledger.head(&rules);
         let (own, report) = (&core.file.node, core.policy.load_full());
         let history: Vec<HistoryRow> = held.ledger.history(&rules).take(HISTORY_MAX).collect();
@@ -46,7 +46,7 @@ impl NodeControl {
 
     /// The documents in force, by kind and name.
     pub fn documents(&self) -> Result<Vec<DocumentView>, Failure> {
-        let state = held(&self.0)?.ledger.state(&self.0.rules());
+        let state = self.0.held()?.ledger.state(&self.0.rules());
         let view = |(id, entry): (&DocumentId, &weft_ledger::StateEntry)| DocumentView {
             id: id.clone(),
             services: entry.document.services().map(|services| services.iter().cloned().collect()),
@@ -61,20 +61,20 @@ impl NodeControl {
 
     /// The newest change sets, at most [`HISTORY_MAX`].
     pub fn history(&self, count: usize) -> Result<Vec<HistoryView>, Failure> {
-        let held = held(&self.0)?;
+        let held = self.0.held()?;
         Ok(held.ledger.history(&self.0.rules()).take(count.min(HISTORY_MAX)).map(view_of).collect())
     }
 
     /// One change set.
     pub fn change_set(&self, hash: &Hash) -> Result<HistoryView, Failure> {
-        let held = held(&self.0)?;
+        let held = self.0.held()?;
         held.ledger.history_row(hash, &self.0.rules()).map(view_of).ok_or_else(|| unknown(hash))
     }
 
     /// What would change. Nothing is kept.
     pub fn draft(&self, wish: DraftWish) -> Result<DraftView, Failure> {
         let core = &self.0;
-        let (held, rules) = (held(core)?, core.rules());
+        let (held, rules) = (core.held()?, core.rules());
         let name = |text: String| text.parse::<RevisionName>();
         let draft = match wish {
             DraftWish::Documents { documents, prune } => held.ledger.draft(documents, &prune, &rules)?,
@@ -108,7 +108,7 @@ impl NodeControl {
         }
         let message = |reply| ledger::Message::Apply(Box::new(signed), reply);
         let hash = core.ledger_actor.call(message).await??;
-        let held = held(core)?;
+        let held = core.held()?;
         let revision = held.ledger.entry(&hash).map_or(0, |entry| entry.change_set.revision);
         Ok(Applied { revision, hash })
     }
@@ -120,13 +120,13 @@ impl NodeControl {
 
     /// The entries of all journals: by time, then writer, then number.
     pub fn journal(&self) -> Result<Vec<Arc<VerifiedEntry>>, Failure> {
-        Ok(held(&self.0)?.journals.merged().cloned().collect())
+        Ok(self.0.held()?.journals.merged().cloned().collect())
     }
 
     /// Which nodes have a change set in force.
     pub fn receipt(&self, hash: &Hash) -> Result<Vec<ReceiptRow>, Failure> {
         let core = &self.0;
-        let held = held(core)?;
+        let held = core.held()?;
         let holding = held.ledger.with_descendants(hash).ok_or_else(|| unknown(hash))?;
         let row = |node: &NodeId, mark: &weft_ledger::LedgerMark, answers: bool| {
             let state = match (mark.tips.iter().any(|tip| holding.contains(tip)), &mark.refused, answers) {

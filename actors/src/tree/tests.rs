@@ -13,10 +13,11 @@ use weft_world::service_spec::{HealthSpec, ProbeKind, ServiceSpec};
 mod policies;
 
 use super::*;
+use crate::actor::store::Store;
 use crate::enlist::{InitArgs, init};
-use crate::identity;
+use crate::message::identity;
+use crate::message::store::key;
 use crate::standing::News;
-use crate::store::{Store, key};
 
 const DIR: &str = "/state";
 const AT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
@@ -273,7 +274,7 @@ async fn a_newer_bundle_is_in_force_without_a_restart_and_a_foreign_one_is_not()
     let forged = next.sign(&core.node_key).unwrap();
     let adopt = |bundle: SignedBundle| {
         let news = News { bundles: vec![bundle], ..News::default() };
-        core.identity.call(|reply| crate::identity::Message::Adopt(news, reply))
+        core.identity.call(|reply| crate::message::identity::Message::Adopt(news, reply))
     };
     adopt(forged).await.unwrap().unwrap();
     assert_eq!(core.standing.load().bundle.epoch, 1);

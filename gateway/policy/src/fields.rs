@@ -116,6 +116,11 @@ impl Fields {
         self.known = 0;
     }
 
+    /// Bytes of memory that it holds.
+    pub fn room(&self) -> usize {
+        self.text.capacity() + self.list.capacity() * size_of::<Field>()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.list.len()

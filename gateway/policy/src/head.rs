@@ -77,8 +77,11 @@ pub fn strip_answer(fields: &mut Fields, sender: Sender) {
 
 fn strip_hop_by_hop(fields: &mut Fields) {
     if fields.has(Known::Connection) {
+        // Most often it names nothing but the connection's own fate.
+        let names =
+            |member: &&[u8]| !member.eq_ignore_ascii_case(b"keep-alive") && !member.eq_ignore_ascii_case(b"close");
         let named: Vec<Vec<u8>> =
-            fields.each(Known::Connection).flat_map(members).map(<[u8]>::to_ascii_lowercase).collect();
+            fields.each(Known::Connection).flat_map(members).filter(names).map(<[u8]>::to_ascii_lowercase).collect();
         for name in named {
             // Both have their own rules, and the host is not the connection's.
             if !matches!(Known::of(&name), Known::Host | Known::Upgrade | Known::Te) {

@@ -4,6 +4,7 @@
 //! - `proxy`: the life of a request; `tcp`: the life of a stream
 //! - `server`: the requests of one connection; `outbound`, `inbound`: who may send them
 //! - `http1`, `http2`: the two versions of HTTP; `head`: their heads; `side`: one end of an exchange; `pump`: bodies between two
+//! - `stock`: heads that are used again
 //! - `pool`: upstream connections; `dial`: how they are opened
 //! - `vigil`: what may end what is open; `bell`, `timer`: how it costs nothing
 //! - [`metrics`], `access_log`, [`refusals`]: what is told of all that; `problem`: what callers are told
@@ -27,6 +28,7 @@ mod pump;
 pub mod refusals;
 mod server;
 mod side;
+mod stock;
 mod tcp;
 mod timer;
 mod trace;

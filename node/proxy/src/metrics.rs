@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
+use weft_identity::{Code, NodeId, ServiceName, SpiffeId};
 use weft_policy::RetryBudget;
-use weft_identity::SpiffeId;
-use weft_identity::{Code, ServiceName};
+
+use crate::proxy::Introduced;
 
 /// Requests and streams by direction, calling and called service and class of status.
 pub const REQUESTS_TOTAL: &str = "weft_requests_total";
@@ -111,6 +112,8 @@ pub(crate) fn gauge(recorder: &SharedRecorder, name: &'static str, labels: &[(&'
 pub(crate) struct Meter {
     recorder: SharedRecorder,
     direction: Direction,
+    /// Who calls, as an application on this machine is told.
+    pub(crate) introduced: Introduced,
     /// The caller's short name.
     pub(crate) caller: String,
     /// The called service.
@@ -132,7 +135,8 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    pub(crate) fn new(recorder: &SharedRecorder, direction: Direction, caller: &str, service: &str) -> Self {
+    pub(crate) fn new(recorder: &SharedRecorder, direction: Direction, who: (&SpiffeId, &str), service: &str) -> Self {
+        let (identity, caller) = who;
         let base = [("direction", direction.as_str()), ("caller", caller), ("service", service)];
         let with = |name: &'static str, label: &'static str, value: &str| {
             counter(recorder, name, &[base[0], base[1], base[2], (label, value)])
@@ -140,6 +144,7 @@ impl Meter {
         Self {
             recorder: Arc::clone(recorder),
             direction,
+            introduced: Introduced::here(identity),
             caller: caller.to_owned(),
             service: service.to_owned(),
             classes: ["1xx", "2xx", "3xx", "4xx", "5xx"].map(|class| with(REQUESTS_TOTAL, "code_class", class)),
@@ -180,6 +185,10 @@ pub(crate) struct ServiceState {
     pub(crate) in_flight: Arc<AtomicU32>,
     /// Connections open from this node, as far as they are limited.
     pub(crate) connections: Arc<AtomicU32>,
+    /// How this node names itself in `via`, on the way to the service.
+    pub(crate) via: Box<str>,
+    /// This node.
+    pub(crate) node: NodeId,
     meters: Mutex<Vec<(Direction, SpiffeId, Arc<Meter>)>>,
 }
 
@@ -233,11 +242,35 @@ impl Drop for Slot {
     }
 }
 
+/// Hashes names of services (FNV-1a): operators choose them, and not callers.
+#[derive(Default, Clone, Copy)]
+struct Names;
+
+impl std::hash::BuildHasher for Names {
+    type Hasher = NameHasher;
+
+    fn build_hasher(&self) -> NameHasher {
+        NameHasher(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+struct NameHasher(u64);
+
+impl std::hash::Hasher for NameHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    }
+}
+
 /// The service states of one worker. Holds only services of the world, so it is as bounded as the mesh.
 pub(crate) struct ServiceStates {
     recorder: SharedRecorder,
     counts: Arc<ServiceCounts>,
-    by_service: Mutex<HashMap<ServiceName, Arc<ServiceState>>>,
+    by_service: Mutex<HashMap<ServiceName, Arc<ServiceState>, Names>>,
     /// For requests that named no service of the mesh.
     nowhere: Mutex<Vec<(Direction, SpiffeId, Arc<Meter>)>>,
     /// By service and document.
@@ -257,13 +290,15 @@ impl ServiceStates {
     }
 
     /// The state of a service.
-    pub(crate) fn of(&self, service: &ServiceName, now_ns: u64) -> Arc<ServiceState> {
+    pub(crate) fn of(&self, service: &ServiceName, node: &NodeId, now_ns: u64) -> Arc<ServiceState> {
         let mut states = self.by_service.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(state) = states.get(service) {
             return Arc::clone(state);
         }
         let Counts { in_flight, connections, budget, turn } = self.counts.of(service, now_ns);
-        let state = Arc::new(ServiceState { budget, turn, in_flight, connections, meters: Mutex::default() });
+        let via = format!("1.1 {node} ({service})").into();
+        let node = node.clone();
+        let state = Arc::new(ServiceState { budget, turn, in_flight, connections, via, node, meters: Mutex::default() });
         states.insert(service.clone(), Arc::clone(&state));
         state
     }
@@ -321,7 +356,7 @@ impl ServiceStates {
         }
         let full = meters.len() >= CALLERS_MAX;
         let label = if full { "other" } else { caller.short() };
-        let meter = Arc::new(Meter::new(&self.recorder, direction, label, service));
+        let meter = Arc::new(Meter::new(&self.recorder, direction, (caller, label), service));
         if !full {
             meters.push((direction, caller.clone(), Arc::clone(&meter)));
         }

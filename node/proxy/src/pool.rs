@@ -43,7 +43,7 @@ impl Host {
 
 /// An upstream connection of HTTP/1.1 with what it holds while it is open.
 pub(crate) struct Upstream {
-    pub(crate) connection: Connection,
+    pub(crate) connection: Box<Connection>,
     /// What the other node proved itself with; none for an application of this machine.
     pub(crate) chain: Option<Chain>,
     /// Its place among the connections of its service, where these are limited.

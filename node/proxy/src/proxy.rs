@@ -42,6 +42,7 @@ use crate::metrics::{Direction, Meter, ServiceState};
 use crate::outbound::Outbound;
 use crate::problem::Refusal;
 use crate::side::{Side, reset};
+use crate::stock::Recycled;
 use crate::vigil::{Footing, Permit, Subject, Watch};
 use crate::worker::Worker;
 use crate::{tcp, trace};
@@ -81,9 +82,7 @@ impl From<Refusal> for Failure {
 /// What is given to a caller.
 enum Served<'s> {
     /// The service's answer.
-    Answer(Lease, ResponseHead, Footing<'s>),
-    /// An answer of our own: a redirect, or a failure made on purpose.
-    Own(Own),
+    Answer(Lease, Recycled<ResponseHead>, Footing<'s>),
     /// A tunnel to a stream that is open.
     Tunnel(Lease, Footing<'s>),
 }
@@ -92,12 +91,12 @@ enum Served<'s> {
 pub(crate) async fn outbound(entry: &Outbound, side: &mut Side, watch: &mut Watch, head: &mut RequestHead) {
     let world = entry.world.load();
     let Some(record) = Record::start(&entry.worker, Direction::Outbound, Instant::now()) else {
-        return turn_away(&entry.worker, &world, Direction::Outbound, (side, watch), &at_limit()).await;
+        return Box::pin(turn_away(&entry.worker, &world, Direction::Outbound, (side, watch), &at_limit())).await;
     };
     let mut exchange = Exchange::new(side, watch, record, Sender::Application);
     let caller = || credential_of(&world, entry.identity.as_ref()).map(|credential| &credential.identity);
     if let Err(failure) = call(entry, &world, &mut exchange, head).await {
-        failed(&mut exchange, failure, &world, caller(), head).await;
+        Box::pin(failed(&mut exchange, failure, &world, caller(), head)).await;
     }
 }
 
@@ -105,11 +104,11 @@ pub(crate) async fn outbound(entry: &Outbound, side: &mut Side, watch: &mut Watc
 pub(crate) async fn inbound(caller: &Caller, side: &mut Side, watch: &mut Watch, head: &mut RequestHead) {
     let world = caller.world.load();
     let Some(record) = Record::start(&caller.worker, Direction::Inbound, Instant::now()) else {
-        return turn_away(&caller.worker, &world, Direction::Inbound, (side, watch), &at_limit()).await;
+        return Box::pin(turn_away(&caller.worker, &world, Direction::Inbound, (side, watch), &at_limit())).await;
     };
     let mut exchange = Exchange::new(side, watch, record, Sender::Node);
     if let Err(failure) = deliver(caller, &world, &mut exchange, head).await {
-        failed(&mut exchange, failure, &world, Some(&caller.identity), head).await;
+        Box::pin(failed(&mut exchange, failure, &world, Some(&caller.identity), head)).await;
     }
 }
 
@@ -150,7 +149,7 @@ pub(crate) struct Matched<'w> {
 impl<'w> Matched<'w> {
     /// A call of a service with this credential.
     fn of(world: &'w World, worker: &Worker, credential: &'w Arc<Credential>, table: &'w Arc<EndpointTable>) -> Self {
-        let state = worker.states.of(&table.service, worker.now_ns());
+        let state = worker.states.of(&table.service, &world.facts.node, worker.now_ns());
         let meter = worker.states.meter(&state, Direction::Outbound, &credential.identity, &table.service);
         Self { credential, table, identity: SpiffeId::service(&world.facts.mesh, &table.service), state, meter }
     }
@@ -221,17 +220,17 @@ async fn call(
     let named = authority::service_of(&head.authority);
     if head.method == Method::CONNECT && head.protocol.is_none() {
         let service = named.map_err(|code| Refusal::new(code, "CONNECT names no service"))?;
-        return connect(entry, world, exchange, service).await;
+        return Box::pin(connect(entry, world, exchange, service)).await;
     }
     if head.method == Method::CONNECT && upgrade == Upgrade::None {
         return Err(Refusal::new(Code::RequestMalformed, "extended CONNECT for a protocol other than websocket").into());
     }
     let service = named.map_err(|code| Refusal::new(code, "the Host header or the URI must name a service"))?;
     let mut matched = identify(&entry.worker, world, &mut exchange.record, (entry.identity.as_ref(), service))?;
-    goes_round_once(world, &matched.table.service, head)?;
-    let departure = match route::route(world, exchange, &matched.table.service, head).await? {
+    goes_round_once(&matched, head)?;
+    let departure = match routed(world, exchange, &matched.table.service, head).await? {
         Outcome::Unrouted => None,
-        Outcome::Answered(own) => return Ok(message::answer_own(exchange, own, head).await),
+        Outcome::Answered(own) => return Ok(Box::pin(message::answer_own(exchange, own, head)).await),
         Outcome::Routed(departure) => Some(departure),
     };
     let dialled = &matched.table.service;
@@ -273,6 +272,21 @@ async fn call(
     Ok(())
 }
 
+/// The phase route; nothing where no document routes the service, which is most often.
+async fn routed<'w>(
+    world: &'w World,
+    exchange: &mut Exchange<'_>,
+    service: &'w ServiceName,
+    head: &mut RequestHead,
+) -> Result<Outcome<'w>, Failure> {
+    exchange.record.judged.decided_by(world.policy.revision());
+    exchange.record.judged.traced_if_asked(&mut head.fields);
+    if world.policy.routes_service(service) {
+        return Box::pin(route::route(world, exchange, service, head)).await;
+    }
+    Ok(Outcome::Unrouted)
+}
+
 /// `CONNECT service:port`: a tunnel to a TCP service.
 async fn connect(
     entry: &Outbound,
@@ -301,7 +315,7 @@ async fn deliver(
 ) -> Result<(), Failure> {
     let upgrade = settled(exchange, head);
     let local = local_of(caller, world, &mut exchange.record)?;
-    let state = caller.worker.states.of(&local.service, caller.worker.now_ns());
+    let state = caller.worker.states.of(&local.service, &world.facts.node, caller.worker.now_ns());
     let meter = caller.worker.states.meter(&state, Direction::Inbound, &caller.identity, &local.service);
     exchange.record.counted_by(Arc::clone(&meter));
     let is_bare = head.form == Form::Authority || (head.method == Method::CONNECT && upgrade == Upgrade::None);
@@ -341,22 +355,22 @@ async fn serve(exchange: &mut Exchange<'_>, served: Served<'_>, head: &RequestHe
     let closing = exchange.watch.is_draining() && head.version != HttpVersion::Http2;
     let persistence = if closing { Persistence::Close } else { Persistence::Keep };
     match served {
-        Served::Own(own) => message::answer_own(exchange, own, head).await,
         Served::Answer(lease, response, footing) if response.status == 101 => {
-            switch(exchange, lease, response, &footing).await;
+            Box::pin(switch(exchange, lease, response, &footing)).await;
         }
         Served::Answer(lease, response, footing) => {
             forward::answer(exchange, lease, &footing, &response, persistence).await;
         }
         Served::Tunnel(lease, footing) => {
-            let answer = ResponseHead { status: 200, ..ResponseHead::default() };
-            switch(exchange, lease, answer, &footing).await;
+            let mut answer = Recycled::<ResponseHead>::default();
+            answer.status = 200;
+            Box::pin(switch(exchange, lease, answer, &footing)).await;
         }
     }
 }
 
 /// The connection becomes a tunnel, with the answer that says so. A tunnel lasts as long as its two ends want it.
-async fn switch(exchange: &mut Exchange<'_>, mut lease: Lease, mut answer: ResponseHead, footing: &Footing<'_>) {
+async fn switch(exchange: &mut Exchange<'_>, mut lease: Lease, mut answer: Recycled<ResponseHead>, footing: &Footing<'_>) {
     exchange.record.status = answer.status;
     if let (Side::Http2(_), 101) = (&*exchange.side, answer.status) {
         answer.status = local::as_http2_switch(&mut answer.fields);
@@ -372,11 +386,12 @@ async fn switch(exchange: &mut Exchange<'_>, mut lease: Lease, mut answer: Respo
 }
 
 /// A call that comes by this node a second time on its way to one service goes round and round (RFC 9110, section 7.6.3).
-fn goes_round_once(world: &World, service: &ServiceName, head: &mut RequestHead) -> Result<(), Refusal> {
-    let own = format!("1.1 {} ({service})", world.facts.node);
-    let seen = head.fields.each(Known::Via).flat_map(weft_policy::fields::members);
-    if seen.filter(|member| *member == own.as_bytes()).count() > 0 {
-        let why = format!("it came by node {} before, on its way to {service}: does an application send it back?", world.facts.node);
+fn goes_round_once(matched: &Matched<'_>, head: &mut RequestHead) -> Result<(), Refusal> {
+    let own = &matched.state.via;
+    let is_own = |member: &[u8]| member == own.as_bytes();
+    if head.fields.each(Known::Via).flat_map(weft_policy::fields::members).any(is_own) {
+        let (node, service) = (&matched.state.node, &matched.table.service);
+        let why = format!("it came by node {node} before, on its way to {service}: does an application send it back?");
         return Err(Refusal::new(Code::CallLoops, why));
     }
     head.fields.add(Known::Via, own.as_bytes());

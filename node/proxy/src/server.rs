@@ -16,6 +16,7 @@ use crate::metrics::Direction;
 use crate::problem::Refusal;
 use crate::proxy;
 use crate::side::{Side, reset};
+use crate::stock::Recycled;
 use crate::transport::Transport;
 use crate::vigil::{Cut, Footing, Watch};
 use crate::worker::{Phase, Worker};
@@ -46,7 +47,7 @@ pub(crate) trait Serve: Send + Sync + 'static {
 }
 
 /// Serves one connection that speaks HTTP/1, or HTTP/2 from its first byte on.
-pub(crate) async fn serve<S: Serve>(entry: Arc<S>, connection: Connection, mut watch: Watch) {
+pub(crate) async fn serve<S: Serve>(entry: Arc<S>, connection: Box<Connection>, mut watch: Watch) {
     let mut side = Side::Http1(connection);
     let settings = entry.worker().settings();
     let age_over = settings.connection_age.map(|age| Instant::now() + age);
@@ -85,7 +86,7 @@ enum Next {
 
 /// Waits for one request and serves it.
 async fn one<S: Serve>(entry: &S, side: &mut Side, watch: &mut Watch, quiet: Duration, is_first: bool) -> Next {
-    let mut head = RequestHead::default();
+    let mut head = Recycled::<RequestHead>::default();
     match next_head(entry, side, watch, &mut head, (quiet, is_first)).await {
         Ok(Received::Request) => {
             entry.request(side, watch, &mut head).await;
@@ -232,7 +233,7 @@ pub(crate) async fn serve_http2<S: Serve>(entry: Arc<S>, transport: Transport, r
 
 /// Serves one stream.
 async fn stream<S: Serve>(entry: Arc<S>, arrival: Arrival, mut watch: Watch) {
-    let mut side = Side::Http2(arrival.stream);
+    let mut side = Side::Http2(Box::new(arrival.stream));
     match arrival.head {
         Ok(mut head) => entry.request(&mut side, &mut watch, &mut head).await,
         Err(malformed) => {

@@ -60,9 +60,9 @@ pub(crate) mod reset {
 /// One side of an exchange.
 pub(crate) enum Side {
     /// A connection that speaks HTTP/1, or a plain stream.
-    Http1(Connection),
+    Http1(Box<Connection>),
     /// A stream of an HTTP/2 connection.
-    Http2(http2::Stream),
+    Http2(Box<http2::Stream>),
     /// The caller of a copied request: sends what the original sends, and throws the answer away.
     Copy(TeedBody),
 }

@@ -293,7 +293,7 @@ async fn deliver<'w>(
 ) -> Result<(Lease, Permit<'w>), Refusal> {
     let worker = &caller.worker;
     let local = proxy::local_of(caller, world, record)?;
-    let state = worker.states.of(&local.service, worker.now_ns());
+    let state = worker.states.of(&local.service, &world.facts.node, worker.now_ns());
     let meter = worker.states.meter(&state, Direction::Inbound, &caller.identity, &local.service);
     record.counted_by(Arc::clone(&meter));
     if header.service != local.service.as_str() {

@@ -8,12 +8,13 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
-use weft_actors::control::{BindSpec, NodeControl, TokenRequest};
+use weft_actors::control::{NodeControl, TokenRequest};
 use weft_actors::telemetry::Telemetry;
 use weft_identity::{Code, Failure};
 use weft_proxy::explain;
 use weft_proxy::worker::DataPath;
 use weft_world::admin::ledger::DraftWish;
+use weft_world::service_spec::BindSpec;
 use weft_world::service_spec::ServiceSpec;
 use weft_world::settings::local_ip;
 

@@ -5,7 +5,7 @@
 //! - [`settings`]: every interval, timeout and limit
 //! - [`config`]: the node's configuration file
 //! - [`opener`]: what the tree asks of the data path
-//! - [`service_spec`]: how an operator wants a replica offered
+//! - [`service_spec`]: how an operator wants a replica offered, and a local port bound
 //! - [`admin`]: the bodies of the admin API
 
 pub mod admin;

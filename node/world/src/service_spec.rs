@@ -1,4 +1,5 @@
-//! How an operator wants a replica offered. Read from the configuration or the admin API, kept on disk by Health.
+//! How an operator wants a replica offered, and a local port bound. Read from the configuration or the admin API, kept on disk by Health
+//! and Listeners.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -34,6 +35,17 @@ pub struct ServiceSpec {
     pub labels: BTreeMap<String, String>,
     /// How it is probed.
     pub health: HealthSpec,
+}
+
+/// A local port that leads to a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BindSpec {
+    /// Where to listen.
+    pub at: SocketAddr,
+    /// The service that it leads to.
+    pub service: ServiceName,
+    /// The service whose identity the streams carry; none lets the node choose.
+    pub identity: Option<ServiceName>,
 }
 
 /// How a replica is probed.

@@ -45,17 +45,17 @@ pub(crate) enum Role {
 
 impl Connection {
     /// Speaks HTTP/1 over a transport.
-    pub(crate) fn new(io: Transport, limits: HeadLimits) -> Self {
-        Self {
+    pub(crate) fn new(io: Transport, limits: HeadLimits) -> Box<Self> {
+        Box::new(Self {
             io,
             receiving: Receiving::new(limits),
             sending: Sending::new(),
             asked: Asked { version: HttpVersion::Http11, method: Method::GET },
-        }
+        })
     }
 
     /// A plain stream: bytes both ways until each ends.
-    pub(crate) fn tunnel(io: Transport) -> Self {
+    pub(crate) fn tunnel(io: Transport) -> Box<Self> {
         let mut connection = Self::new(io, HeadLimits::APPLICATION);
         connection.becomes_tunnel();
         connection
@@ -68,8 +68,9 @@ impl Connection {
     }
 
     /// The transport, and what was received and not read.
-    pub(crate) fn into_transport(self) -> (Transport, Vec<u8>) {
-        (self.io, self.receiving.into_bytes())
+    pub(crate) fn into_transport(self: Box<Self>) -> (Transport, Vec<u8>) {
+        let Self { io, receiving, .. } = *self;
+        (io, receiving.into_bytes())
     }
 
     /// Waits for the head of the next request. Holds no room for bytes while none come.

@@ -62,6 +62,7 @@ impl Backlog {
     }
 
     /// Bytes that are held.
+    #[cfg(test)]
     pub(super) fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::backlog::{Backlog, Chunk};
 use super::guard::Guard;
 use super::observed::Observed;
-use super::pulse::{Beat, Deadlines, Pulse};
+use super::pulse::{Beat, Deadlines, Pulse, Use};
 use super::response::Asked;
 use super::stream::Terms;
 use super::{
@@ -43,7 +43,6 @@ const STREAMS_MAX: u32 = 1_000;
 pub(crate) struct Client {
     requests: SendRequest<Chunk>,
     terms: Terms,
-    observed: Arc<Observed>,
     open: Arc<AtomicUsize>,
 }
 
@@ -68,16 +67,15 @@ impl Client {
     pub(crate) async fn start(io: Transport, settings: ClientSettings) -> Result<(Self, Driver), Ended> {
         let ClientSettings { trust, head_timeout, pings } = settings;
         let observed = Arc::new(Observed::default());
-        // What an application or a node sends belongs to what we asked of it.
-        let guard = Guard::client(io, Trust::Proven, Arc::clone(&observed));
+        let guard = Guard::client(io, Arc::clone(&observed));
         let greeting = timeout(head_timeout, greet(guard, &observed)).await;
         let Ok(greeted) = greeting else { return Err(Ended::Late("SETTINGS")) };
         let (requests, mut connection) = greeted?;
         let ping_pong = pings.and_then(|_| connection.ping_pong());
         let pulse = Pulse::new(Deadlines { head_timeout, idle_timeout: None, pings }, ping_pong);
-        let terms = Terms { limits: trust.head_limits(), backlog: Backlog::new(Trust::Proven) };
-        let driver = Driver { connection, observed: Arc::clone(&observed), pulse };
-        Ok((Self { requests, terms, observed, open: Arc::default() }, driver))
+        let backlog = Backlog::new(Trust::Proven);
+        let terms = Terms { limits: trust.head_limits(), backlog, observed: Arc::clone(&observed) };
+        Ok((Self { requests, terms, open: Arc::default() }, Driver { connection, observed, pulse }))
     }
 
     /// Opens a stream with this head; END_STREAM goes with it where the head says that no body follows. Waits only where more streams are
@@ -103,7 +101,7 @@ impl Client {
 
     /// No more requests here; the next connection takes this one.
     fn refused(&self) -> Broken {
-        self.observed.goes_away();
+        self.terms.observed.goes_away();
         Broken::Refused
     }
 
@@ -129,12 +127,17 @@ impl Client {
 
     /// Whether it takes no more requests: closed, or told so by GOAWAY.
     pub(crate) fn is_going_away(&self) -> bool {
-        self.observed.is_going_away()
+        self.terms.observed.is_going_away()
+    }
+
+    #[cfg(test)]
+    pub(super) fn backlog(&self) -> Arc<Backlog> {
+        Arc::clone(&self.terms.backlog)
     }
 
     /// Whether it has ended.
     pub(crate) fn is_closed(&self) -> bool {
-        self.observed.is_closed()
+        self.terms.observed.is_closed()
     }
 }
 
@@ -193,7 +196,7 @@ impl Future for Driver {
             let fault = me.observed.take_fault();
             return Poll::Ready(fault.map_or_else(|| ended.map_err(Ended::from), Err));
         }
-        me.pulse.look(&me.observed, true);
+        me.pulse.look(&me.observed, Use::Busy);
         match std::task::ready!(me.pulse.poll(cx, &me.observed)) {
             Beat::Late(what) => Poll::Ready(Err(Ended::Late(what))),
             Beat::Idle | Beat::Closed => Poll::Ready(Ok(())),

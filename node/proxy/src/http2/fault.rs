@@ -24,6 +24,12 @@ impl From<h2::Error> for Broken {
     }
 }
 
+impl From<Malformed> for Broken {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed)
+    }
+}
+
 /// What a reset by the peer means.
 pub(super) fn of_reset(code: Reason) -> Broken {
     if code == Reason::REFUSED_STREAM { Broken::Refused } else { Broken::Reset(code.into()) }

@@ -17,8 +17,9 @@ use super::observed::Observed;
 use crate::transport::Transport;
 
 /// Most bytes that h2 gets before others have their turn: h2 reads until there is nothing more, and the streams' tasks, which take what was
-/// read out of h2's hands, wait for it. Some thousand small frames, a millisecond or two.
-const TURN_BYTES_MAX: usize = 64 * 1024;
+/// read out of h2's hands, wait for it. Some thousand small frames and as many events in h2, for which it keeps the room; larger turns
+/// were not faster.
+const TURN_BYTES_MAX: usize = 16 * 1024;
 
 /// A transport whose frames are watched.
 pub(super) struct Guard {
@@ -68,15 +69,16 @@ struct Held {
 impl Guard {
     /// Guards the server's end: the peer sends the preface.
     pub(super) fn server(io: Transport, received: Bytes, trust: Trust, observed: Arc<Observed>) -> Self {
-        Self { left: PREFACE.len(), sent: Heads::after(0), received, ..Self::new(io, trust, observed) }
+        let guard = Self::new(io, Budget::server(trust), observed);
+        Self { left: PREFACE.len(), sent: Heads::after(0), received, ..guard }
     }
 
     /// Guards the client's end: we send the preface.
-    pub(super) fn client(io: Transport, trust: Trust, observed: Arc<Observed>) -> Self {
-        Self::new(io, trust, observed)
+    pub(super) fn client(io: Transport, observed: Arc<Observed>) -> Self {
+        Self::new(io, Budget::client(), observed)
     }
 
-    fn new(io: Transport, trust: Trust, observed: Arc<Observed>) -> Self {
+    fn new(io: Transport, budget: Budget, observed: Arc<Observed>) -> Self {
         Self {
             io,
             received: Bytes::new(),
@@ -85,7 +87,7 @@ impl Guard {
             held: Held::default(),
             passed: Held::default(),
             sent: Heads::after(PREFACE.len()),
-            budget: Budget::new(trust),
+            budget,
             excess: None,
             observed,
             has_settings: false,
@@ -182,7 +184,7 @@ impl Guard {
         }
         if frame.is_head() {
             self.block = if frame.ends_head() { Block::Last } else { Block::Open };
-            self.observed.set_in_head(true);
+            self.observed.begin_head();
         }
         self.left = frame.len;
         self.after_payload();
@@ -196,7 +198,7 @@ impl Guard {
         }
         if self.block == Block::Last {
             self.block = Block::None;
-            self.observed.set_in_head(false);
+            self.observed.end_head();
         }
         if self.has_settings && !self.observed.is_greeted() {
             self.observed.greet();
@@ -212,8 +214,11 @@ impl Guard {
 
     /// Accounts for what was written.
     fn wrote(&mut self, bytes: &[u8]) {
-        let Self { sent, budget, excess, .. } = self;
+        let Self { sent, budget, excess, observed, .. } = self;
         sent.look(bytes, |frame| {
+            if frame.kind == Kind::Headers {
+                observed.sent_head(frame.stream);
+            }
             if let Err(what) = budget.sent(frame) {
                 *excess = Some(what);
             }

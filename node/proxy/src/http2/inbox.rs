@@ -3,6 +3,7 @@
 //! Here small pieces lie together in one buffer, and the window is given back only for what went on.
 
 use std::collections::VecDeque;
+use std::io;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -10,7 +11,6 @@ use h2::RecvStream;
 use weft_policy::fields::Fields;
 
 use super::field;
-use crate::head::Malformed;
 use crate::http1::HeadLimits;
 use crate::side::{Broken, Part};
 
@@ -162,21 +162,16 @@ impl Inbox {
         self.has_end() && self.front.is_empty()
     }
 
-    /// What it failed with, if that was not told yet.
-    pub(super) fn take_failure(&mut self) -> Option<Broken> {
-        match std::mem::replace(&mut self.state, State::Broken) {
-            State::Failed(broken) => Some(broken),
-            other => {
-                self.state = other;
-                None
-            }
-        }
-    }
-}
-
-/// A message that is malformed breaks its side.
-impl From<Malformed> for Broken {
-    fn from(malformed: Malformed) -> Self {
-        Self::Malformed(malformed)
+    /// What it failed with, before that is told to the reader.
+    pub(super) fn failure(&self) -> Option<Broken> {
+        let State::Failed(broken) = &self.state else { return None };
+        Some(match broken {
+            Broken::Malformed(malformed) => Broken::Malformed(*malformed),
+            Broken::Truncated => Broken::Truncated,
+            Broken::Overrun => Broken::Overrun,
+            Broken::Reset(code) => Broken::Reset(*code),
+            Broken::Refused => Broken::Refused,
+            Broken::Io(error) => Broken::Io(io::Error::new(error.kind(), error.to_string())),
+        })
     }
 }

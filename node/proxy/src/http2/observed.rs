@@ -1,6 +1,6 @@
 //! What the guard of a connection has seen of it, for those above h2 that cannot ask the guard.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use super::ended::Ended;
@@ -13,6 +13,7 @@ pub(super) struct Observed {
     going_away: AtomicBool,
     closed: AtomicBool,
     reads: AtomicU64,
+    newest_sent: AtomicU32,
     fault: Mutex<Option<Ended>>,
 }
 
@@ -27,9 +28,14 @@ impl Observed {
         self.greeted.load(Relaxed)
     }
 
-    /// A header block has begun, or ended.
-    pub(super) fn set_in_head(&self, is_in_head: bool) {
-        self.in_head.store(is_in_head, Relaxed);
+    /// A header block has begun.
+    pub(super) fn begin_head(&self) {
+        self.in_head.store(true, Relaxed);
+    }
+
+    /// It has ended.
+    pub(super) fn end_head(&self) {
+        self.in_head.store(false, Relaxed);
     }
 
     /// Whether a header block has begun and not ended.
@@ -66,6 +72,16 @@ impl Observed {
     /// How often bytes have come.
     pub(super) fn heard(&self) -> u64 {
         self.reads.load(Relaxed)
+    }
+
+    /// The head of a message on this stream was written.
+    pub(super) fn sent_head(&self, stream: u32) {
+        self.newest_sent.fetch_max(stream, Relaxed);
+    }
+
+    /// Whether the head of a request on this stream was written: streams are opened in order.
+    pub(super) fn has_sent(&self, stream: u32) -> bool {
+        stream <= self.newest_sent.load(Relaxed)
     }
 
     /// Nothing more is read from the peer, because of this.

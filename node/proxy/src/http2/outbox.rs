@@ -1,5 +1,5 @@
-//! What goes to the peer of one stream: taken until the stream's window, the connection's and the connection's backlog have room, then given
-//! to h2.
+//! What goes to the peer of one stream: taken when the windows and the connection's backlog have room for it, and given to h2 at once. Only
+//! small pieces wait, for others to share a frame with.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -12,15 +12,17 @@ use super::backlog::{Backlog, Chunk, Place};
 use super::field;
 use crate::head::Length;
 
-/// Most that waits here, and the largest piece that h2 gets: the least maximum of a frame.
-const TAKEN_MAX: usize = 16 * 1024;
+/// Most that waits here, room or no room: with ten thousand streams whose peers open no window, 10 MiB.
+const WAITING_MAX: usize = 1024;
+/// The largest piece that h2 gets: the least maximum of a frame.
+const PIECE_MAX: usize = 16 * 1024;
 
 /// One stream's.
 pub(super) struct Outbox {
     stream: SendStream<Chunk>,
     backlog: Arc<Backlog>,
     place: Place,
-    taken: BytesMut,
+    waiting: BytesMut,
     /// What the head said is still to come.
     left: Option<u64>,
     is_ended: bool,
@@ -54,7 +56,7 @@ impl Outbox {
             stream,
             backlog: Arc::clone(backlog),
             place: Place::default(),
-            taken: BytesMut::new(),
+            waiting: BytesMut::new(),
             left,
             is_ended: length == Length::None,
         }
@@ -75,26 +77,38 @@ impl Outbox {
         if self.is_ended || self.left.is_some_and(|left| left < data.len() as u64) {
             return Poll::Ready(Err(Stop::Overrun));
         }
-        if self.taken.len() >= TAKEN_MAX {
-            ready!(self.poll_give(cx, More::Follows))?;
-        }
-        let count = data.len().min(TAKEN_MAX - self.taken.len());
-        self.taken.extend_from_slice(&data[..count]);
+        let count = if self.waiting.len() + data.len() <= WAITING_MAX {
+            self.waiting.extend_from_slice(data);
+            data.len()
+        } else {
+            ready!(self.poll_pass(cx, data))?
+        };
         self.left = self.left.map(|left| left - count as u64);
-        if self.taken.len() >= TAKEN_MAX
-            && let Poll::Ready(given) = self.poll_give(cx, More::Follows)
-        {
-            given?;
-        }
         Poll::Ready(Ok(count))
     }
 
-    /// Gives to h2 what was taken.
+    /// Gives to h2 what waits, and of `data` behind it as much as has room: at least one byte.
+    fn poll_pass(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize, Stop>> {
+        loop {
+            let wanted = PIECE_MAX.min(self.waiting.len() + data.len());
+            let room = ready!(self.poll_room(cx, wanted))?;
+            let count = room.saturating_sub(self.waiting.len());
+            if count > 0 {
+                self.waiting.extend_from_slice(&data[..count]);
+                let piece = std::mem::take(&mut self.waiting).freeze();
+                return Poll::Ready(self.send(piece, More::Follows).map(|()| count));
+            }
+            let piece = self.waiting.split_to(room).freeze();
+            self.send(piece, More::Follows)?;
+        }
+    }
+
+    /// Gives to h2 what waits.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
         self.poll_give(cx, More::Follows)
     }
 
-    /// Gives to h2 what was taken, and the end.
+    /// Gives to h2 what waits, and the end.
     pub(super) fn poll_end(&mut self, cx: &mut Context<'_>, trailers: Option<&Fields>) -> Poll<Result<(), Stop>> {
         if self.is_ended {
             return Poll::Ready(Ok(()));
@@ -113,39 +127,38 @@ impl Outbox {
         Poll::Ready(Ok(()))
     }
 
-    /// Forgets what was taken and ends.
+    /// Forgets what waits and ends.
     pub(super) fn clear(&mut self) {
-        self.taken = BytesMut::new();
+        self.waiting = BytesMut::new();
         self.is_ended = true;
     }
 
     fn poll_give(&mut self, cx: &mut Context<'_>, more: More) -> Poll<Result<(), Stop>> {
-        while !self.taken.is_empty() {
-            ready!(self.backlog.poll_room(cx, &mut self.place));
-            let room = ready!(self.poll_window(cx))?;
-            let piece = if room < self.taken.len() {
-                self.taken.split_to(room).freeze()
-            } else {
-                std::mem::take(&mut self.taken).freeze()
-            };
-            if more == More::Ends && self.taken.is_empty() {
-                return Poll::Ready(self.send(piece, More::Ends));
+        while !self.waiting.is_empty() {
+            let room = ready!(self.poll_room(cx, self.waiting.len()))?;
+            if room < self.waiting.len() {
+                let piece = self.waiting.split_to(room).freeze();
+                self.send(piece, More::Follows)?;
+                continue;
             }
-            self.send(piece, More::Follows)?;
+            let piece = std::mem::take(&mut self.waiting).freeze();
+            return Poll::Ready(self.send(piece, more));
         }
         Poll::Ready(if more == More::Ends { self.send(Bytes::new(), More::Ends) } else { Ok(()) })
     }
 
-    /// Waits for room in the windows; notices a reset meanwhile.
-    fn poll_window(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Stop>> {
-        self.stream.reserve_capacity(self.taken.len());
-        match self.stream.capacity() {
+    /// Waits for room, of so many bytes at most: in the backlog and in the windows. Notices a reset meanwhile.
+    fn poll_room(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<Result<usize, Stop>> {
+        ready!(self.backlog.poll_room(cx, &mut self.place));
+        self.stream.reserve_capacity(wanted);
+        let room = match self.stream.capacity() {
             0 => match ready!(self.stream.poll_capacity(cx)) {
-                Some(Ok(room)) => Poll::Ready(Ok(room)),
-                Some(Err(_)) | None => Poll::Ready(Err(Stop::Closed)),
+                Some(Ok(room)) => room,
+                Some(Err(_)) | None => return Poll::Ready(Err(Stop::Closed)),
             },
-            room => Poll::Ready(Ok(room)),
-        }
+            room => room,
+        };
+        Poll::Ready(Ok(room.min(wanted)))
     }
 
     fn send(&mut self, piece: Bytes, more: More) -> Result<(), Stop> {

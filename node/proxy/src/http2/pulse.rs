@@ -48,6 +48,15 @@ pub(super) enum Beat {
     Closed,
 }
 
+/// Whether a connection is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Streams are open.
+    Busy,
+    /// None is.
+    Idle,
+}
+
 /// The deadlines that run.
 pub(super) struct Pulse {
     deadlines: Deadlines,
@@ -91,16 +100,18 @@ impl Pulse {
     }
 
     /// Notes where the connection stands.
-    pub(super) fn look(&mut self, observed: &Observed, has_streams: bool) {
+    pub(super) fn look(&mut self, observed: &Observed, usage: Use) {
         let is_in_head = !observed.is_greeted() || observed.is_in_head();
         match (is_in_head, self.head_due) {
             (true, None) => self.head_due = Some(Instant::now() + self.deadlines.head_timeout),
             (false, Some(_)) => self.head_due = None,
             _ => {}
         }
-        match (has_streams, self.idle_due, self.deadlines.idle_timeout) {
-            (true, _, _) => self.idle_due = None,
-            (false, None, Some(timeout)) if self.close_due.is_none() => self.idle_due = Some(Instant::now() + timeout),
+        match (usage, self.idle_due, self.deadlines.idle_timeout) {
+            (Use::Busy, _, _) => self.idle_due = None,
+            (Use::Idle, None, Some(timeout)) if self.close_due.is_none() => {
+                self.idle_due = Some(Instant::now() + timeout)
+            }
             _ => {}
         }
     }

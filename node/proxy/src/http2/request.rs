@@ -20,8 +20,8 @@ pub(super) enum Rest {
 /// Reads the head of a request (RFC 9113, section 8.3.1).
 pub(super) fn head_of(parts: request::Parts, rest: Rest, limits: HeadLimits) -> Result<RequestHead, Malformed> {
     let Received { fields, host, length } = field::received(&parts.headers, limits)?;
-    let protocol = parts.extensions.get::<Protocol>().map(|protocol| Box::from(protocol.as_str()));
-    let (form, path) = target(&parts.method, &parts.uri, protocol.is_some())?;
+    let protocol: Option<Box<str>> = parts.extensions.get::<Protocol>().map(|protocol| protocol.as_str().into());
+    let (form, path) = target(&parts.method, &parts.uri, protocol.as_deref())?;
     let authority = authority(&parts.uri, host.as_ref())?;
     let length = match (form, rest, length) {
         (Form::Authority, _, Some(_)) => return Err(Malformed::new("CONNECT states a length")),
@@ -46,8 +46,8 @@ pub(super) fn head_of(parts: request::Parts, rest: Rest, limits: HeadLimits) -> 
 }
 
 /// Form and path of a target. h2 has cut a fragment off.
-fn target(method: &Method, uri: &Uri, has_protocol: bool) -> Result<(Form, String), Malformed> {
-    if *method == Method::CONNECT && !has_protocol {
+fn target(method: &Method, uri: &Uri, protocol: Option<&str>) -> Result<(Form, String), Malformed> {
+    if *method == Method::CONNECT && protocol.is_none() {
         return Ok((Form::Authority, String::new()));
     }
     if uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS) {

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::backlog::{Backlog, Chunk};
 use super::guard::Guard;
 use super::observed::Observed;
-use super::pulse::{Beat, Deadlines, Pulse};
+use super::pulse::{Beat, Deadlines, Pulse, Use};
 use super::request::{self, Rest};
 use super::stream::Terms;
 use super::{
@@ -55,8 +55,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct Server {
     connection: Connection<Guard, Chunk>,
     terms: Terms,
-    observed: Arc<Observed>,
     pulse: Pulse,
+    /// As of the last look.
+    usage: Use,
     /// Why it is being ended.
     ending: Option<Ended>,
 }
@@ -73,17 +74,13 @@ impl Server {
         let deadlines = Deadlines { head_timeout, idle_timeout: Some(idle_timeout), pings };
         let ping_pong = pings.and_then(|_| connection.ping_pong());
         let pulse = Pulse::new(deadlines, ping_pong);
-        let terms = Terms { limits: trust.head_limits(), backlog: Backlog::new(trust) };
-        Ok(Self { connection, terms, observed, pulse, ending: None })
+        let backlog = Backlog::new(trust);
+        let terms = Terms { limits: trust.head_limits(), backlog, observed: Arc::clone(&observed) };
+        Ok(Self { connection, terms, pulse, usage: Use::Idle, ending: None })
     }
 
     /// Waits for the next request and drives the connection meanwhile: all streams stand still while nobody polls this. None when the
-    /// connection is over. Cancel safe.
-    pub(crate) async fn next(&mut self) -> Result<Option<Arrival>, Ended> {
-        std::future::poll_fn(|cx| self.poll_next(cx)).await
-    }
-
-    /// As [`Server::next`].
+    /// connection is over.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Arrival>, Ended>> {
         loop {
             match self.connection.poll_accept(cx) {
@@ -91,9 +88,11 @@ impl Server {
                     None => {}
                     arrival => return Poll::Ready(Ok(arrival)),
                 },
-                Poll::Ready(Some(Err(error))) => match (self.observed.take_fault(), &self.ending) {
+                Poll::Ready(Some(Err(error))) => match (self.terms.observed.take_fault(), &self.ending) {
                     // h2 has read an error and would go without a word.
                     (Some(fault), None) => self.end(fault),
+                    // Without streams, an abrupt end loses as little as a clean one.
+                    (None, None) if error.is_io() && self.usage == Use::Idle => return Poll::Ready(Ok(None)),
                     _ => return Poll::Ready(Err(self.ending.take().unwrap_or_else(|| error.into()))),
                 },
                 Poll::Ready(None) => return Poll::Ready(self.ending.take().map_or(Ok(None), Err)),
@@ -104,8 +103,9 @@ impl Server {
 
     /// Looks at the deadlines; ready where the connection is given up.
     fn poll_pulse(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
-        self.pulse.look(&self.observed, self.connection.has_streams());
-        match std::task::ready!(self.pulse.poll(cx, &self.observed)) {
+        self.usage = if self.connection.has_streams() { Use::Busy } else { Use::Idle };
+        self.pulse.look(&self.terms.observed, self.usage);
+        match std::task::ready!(self.pulse.poll(cx, &self.terms.observed)) {
             Beat::Closed => return Poll::Ready(self.ending.take().map_or(Ok(()), Err)),
             Beat::Idle => {
                 self.drain();
@@ -120,7 +120,7 @@ impl Server {
 
     /// A request; none that was reset before anybody looked at it.
     fn arrival(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         request: Request<RecvStream>,
         mut respond: SendResponse<Chunk>,
@@ -128,18 +128,20 @@ impl Server {
         if respond.poll_reset(cx).is_ready() {
             return None;
         }
+        self.usage = Use::Busy;
         let (parts, body) = request.into_parts();
         let rest = if body.is_end_stream() { Rest::None } else { Rest::Follows };
         let head = request::head_of(parts, rest, self.terms.limits);
         Some(Arrival { head, stream: Stream::accepted(respond, body, &self.terms) })
     }
 
-    /// Asks the peer to open no more streams (GOAWAY); [`Server::next`] ends when those that are open have ended.
+    /// Asks the peer to open no more streams (GOAWAY); [`Server::poll_next`] ends when those that are open have ended.
     pub(crate) fn drain(&mut self) {
         self.connection.graceful_shutdown();
     }
 
-    /// Ends the connection and all its streams, with this code in a GOAWAY; [`Server::next`] ends within a second.
+    /// Ends the connection and all its streams, with this code in a GOAWAY, which goes out while [`Server::poll_next`] is polled to its
+    /// end, a second at most.
     pub(crate) fn abort(&mut self, code: u32) {
         self.connection.abrupt_shutdown(Reason::from(code));
         self.pulse.closes_within(CLOSE_TIMEOUT);

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use h2::client::ResponseFuture;
 use h2::server::SendResponse;
@@ -14,12 +14,13 @@ use super::backlog::{Backlog, Chunk};
 use super::client::Lease;
 use super::fault::of_reset;
 use super::inbox::Inbox;
+use super::observed::Observed;
 use super::outbox::{Outbox, Stop};
 use super::request::Rest;
 use super::response::{self, Asked};
 use crate::head::{Length, Malformed, ResponseHead};
 use crate::http1::HeadLimits;
-use crate::side::{Broken, Part};
+use crate::side::{Broken, Part, reset};
 
 /// Interim answers to one request; h2 keeps those that nobody read, and no window bounds them.
 const INTERIM_MAX: u32 = 100;
@@ -29,6 +30,7 @@ const INTERIM_MAX: u32 = 100;
 pub(super) struct Terms {
     pub(super) limits: HeadLimits,
     pub(super) backlog: Arc<Backlog>,
+    pub(super) observed: Arc<Observed>,
 }
 
 /// One stream. One task polls all of it. Dropped before both messages are over it is reset: with CANCEL as a client, with INTERNAL_ERROR as
@@ -40,6 +42,8 @@ pub(crate) struct Stream {
     terms: Terms,
     /// The code it was reset with from here.
     code: Option<u32>,
+    /// Who waits for a reset.
+    waker: Waker,
 }
 
 enum Role {
@@ -61,7 +65,7 @@ struct Call {
 enum Answer {
     Awaited(ResponseFuture),
     /// It came while the request was being sent, and was not asked for yet.
-    Early(Result<ResponseHead, Broken>),
+    Early(Box<Result<ResponseHead, Broken>>),
     Told,
 }
 
@@ -74,6 +78,7 @@ impl Stream {
             outbox: None,
             terms: terms.clone(),
             code: None,
+            waker: Waker::noop().clone(),
         }
     }
 
@@ -92,6 +97,7 @@ impl Stream {
             outbox: Some(Outbox::new(stream, &terms.backlog, length)),
             terms: terms.clone(),
             code: None,
+            waker: Waker::noop().clone(),
         }
     }
 
@@ -156,6 +162,7 @@ impl Stream {
         if let Some(code) = self.code {
             return Poll::Ready(Broken::Reset(code));
         }
+        self.waker.clone_from(cx.waker());
         let reset = match (&mut self.role, &mut self.outbox) {
             (_, Some(outbox)) => outbox.stream().poll_reset(cx),
             (Role::Server(Some(respond)), None) => respond.poll_reset(cx),
@@ -164,13 +171,13 @@ impl Stream {
         match ready!(reset).map(|code| self.reset_by_peer(cx, code)) {
             Ok(Err(broken)) => Poll::Ready(broken),
             Ok(Ok(())) => Poll::Pending,
-            Err(error) => Poll::Ready(error.into()),
+            Err(error) => Poll::Ready(self.lost(error.into())),
         }
     }
 
     /// Ends the stream with a code (RFC 9113, section 7) and drops what waits to be sent. Never waits.
     pub(crate) fn reset(&mut self, code: u32) {
-        self.code.get_or_insert(code);
+        let code = *self.code.get_or_insert(code);
         if let Some(outbox) = &mut self.outbox {
             outbox.clear();
             outbox.stream().send_reset(Reason::from(code));
@@ -181,18 +188,28 @@ impl Stream {
 
     /// As a server: the head of the answer. END_STREAM goes with it where the head says that no body follows.
     pub(crate) fn send_response(&mut self, head: &ResponseHead) -> Result<(), Broken> {
-        let Role::Server(respond) = &mut self.role else { return Err(Broken::Overrun) };
         let response = response::of(head)?;
-        let mut respond = respond.take().ok_or(Broken::Overrun)?;
-        let stream = respond.send_response(response, head.length == Length::None)?;
+        let Role::Server(Some(respond)) = &mut self.role else { return Err(Broken::Overrun) };
+        let Ok(stream) = respond.send_response(response, head.length == Length::None) else {
+            let waker = self.waker.clone();
+            let over = self.poll_reset(&mut Context::from_waker(&waker));
+            return Err(now(over).unwrap_or(Broken::Overrun));
+        };
         self.outbox = Some(Outbox::new(stream, &self.terms.backlog, head.length));
+        self.role = Role::Server(None);
         Ok(())
     }
 
     /// As a server, before the answer: an interim one (1xx, but not 101, which HTTP/2 does not have).
     pub(crate) fn send_informational(&mut self, head: &ResponseHead) -> Result<(), Broken> {
+        let response = response::of(head)?;
+        // h2 does not look whether the stream is over, and can only be asked as if to wait.
+        let waker = self.waker.clone();
+        if let Poll::Ready(broken) = self.poll_reset(&mut Context::from_waker(&waker)) {
+            return Err(broken);
+        }
         let Role::Server(Some(respond)) = &mut self.role else { return Err(Broken::Overrun) };
-        Ok(respond.send_informational(response::of(head)?)?)
+        Ok(respond.send_informational(response)?)
     }
 
     /// As a client: waits for the next head, an interim one (1xx) or the answer's.
@@ -200,21 +217,21 @@ impl Stream {
         let Role::Client(call) = &mut self.role else { return Poll::Ready(Err(Broken::Overrun)) };
         let Answer::Awaited(response) = &mut call.answer else {
             return Poll::Ready(match std::mem::replace(&mut call.answer, Answer::Told) {
-                Answer::Early(head) => head,
+                Answer::Early(head) => *head,
                 _ => Err(Broken::Overrun),
             });
         };
-        if let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
+        if let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
             call.interim += 1;
             if call.interim > INTERIM_MAX {
                 return Poll::Ready(Err(Malformed::new("there is no end to interim answers").into()));
             }
-            let (parts, ()) = interim?.into_parts();
+            let (parts, ()) = interim.into_parts();
             return Poll::Ready(Ok(response::head_of(&parts, Rest::Follows, call.asked, self.terms.limits)?));
         }
         let response = ready!(Pin::new(response).poll(cx));
         call.answer = Answer::Told;
-        Poll::Ready(self.answered(response))
+        Poll::Ready(self.answered(response).map_err(|broken| self.lost(broken)))
     }
 
     /// The answer's head is here; its body can be read.
@@ -250,19 +267,27 @@ impl Stream {
         let (Stop::Closed, Some(outbox)) = (stop, &mut self.outbox) else { return Err(Broken::Overrun) };
         match outbox.stream().poll_reset(cx) {
             Poll::Ready(Ok(code)) => self.reset_by_peer(cx, code),
-            Poll::Ready(Err(error)) => Err(error.into()),
+            Poll::Ready(Err(error)) => Err(self.lost(error.into())),
             Poll::Pending => Err(Broken::Overrun),
         }
+    }
+
+    /// What the end of the connection means: a request of which nothing was written may be sent again.
+    fn lost(&mut self, broken: Broken) -> Broken {
+        let is_io = matches!(broken, Broken::Io(_));
+        let (true, Role::Client(_), Some(outbox)) = (is_io, &self.role, &mut self.outbox) else { return broken };
+        let id = outbox.stream().stream_id().as_u32();
+        if self.terms.observed.has_sent(id) { broken } else { Broken::Refused }
     }
 
     /// What a reset means. Only the receiving half knows whether it was one, or a GOAWAY, and whether the answer was whole before it.
     fn reset_by_peer(&mut self, cx: &mut Context<'_>, code: Reason) -> Result<(), Broken> {
         self.look_for_answer(cx)?;
-        let (Role::Client(call), Some(inbox)) = (&mut self.role, &mut self.inbox) else { return Err(of_reset(code)) };
+        let Some(inbox) = &mut self.inbox else { return Err(of_reset(code)) };
         inbox.fill(cx);
-        if !inbox.has_end() {
-            return Err(inbox.take_failure().unwrap_or_else(|| of_reset(code)));
-        }
+        let (Role::Client(call), true) = (&mut self.role, inbox.has_end()) else {
+            return Err(inbox.failure().unwrap_or_else(|| of_reset(code)));
+        };
         call.is_unwanted = true;
         if let Some(outbox) = &mut self.outbox {
             outbox.clear();
@@ -276,9 +301,16 @@ impl Stream {
         let Poll::Ready(response) = Pin::new(response).poll(cx) else { return Ok(()) };
         let head = self.answered(Ok(response?));
         if let Role::Client(call) = &mut self.role {
-            call.answer = Answer::Early(head);
+            call.answer = Answer::Early(Box::new(head));
         }
         Ok(())
+    }
+}
+
+fn now<T>(poll: Poll<T>) -> Option<T> {
+    match poll {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
     }
 }
 
@@ -286,7 +318,7 @@ impl Drop for Stream {
     fn drop(&mut self) {
         // h2 itself cancels what is left open, and sends NO_ERROR after a whole answer; it cannot know that an answer is broken off.
         if matches!(self.role, Role::Server(_)) && self.code.is_none() && !self.is_sent() {
-            self.reset(Reason::INTERNAL_ERROR.into());
+            self.reset(reset::INTERNAL_ERROR);
         }
     }
 }

@@ -207,13 +207,13 @@ pub(crate) async fn begin(
     (head, overlay, upgrade): (&RequestHead, &Overlay, Upgrade),
 ) -> Result<Lease, Unanswered> {
     if way.wire == Wire::Http2 {
-        return begin_http2(worker, watch, way, source, &overlay.applied(head)).await;
+        return Box::pin(begin_http2(worker, watch, way, source, &overlay.applied(head))).await;
     }
     let pooled = if source == Source::Pooled { worker.pool.take(&way.host) } else { None };
     let reused = pooled.is_some();
     let mut upstream = match pooled {
         Some(upstream) => upstream,
-        None => open_http1(worker, way).await.map_err(|error| unconnected(error, way))?,
+        None => Box::pin(open_http1(worker, way)).await.map_err(|error| unconnected(error, way))?,
     };
     upstream.connection.send_request(head, overlay, upgrade);
     let Upstream { connection, chain, slot } = upstream;
@@ -242,7 +242,7 @@ async fn begin_http2(
         None => shared_http2(worker, watch, way).await.map_err(|error| unconnected(error, way))?,
     };
     match timeout(way.connect, shared.client.send(head)).await {
-        Ok(Ok(stream)) => Ok(Lease::new(Side::Http2(stream), way.host.clone(), shared.chain, None, reused)),
+        Ok(Ok(stream)) => Ok(Lease::new(Side::Http2(Box::new(stream)), way.host.clone(), shared.chain, None, reused)),
         Ok(Err(broken)) => Err(Unanswered::Failed(failed(&broken, Stage::Unsent, reused))),
         Err(_) => Err(Unanswered::Failed(Failed {
             code: Code::Overloaded,

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use base64::Engine;
 use http::Method;
+use weft_identity::SpiffeId;
 use weft_policy::fields::{Fields, Known};
-use weft_world::Credential;
 
 use crate::head::{Overlay, RequestHead};
 
@@ -26,8 +26,8 @@ impl Introduced {
     }
 
     /// Of a caller on this machine, which shows no certificate to itself.
-    pub(crate) fn of_credential(credential: &Credential) -> Self {
-        Self { certificate: format!("URI={}", credential.identity), address: String::new() }
+    pub(crate) fn here(identity: &SpiffeId) -> Self {
+        Self { certificate: format!("URI={identity}"), address: String::new() }
     }
 }
 

@@ -20,6 +20,7 @@ use crate::inbound::Caller;
 use crate::metrics::Meter;
 use crate::pool::Host;
 use crate::problem::{Delivery, Refusal};
+use crate::stock::Recycled;
 use crate::vigil::Footing;
 
 /// Longest that a called node waits for its application because the caller does.
@@ -48,7 +49,7 @@ pub(super) async fn answer(
     caller: &Caller,
     head: &RequestHead,
     upgrade: Upgrade,
-) -> Result<(Lease, ResponseHead), Failure> {
+) -> Result<(Lease, Recycled<ResponseHead>), Failure> {
     let To { local, named, meter, path } = to;
     let worker = Arc::clone(exchange.record.worker());
     let wire = Wire::of(local.protocol).ok_or_else(|| not_http(&local.service))?;
@@ -56,7 +57,8 @@ pub(super) async fn answer(
     let replica = local.for_call(named.as_deref()).ok_or_else(|| {
         Refusal::new(Code::NoHealthyReplica, format!("no application is exposed as {}, or not as asked", local.service))
     })?;
-    let mut overlay = Overlay { path, ..Overlay::default() };
+    let mut overlay = Recycled::<Overlay>::default();
+    overlay.path = path;
     for known in [Known::WeftTraceRevision, Known::WeftPatience, Known::WeftReplica] {
         overlay.without.insert(known);
     }
@@ -81,7 +83,7 @@ pub(super) async fn answer(
     let idempotent = head::is_idempotent(&head.method) && upgrade == Upgrade::None;
     let mut source = Source::Pooled;
     loop {
-        let mut response = ResponseHead::default();
+        let mut response = Recycled::<ResponseHead>::default();
         let flight = ReplicaFlight::enter(replica);
         let tried = async {
             let begun = attempt::begin(&worker, exchange.watch, &way, source, (head, &overlay, upgrade)).await;

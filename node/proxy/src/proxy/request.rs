@@ -19,6 +19,7 @@ use super::tries::{Attempt, Attempted, Call, delivered_here};
 use super::{Arrival, local};
 use crate::head::{Overlay, RequestHead, ResponseHead};
 use crate::pool::Host;
+use crate::stock::Recycled;
 use crate::vigil::{Footing, Permit, Subject};
 
 /// A request and all its tries.
@@ -28,7 +29,7 @@ pub(crate) struct RequestTries<'a> {
     pub(crate) head: &'a RequestHead,
     pub(crate) upgrade: Upgrade,
     /// Of the last answer.
-    pub(crate) response: ResponseHead,
+    pub(crate) response: Recycled<ResponseHead>,
     /// When an answer must have begun; known once the request was sent whole.
     answer_by: Option<Instant>,
     /// Decided about here, for a replica of this machine: once, however often it is tried; with the path in its normal form, where that is
@@ -38,7 +39,7 @@ pub(crate) struct RequestTries<'a> {
 
 impl<'a> RequestTries<'a> {
     pub(crate) fn new(call: Call<'a>, head: &'a RequestHead, upgrade: Upgrade) -> Self {
-        Self { call, head, upgrade, response: ResponseHead::default(), answer_by: None, admitted: None }
+        Self { call, head, upgrade, response: Recycled::default(), answer_by: None, admitted: None }
     }
 
     /// What the exchange rests on while its answer lasts, where its service was on this machine.
@@ -76,9 +77,9 @@ impl<'a> RequestTries<'a> {
     }
 
     /// What this try changes of the head.
-    fn overlay(&self, exchange: &Exchange<'_>, endpoint: &Endpoint, to: &Destination<'_>, wire: Wire) -> Overlay {
+    fn overlay(&self, exchange: &Exchange<'_>, endpoint: &Endpoint, to: &Destination<'_>, wire: Wire) -> Recycled<Overlay> {
         let Call { matched, carriage, .. } = self.call;
-        let mut overlay = Overlay::default();
+        let mut overlay = Recycled::<Overlay>::default();
         let left = exchange.total.map(|total| total.saturating_duration_since(Instant::now()));
         if let (true, Some(left)) = (self.head.fields.has(Known::GrpcTimeout), left) {
             overlay.put(Known::GrpcTimeout, grpc::timeout_text(left).as_bytes());
@@ -96,7 +97,7 @@ impl<'a> RequestTries<'a> {
             Destination::App(_) => {
                 overlay.without.insert(Known::WeftTraceRevision);
                 overlay.path = self.admitted.clone().flatten();
-                local::introduce(&mut overlay, self.head, &local::Introduced::of_credential(matched.credential));
+                local::introduce(&mut overlay, self.head, &matched.meter.introduced);
             }
         }
         if wire == Wire::Http1 {

@@ -50,11 +50,6 @@ pub(super) async fn route<'w>(
     service: &'w ServiceName,
     head: &mut RequestHead,
 ) -> Result<Outcome<'w>, Failure> {
-    exchange.record.judged.decided_by(world.policy.revision());
-    exchange.record.judged.traced_if_asked(&mut head.fields);
-    if !world.policy.routes_service(service) {
-        return Ok(Outcome::Unrouted);
-    }
     name_host(head);
     let worker = Arc::clone(exchange.record.worker());
     let (departure, path, own) = {

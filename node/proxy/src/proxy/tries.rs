@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use weft_identity::{Code, ServiceName};
 use weft_policy::Stage;
 use weft_policy::choose::Nowhere;
-use weft_policy::endpoint::Endpoint;
+use weft_policy::endpoint::{Endpoint, review};
 use weft_policy::outcome::{Outcome, Refused, Taken, Try, Witness};
 use weft_policy::retry::{Failure as FailedTry, Repeat, Step, Wanted, next_step};
 use weft_world::{LocalService, World};
@@ -78,6 +78,7 @@ pub(crate) async fn endpoints(
     let worker = Arc::clone(exchange.record.worker());
     let tally = Tally { worker: Arc::clone(&worker), meter: Arc::clone(&matched.meter) };
     let pick = |tried: &[Arc<Endpoint>]| carriage.pick(&worker, world, matched.table, tried);
+    review(matched.table, &carriage.terms(), worker.now_ns(), &mut |endpoint, change| tally.changed(endpoint, change));
     let (mut tried, mut retried, mut source) = (Vec::new(), 0, Source::Pooled);
     let mut endpoint = pick(&tried).map_err(|nowhere| carriage.nowhere_to_go(matched.table, nowhere))?;
     matched.state.budget.earn(carriage.rates);

@@ -17,13 +17,8 @@ use weft_policy::endpoint::{Endpoint, EndpointLoad, EndpointTable, PeerAddr, sel
 use weft_world::{LocalTable, ServiceTable};
 
 use crate::core::{Core, Exposed};
+use crate::message::upstreams::Message;
 use crate::shell::Role;
-
-/// What Upstreams is sent.
-pub(crate) enum Message {
-    /// Members or local replicas changed.
-    Changed,
-}
 
 /// Upstreams' state.
 pub(crate) struct Upstreams {

@@ -13,16 +13,17 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use weft_gossip::catalog::{ReplicaRecord, SignedRecord};
 use weft_gossip::membership::{
-    Ended, LedgerPeer, MembersView, Membership, MembershipConfig, MembershipCredentials, next_generation,
+    LedgerPeer, MembersView, Membership, MembershipConfig, MembershipCredentials, next_generation,
 };
 use weft_identity::{Code, Failure, IssuedCertificate, SpiffeId};
 
+use crate::actor::upstreams::own_replicas;
 use crate::address::Reply;
 use crate::core::Core;
+use crate::message::membership::Message;
+use crate::message::store::key;
 use crate::shell::Role;
 use crate::standing::Standing;
-use crate::store::key;
-use crate::upstreams::own_replicas;
 
 /// The view is written this long after a change, so that a burst of changes is one write.
 const KEEP_DELAY: Duration = Duration::from_secs(2);
@@ -30,26 +31,6 @@ const KEEP_DELAY: Duration = Duration::from_secs(2);
 const PORT_WAIT: Duration = Duration::from_secs(2);
 /// Space between two tries to take it.
 const PORT_POLL: Duration = Duration::from_millis(100);
-
-/// What Membership is sent.
-pub(crate) enum Message {
-    /// What this node offers has changed.
-    Publish,
-    /// Could this be published?
-    Fits(Vec<ReplicaRecord>, Reply<Result<(), Failure>>),
-    /// The certificates, the trust or the enrolment are new.
-    Renew,
-    /// What this node holds of the ledger has changed.
-    Mark,
-    /// Connect to a member's ledger.
-    LedgerPeer(SocketAddr, Reply<Result<LedgerPeer, Failure>>),
-    /// Write the view to disk.
-    Keep,
-    /// Say goodbye.
-    Leave(Reply<Result<(), Failure>>),
-    /// Gossip has ended by itself.
-    Ended(Ended),
-}
 
 /// Membership's state.
 pub(crate) struct Gossip {
@@ -195,7 +176,7 @@ async fn enter(core: &Arc<Core>, generation: u64) -> Result<Membership, Failure>
         replicas: own_replicas(core, &core.world.load().local),
         nodes_max: core.settings.nodes_max,
         mark: core.mark.borrow().clone(),
-        ledger: Some(Arc::new(crate::ledger::Desk(Arc::clone(core)))),
+        ledger: Some(Arc::new(crate::actor::ledger::Desk(Arc::clone(core)))),
     };
     let credentials = credentials(core)?;
     config.replicas = fitting(std::mem::take(&mut config.replicas), |replicas| {
@@ -240,7 +221,7 @@ fn credentials(core: &Core) -> Result<MembershipCredentials, Failure> {
 
 /// The certificates of this node, its enrolment counted with them, that are to be replaced.
 pub(crate) fn outgoing_count(core: &Core, standing: &Standing) -> u32 {
-    let certificates = crate::identity::outgoing(core).len();
+    let certificates = crate::actor::identity::outgoing(core).len();
     u32::try_from(certificates).unwrap_or(u32::MAX).saturating_add(u32::from(standing.is_outgoing()))
 }
 

@@ -10,25 +10,17 @@ use std::sync::{Arc, PoisonError};
 
 use weft_identity::{Code, Failure};
 use weft_world::opener::ListenerSpec;
+use weft_world::service_spec::BindSpec;
 use weft_world::settings::local_ip;
 
-use crate::address::Reply;
-use crate::control::BindSpec;
+use crate::actor::signer::Desk;
 use crate::core::{Bindings, Core};
+use crate::message::listeners::Message;
+use crate::message::store::key;
 use crate::shell::Role;
-use crate::signer::Desk;
-use crate::store::key;
 
 /// Most bindings: each is a port of this machine.
 const BINDINGS_MAX: usize = 1_000;
-
-/// What Listeners is sent.
-pub(crate) enum Message {
-    /// Open a local port.
-    Bind(BindSpec, Reply<Result<(), Failure>>),
-    /// Close it.
-    Unbind(SocketAddr, Reply<Result<(), Failure>>),
-}
 
 /// Listeners' state.
 pub(crate) struct Listeners(Arc<Core>);

@@ -13,17 +13,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use weft_identity::{Code, Failure, NodeId};
+use weft_identity::{Failure, NodeId};
 use weft_ledger::journal::{CheckedJournal, Journals, Posting, Writing};
-use weft_ledger::{Batch, Checked, Hash, Ledger as Revisions, Quarantined, Row, Rules, SignedDraft};
+use weft_ledger::{Batch, Checked, Hash, Ledger as Revisions, Quarantined, Row, SignedDraft};
 
-use crate::address::Reply;
 use crate::core::Core;
+use crate::message::ledger::{LedgerHeld, Message, Outcome, Peer, Reason};
+use crate::message::store;
 use crate::metrics::{LEDGER_REFUSED, LEDGER_REFUSED_HELP, LEDGER_REVISION, LEDGER_REVISION_HELP};
 use crate::shell::Role;
-use crate::store;
 pub(crate) use desk::Desk;
-use pull::{Peer, Rest};
+use pull::Rest;
 
 /// A member is asked at least this often, whatever gossip says: with gossip dead the ledger still arrives.
 const SLOW_PULL: Duration = Duration::from_secs(10);
@@ -31,49 +31,6 @@ const SLOW_PULL: Duration = Duration::from_secs(10);
 const REST: Duration = Duration::from_secs(5);
 /// One whose pull failed rests this long: it may have been a lost packet, and a peer that is gone leaves the view.
 const FAILED_REST: Duration = Duration::from_millis(500);
-
-/// What a node holds of the ledger; a snapshot, replaced whole.
-#[derive(Debug, Clone)]
-pub(crate) struct LedgerHeld {
-    pub(crate) ledger: Revisions,
-    pub(crate) journals: Journals,
-}
-
-/// What Ledger is sent.
-pub(crate) enum Message {
-    /// Take in what an operator signed on this node; answers with its hash once it is on disk.
-    Apply(Box<SignedDraft>, Reply<Result<Hash, Failure>>),
-    /// Take in change sets that a pull brought and verified.
-    Take(Box<Checked>, Reply<Result<(), Failure>>),
-    /// Take in a journal that a pull brought and verified.
-    TakeJournal(Box<CheckedJournal>, Reply<Result<(), Failure>>),
-    /// Append to this node's own journal.
-    Post(Posting, Reply<Result<(), Failure>>),
-    /// Look whether a member has something that this node lacks.
-    Look(Reason),
-    /// The pull from this member ended.
-    Pulled(Box<Peer>, Outcome),
-}
-
-/// Why to look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reason {
-    /// A member's record changed.
-    Hint,
-    /// It is time.
-    Slow,
-}
-
-/// How a pull ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// It brought something.
-    News,
-    /// This node had it all, or nothing of it was good.
-    Nothing,
-    /// The exchange failed.
-    Failed,
-}
 
 /// Ledger's state.
 pub(crate) struct Ledger {
@@ -121,7 +78,7 @@ impl Role for Ledger {
 
 impl Ledger {
     async fn apply(&self, draft: SignedDraft) -> Result<Hash, Failure> {
-        let held = held(&self.core)?;
+        let held = self.core.held()?;
         let hash = draft.change_set.hash();
         let checked = held.ledger.check(Batch::new(vec![draft.change_set], draft.documents), &self.core.rules());
         if let Some(refused) = checked.refused.first() {
@@ -152,7 +109,7 @@ impl Ledger {
         let core = &self.core;
         let standing = core.standing.load_full();
         let writing = Writing { key: &core.node_key, enrolment: &standing.signed_enrolment, random: &core.env.random };
-        let checked = held(core)?.journals.append(posting, &writing, &core.rules())?;
+        let checked = core.held()?.journals.append(posting, &writing, &core.rules())?;
         self.take_journal(checked).await
     }
 
@@ -221,11 +178,6 @@ impl Drop for Ledger {
     }
 }
 
-/// What this node holds; there once the actor has started for the first time.
-pub(crate) fn held(core: &Core) -> Result<Arc<LedgerHeld>, Failure> {
-    core.ledger.borrow().clone().ok_or_else(|| Failure::new(Code::Overloaded, "the ledger is being read from disk"))
-}
-
 async fn load(core: &Core) -> Result<LedgerHeld, Failure> {
     let rows = core.store.call(store::Message::Rows).await??;
     let rules = core.rules();
@@ -242,7 +194,7 @@ async fn load(core: &Core) -> Result<LedgerHeld, Failure> {
 pub(crate) fn count_refused(core: &Core, from: &NodeId, refused: &[Quarantined]) {
     for one in refused {
         let labels = vec![metrics::Label::new("reason", one.refusal.label())];
-        crate::telemetry::counter(core, LEDGER_REFUSED, labels).increment(1);
+        core.telemetry.counter(LEDGER_REFUSED, labels).increment(1);
     }
     if let Some(first) = refused.first() {
         let operator = first.operator.map(|key| key.to_string()).unwrap_or_default();
@@ -251,9 +203,9 @@ pub(crate) fn count_refused(core: &Core, from: &NodeId, refused: &[Quarantined])
 }
 
 fn record_revision(core: &Core) {
-    if let Ok(held) = held(core) {
+    if let Ok(held) = core.held() {
         let revision = held.ledger.head(&core.rules()).revision;
-        crate::telemetry::gauge(core, LEDGER_REVISION, Vec::new()).set(revision as f64);
+        core.telemetry.gauge(LEDGER_REVISION, Vec::new()).set(revision as f64);
     }
 }
 
@@ -261,12 +213,5 @@ async fn tick(core: Arc<Core>) {
     loop {
         tokio::time::sleep(core.env.random.jitter(SLOW_PULL, 0.25)).await;
         let _ = core.ledger_actor.try_send(Message::Look(Reason::Slow));
-    }
-}
-
-impl Core {
-    /// By what the ledger is judged now.
-    pub(crate) fn rules(&self) -> Rules {
-        Rules { bundle: Arc::clone(&self.standing.load().bundle), now: self.env.clock.wall() }
     }
 }

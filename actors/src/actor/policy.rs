@@ -18,30 +18,13 @@ use weft_policy::strict::Mistake;
 use weft_policy::{InForce, Kind, Policy as Compiled, Source};
 
 use crate::core::Core;
-use crate::ledger::{LedgerHeld, held};
+use crate::message::identity;
+use crate::message::ledger::LedgerHeld;
+use crate::message::policy::{Message, PolicyReport};
+use crate::message::store::key;
 use crate::metrics::{POLICY_REFUSED, POLICY_REFUSED_HELP};
 use crate::shell::Role;
 use crate::standing::News;
-use crate::store::key;
-use crate::{identity, telemetry};
-
-/// What Policy is sent.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Message {
-    /// Compile what is in force now.
-    Changed,
-    /// What was being compiled is compiled.
-    Compiled,
-}
-
-/// What became of the documents in force.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct PolicyReport {
-    /// What the members are told.
-    pub(crate) mark: LedgerMark,
-    /// The mistakes for which the documents of the mark's head are not in force; empty if they are.
-    pub(crate) mistakes: Vec<String>,
-}
 
 /// One document of the last policy that could be compiled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,7 +123,7 @@ impl Policy {
     }
 
     fn look(&mut self) -> Result<Look, Failure> {
-        let (held, rules) = (held(&self.core)?, self.core.rules());
+        let (held, rules) = (self.core.held()?, self.core.rules());
         let (head, state) = (held.ledger.head(&rules), held.ledger.state(&rules));
         self.wake_at(held.ledger.next_deadline(&rules));
         Ok(Look { held, head, state })
@@ -171,7 +154,7 @@ impl Policy {
     /// Tells the members and the operators how far this node is.
     fn publish(&self, look: Look, mistakes: Vec<String>) {
         let core = &self.core;
-        telemetry::gauge(core, POLICY_REFUSED, Vec::new()).set(if mistakes.is_empty() { 0.0 } else { 1.0 });
+        core.telemetry.gauge(POLICY_REFUSED, Vec::new()).set(if mistakes.is_empty() { 0.0 } else { 1.0 });
         let journals = journals_hash(&look.held.journals);
         let mark = LedgerMark::of(look.head, journals, mistakes.first().map(String::as_str));
         core.policy.store(Arc::new(PolicyReport { mark: mark.clone(), mistakes }));

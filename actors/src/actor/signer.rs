@@ -14,24 +14,14 @@ use weft_gossip::membership::MembersView;
 use weft_gossip::signer::{Deciding, SignerState, TokenWish};
 use weft_identity::{Code, Failure, JoinToken, NodeId, SignedBundle, bundles_after, newest_bundles};
 
-use crate::address::Reply;
 use crate::core::Core;
+use crate::message::signer::Message;
+use crate::message::store::key;
 use crate::shell::Role;
 use crate::standing::Standing;
-use crate::store::key;
 
 /// Most peers told to a new node: gossip brings the rest.
 const PEERS_MAX: usize = 20;
-
-/// What the Signer is sent.
-pub(crate) enum Message {
-    /// Make a token.
-    CreateToken(TokenWish, Reply<Result<JoinToken, Failure>>),
-    /// Admit a node.
-    Join(Box<JoinRequest>, Reply<Result<JoinReply, Failure>>),
-    /// Issue certificates.
-    Certify(Box<CertifyRequest>, Reply<Result<CertifyReply, Failure>>),
-}
 
 /// The Signer's state.
 pub(crate) struct Signer {

@@ -15,7 +15,7 @@ use weft_identity::wire::{self, Kind};
 use weft_identity::{Code, Failure};
 use weft_ledger::{Row, Table};
 
-use crate::address::Reply;
+use crate::message::store::Message;
 use crate::shell::Role;
 
 /// One table for all: a handful of rows, each with its owner's name.
@@ -26,34 +26,6 @@ const LEDGER_TABLES: [Table; 4] = [Table::ChangeSets, Table::Documents, Table::J
 const CACHE_BYTES: usize = 1 << 20;
 /// Longest row: the last view of 1,000 members of 48 KB each.
 const ROW_LEN_MAX: usize = 64 << 20;
-
-/// The rows, each written by one actor.
-pub mod key {
-    /// The last generation of the membership.
-    pub const GENERATION: &str = "generation";
-    /// The last view of the membership.
-    pub const RECORDS: &str = "records";
-    /// The services that this node offers.
-    pub const EXPOSED: &str = "exposed";
-    /// The local ports that lead to services.
-    pub const BINDINGS: &str = "bindings";
-    /// The documents that could be compiled last.
-    pub const POLICY: &str = "policy";
-    /// What the signer knows of tokens and nodes.
-    pub const SIGNER: &str = "signer";
-}
-
-/// What the Store is sent.
-pub enum Message {
-    /// Write a row, durably, then answer.
-    Write(&'static str, Vec<u8>, Reply<Result<(), Failure>>),
-    /// Write rows of the ledger in one transaction, durably, then answer.
-    Append(Vec<Row>, Reply<Result<(), Failure>>),
-    /// Read every row of the ledger.
-    Rows(Reply<Result<Vec<Row>, Failure>>),
-    /// Read a row.
-    Read(&'static str, Reply<Result<Option<Vec<u8>>, Failure>>),
-}
 
 /// What the Store is made from.
 #[derive(Clone)]

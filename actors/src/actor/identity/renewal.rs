@@ -2,21 +2,18 @@
 //! the actor, which takes what it brings.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use weft_env::Env;
 use weft_gossip::enrol::{self, CertifyRequest, Enrolled};
-use weft_identity::{Code, Failure, IssuedCertificate, SignedBundle, SigningKey, SpiffeId};
+use weft_identity::{
+    Code, Failure, GrantedLabels, IssuedCertificate, Issuer, LeafSubject, SignedBundle, SigningKey, SpiffeId,
+};
 
+use crate::actor::upstreams::signers;
 use crate::core::Core;
+use crate::message::identity::Obtained;
 use crate::standing::{News, Standing};
-use crate::upstreams::signers;
-
-/// What a renewal brought.
-pub(crate) struct Obtained {
-    /// The certificates that were asked for, or none.
-    pub(super) certificates: Vec<IssuedCertificate>,
-    /// What the signer knew besides.
-    pub(super) news: News,
-}
 
 /// Gets certificates: from this node itself if it is a signer, else from the first signer that answers.
 pub(super) async fn obtain(core: &Core, ids: Vec<SpiffeId>) -> Result<Obtained, Failure> {
@@ -25,9 +22,8 @@ pub(super) async fn obtain(core: &Core, ids: Vec<SpiffeId>) -> Result<Obtained, 
     if let Some(issuer) = &standing.issuer {
         let lifetime = core.settings.certificate_lifetime;
         let labels = &standing.enrolment.labels;
-        let issue =
-            |(id, key): &(SpiffeId, SigningKey)| crate::enlist::issue(issuer, labels, &core.env, (id, key), lifetime);
-        let certificates: Result<_, _> = keyed.iter().map(issue).collect();
+        let issued = |(id, key): &(SpiffeId, SigningKey)| issue(issuer, labels, &core.env, (id, key), lifetime);
+        let certificates: Result<_, _> = keyed.iter().map(issued).collect();
         return Ok(Obtained { certificates: certificates?, news: own_news(core, &standing).await? });
     }
     let trust = standing.trust(&core.env.clock);
@@ -52,6 +48,22 @@ pub(super) async fn obtain(core: &Core, ids: Vec<SpiffeId>) -> Result<Obtained, 
     Err(last)
 }
 
+/// Makes a certificate for a key of this process, on a signer whose enrolment has these labels.
+pub(crate) fn issue(
+    issuer: &Issuer,
+    labels: &GrantedLabels,
+    env: &Env,
+    subject: (&SpiffeId, &SigningKey),
+    lifetime: Duration,
+) -> Result<IssuedCertificate, Failure> {
+    let (id, key) = subject;
+    let leaf = LeafSubject { id, key: &key.public(), node: &issuer.node, labels };
+    issuer
+        .issue(leaf, lifetime, env.clock.wall(), &env.random)
+        .and_then(|chain| IssuedCertificate::new(chain, key.clone()))
+        .map_err(|error| Failure::new(Code::Internal, format!("issue a certificate for {id}: {error}")))
+}
+
 /// The bundles that this node missed while it was away, if the node at `at` has them: its own certificate may be of a newer root.
 async fn missed_bundles(core: &Core, standing: &Standing, at: SocketAddr) -> Option<Vec<SignedBundle>> {
     let bundles = enrol::fetch_bundles(&core.env, standing.bundle.epoch, at).await.ok()?;
@@ -65,7 +77,7 @@ async fn own_news(core: &Core, standing: &Standing) -> Result<News, Failure> {
     }
     let enrolment = standing.signed_enrolment.clone();
     let request = Box::new(CertifyRequest { enrolment, epoch: standing.bundle.epoch, wishes: Vec::new() });
-    let reply = core.signer.call(|reply| crate::signer::Message::Certify(request, reply)).await??;
+    let reply = core.signer.call(|reply| crate::message::signer::Message::Certify(request, reply)).await??;
     Ok(News { enrolment: reply.enrolment, ..News::default() })
 }
 

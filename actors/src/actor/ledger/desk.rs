@@ -13,7 +13,7 @@ pub(crate) struct Desk(pub(crate) Arc<Core>);
 
 impl LedgerDesk for Desk {
     fn answer(&self, _peer: &NodeId, question: Question) -> Answer {
-        let Ok(held) = super::held(&self.0) else {
+        let Ok(held) = self.0.held() else {
             return Answer::Refused { label: "starting".to_owned(), detail: "the ledger is being read".to_owned() };
         };
         let rules = self.0.rules();

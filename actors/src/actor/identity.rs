@@ -23,10 +23,12 @@ use weft_world::{Credential, Credentials};
 
 use crate::address::Reply;
 use crate::core::Core;
+use crate::message::identity::{Message, Obtained};
 use crate::shell::Role;
 use crate::standing::News;
 use alone::{Alone, is_alone};
-use renewal::{Obtained, obtain};
+pub(crate) use renewal::issue;
+use renewal::obtain;
 
 /// Space between two looks at the certificates: small against the shortest useful life of 20 s.
 const TICK: Duration = Duration::from_secs(1);
@@ -42,20 +44,6 @@ const REPLACE_INTERVAL: Duration = Duration::from_secs(3);
 const FETCH_INTERVAL: Duration = Duration::from_secs(1);
 /// The same, for a node that hears nobody.
 const ALONE_INTERVAL: Duration = Duration::from_secs(5);
-
-/// What Identity is sent.
-pub(crate) enum Message {
-    /// Look whether something is due.
-    Tick,
-    /// Get a certificate for an identity, now; answers when it is there, with the labels of the enrolment in force.
-    Want(SpiffeId, Reply<Result<(), Failure>>),
-    /// A renewal ended.
-    Renewed(Result<Obtained, Failure>),
-    /// Newer bundles, another enrolment, other revocations; answers when they are on disk and in force.
-    Adopt(News, Reply<Result<(), Failure>>),
-    /// A member was asked for newer bundles.
-    Fetched(Result<Vec<SignedBundle>, Failure>),
-}
 
 /// Identity's state.
 pub(crate) struct Identity {
@@ -328,7 +316,7 @@ fn publish(core: &Core, held: Vec<IssuedCertificate>) -> Result<(), Failure> {
         world.trust = trust.clone();
     });
     // Membership that is just being restarted reads them at its start.
-    let _ = core.membership.try_send(crate::membership::Message::Renew);
+    let _ = core.membership.try_send(crate::message::membership::Message::Renew);
     tracing::info!(generation, "credentials renewed");
     Ok(())
 }

@@ -19,25 +19,15 @@ use weft_policy::endpoint::AppAddr;
 use weft_world::service_spec::{ProbeKind, ReplicaId, ServiceSpec};
 use weft_world::{LocalReplica, LocalService, LocalTable};
 
-use crate::address::Reply;
+use crate::actor::upstreams::replicas_of;
 use crate::core::{Core, Exposed};
-use crate::membership;
+use crate::message::health::Message;
+use crate::message::membership;
+use crate::message::store::key;
 use crate::shell::Role;
-use crate::store::key;
-use crate::upstreams::replicas_of;
 
 /// Enough of a response to read its status line.
 const STATUS_LEN: usize = 12;
-
-/// What Health is sent.
-pub(crate) enum Message {
-    /// Offer a replica.
-    Expose(ServiceSpec, Reply<Result<(), Failure>>),
-    /// Offer a service no more, or only this replica of it.
-    Unexpose(ServiceName, Option<ReplicaName>, Reply<Result<(), Failure>>),
-    /// A probe ended: whether the replica, and at which address, answered.
-    Probed(ReplicaId, SocketAddr, bool),
-}
 
 /// Health's state.
 pub(crate) struct Health {

@@ -12,20 +12,12 @@ use weft_ledger::LedgerMark;
 use weft_ledger::journal::Reader;
 use weft_ledger::sync::{Local, Pull, Pulled};
 
-use super::{LedgerHeld, Message, Outcome, Reason, count_refused, held};
+use super::count_refused;
+use crate::actor::policy::journals_hash;
 use crate::core::Core;
-use crate::policy::journals_hash;
+use crate::message::ledger::{LedgerHeld, Message, Outcome, Peer, Reason};
+use crate::message::{identity, membership};
 use crate::standing::News;
-use crate::{identity, membership};
-
-/// A member that is to be asked.
-#[derive(Debug, Clone)]
-pub(crate) struct Peer {
-    pub(super) node: NodeId,
-    at: SocketAddr,
-    /// What it says of its ledger.
-    pub(super) mark: LedgerMark,
-}
 
 /// Why a member is not asked for a while.
 #[derive(Debug)]
@@ -44,7 +36,7 @@ impl Rest {
 /// A member whose record tells of something that this node lacks; without one, any member if it is time.
 pub(super) fn choose(core: &Core, resting: &BTreeMap<NodeId, Rest>, reason: Reason) -> Option<Peer> {
     let view = core.members.borrow().clone();
-    let held = held(core).ok()?;
+    let held = core.held().ok()?;
     let rests = |member: &Member| resting.get(&member.record.node).is_some_and(|rest| rest.holds(member));
     let is_other = |member: &&Member| member.record.node != core.file.node && !rests(member);
     let others: Vec<&Member> = view.members.values().filter(is_other).collect();
@@ -79,7 +71,7 @@ pub(super) async fn pull(core: &Core, peer: &Peer) -> Outcome {
     let mut pull = Pull::new();
     let mut outcome = Outcome::Nothing;
     loop {
-        let Ok(held) = held(core) else { return Outcome::Failed };
+        let Ok(held) = core.held() else { return Outcome::Failed };
         let rules = core.rules();
         let local = Local { ledger: &held.ledger, journals: &held.journals, rules: &rules, reader: Reader::Node };
         match pull.next(&local, &asked).await {
