@@ -1,6 +1,6 @@
 //! Who may call what, decided where a call arrives; with the ids of refusals.
 
-use weft_gateway::policy::{Policy, compile, read_file};
+use weft_policy::{Policy, compile, read_file};
 
 use super::*;
 
@@ -64,7 +64,7 @@ async fn a_call_is_refused_where_it_arrives_and_names_its_rule() {
         assert_eq!((&problem["code"], &problem["id"]), (&"not-allowed".into(), &id.clone().into()));
         let why = problem["why"].as_str().unwrap();
         assert!(why.contains("policies/orders.toml:6 (revision 12)"), "{why}");
-        let kept = far._path.refusals(&id).unwrap();
+        let kept = far.path.refusals(&id).unwrap();
         assert_eq!((kept.path.as_deref(), kept.revision), (Some(path), 12));
         assert_eq!(kept.caller.as_deref(), Some("spiffe://bank/svc/web"));
         assert!(kept.steps.iter().any(|step| step.place.as_ref().is_some_and(|place| place.line == 6)), "{kept:?}");
@@ -72,7 +72,7 @@ async fn a_call_is_refused_where_it_arrives_and_names_its_rule() {
     // Directly, on one machine: the caller is `orders` itself, which no rule allows.
     let answer = get_path(here.outbound, "/").await;
     assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
-    assert!(here._path.refusals(&problem(&answer).1).is_some());
+    assert!(here.path.refusals(&problem(&answer).1).is_some());
     // A path without a normal form might get around the rules.
     assert!(get_path(near.outbound, "/a%2fb").await.starts_with("HTTP/1.1 400"));
     for node in [&far, &near, &here] {
@@ -122,7 +122,7 @@ async fn a_stream_is_refused_by_the_same_rules() {
     let (problem, _) = problem(&answer);
     // The called node keeps the reason; the calling one knows under which id.
     let id = problem["why"].as_str().unwrap().rsplit(' ').next().unwrap();
-    let kept = far._path.refusals(id).unwrap();
+    let kept = far.path.refusals(id).unwrap();
     assert_eq!((kept.code, kept.method.as_deref()), ("not-allowed", None));
     assert_eq!(mesh.sum("weft_ejections_total", &[]), 0.0);
 }
@@ -135,7 +135,7 @@ async fn a_stream_hides_no_request_from_a_deny_rule() {
     let near = mesh.node(1, &[("web", HTTP)], &[("orders", HTTP, &[2])]).await;
     let at = mesh.at(1, 8000);
     let spec = ListenerSpec::Bound { at, service: "orders".parse().unwrap(), identity: None };
-    let _bound = near._path.open(spec, Arc::clone(&near.world)).await.unwrap();
+    let _bound = near.path.open(spec, Arc::clone(&near.world)).await.unwrap();
     assert!(get_path(at, "/admin/x").await.starts_with("HTTP/1.1 200"));
     far.apply(&policy(12, RULES));
     let mut stream = TcpStream::connect(at).await.unwrap();
@@ -199,7 +199,7 @@ async fn the_labels_of_the_certificate_tell_two_replicas_of_one_service_apart() 
         let answer = get_path(node.outbound, "/").await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{number}: {answer}");
         if status == "403" {
-            let kept = far._path.refusals(&problem(&answer).1).unwrap();
+            let kept = far.path.refusals(&problem(&answer).1).unwrap();
             assert!(kept.steps.iter().any(|one| one.what == "labels" && one.outcome == step), "{kept:?}");
         }
     }

@@ -3,6 +3,7 @@
 use super::authorisation::policy;
 use super::*;
 use crate::explain::Question;
+use weft_policy::fields::Fields;
 
 /// An application that says who it is, and what it was sent.
 async fn teller(at: SocketAddr, name: &'static str) {
@@ -167,18 +168,18 @@ async fn a_question_is_answered_with_the_steps_of_the_decision() {
         service: "orders".parse().unwrap(),
         method: Some(http::Method::GET),
         path: path.to_owned(),
-        headers: HeaderMap::new(),
+        headers: Fields::new(),
     };
-    let told = near._path.explain(&question("/copied?a=1")).unwrap();
+    let told = near.path.explain(&question("/copied?a=1")).unwrap();
     assert!(told.is_allowed && told.revision == 5 && told.service == "orders", "{told:?}");
     let lines: Vec<_> = told.steps.iter().filter_map(|step| step.place.as_ref()).map(|place| place.line).collect();
     assert!(lines.contains(&28), "{told:?}");
     let states: Vec<_> =
         told.endpoints.iter().map(|end| (end.node.as_str(), end.is_chosen, end.why_not.is_some())).collect();
     assert_eq!(states, [("vm-2", true, false), ("vm-3", false, true)]);
-    let told = near._path.explain(&question("/split")).unwrap();
+    let told = near.path.explain(&question("/split")).unwrap();
     assert_eq!((told.service.as_str(), told.shares.len(), told.shares[1].of), ("other", 2, 4));
     near.apply(&policy(6, "[[authorisation]]\nname = \"a\"\nservice = \"orders\"\ndefault = \"deny\"\n"));
-    let told = near._path.explain(&question("/copied")).unwrap();
+    let told = near.path.explain(&question("/copied")).unwrap();
     assert!(!told.is_allowed && told.steps.iter().any(|step| step.what == "service default"), "{told:?}");
 }

@@ -38,7 +38,7 @@ async fn no_more_calls_are_under_way_than_the_documents_allow() {
         stream.write_all(b"GET / HTTP/1.1\r\nhost: orders\r\n\r\n").await.unwrap();
         waiting.push(stream);
     }
-    while near._path.in_flight() < 2 {
+    while near.path.in_flight() < 2 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let answer = get(near.outbound, "orders").await;

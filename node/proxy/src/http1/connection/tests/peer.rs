@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use super::corpus::each_and_changed;
 use super::split::{run, some_fields};
 use super::*;
+use crate::http1::is_forbidden_in_trailers;
 
 /// A message as either end saw it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -52,9 +53,13 @@ fn seen(fields: &Fields) -> Vec<(String, String)> {
 
 async fn collected(line: String, fields: &HeaderMap, body: Incoming) -> Option<Message> {
     let body = body.collect().await.ok()?;
-    let trailers = body.trailers().map(Fields::from).unwrap_or_default();
+    let mut trailers = body.trailers().map(Fields::from).unwrap_or_default();
+    // Left behind by whoever reads them.
+    trailers.retain(|known, _| !is_forbidden_in_trailers(known));
+    let mut trailers = listed(&trailers);
+    trailers.sort();
     let fields = seen(&Fields::from(fields));
-    Some(Message { line, fields, body: body.to_bytes().to_vec(), trailers: seen(&trailers) })
+    Some(Message { line, fields, body: body.to_bytes().to_vec(), trailers })
 }
 
 fn target_of(uri: &http::Uri) -> String {
