@@ -31,6 +31,8 @@ use crate::worker::Worker;
 
 /// How long a connection that makes room may take to end: it has nothing left to send.
 const CLOSE_MAX: Duration = Duration::from_millis(100);
+/// How long a connection may take to come back from an exchange that is over.
+const GIVE_BACK_MAX: Duration = Duration::from_millis(5);
 /// Space between two looks whether it has.
 const CLOSE_POLL: Duration = Duration::from_millis(1);
 /// How long a caller that has shut its sending side still waits: it may be gone altogether, and nothing tells.
@@ -151,10 +153,10 @@ impl Way<'_> {
         if let Some(slot) = Slot::take(open, max) {
             return Ok(Some(slot));
         }
-        let patience = CLOSE_MAX.min(self.connect);
-        if worker.close_idle(open)
-            && let Ok(slot) = timeout(patience, freed(open, max)).await
-        {
+        // One that is just being given back is neither idle nor in use.
+        let patience = if worker.close_idle(open) { CLOSE_MAX } else { GIVE_BACK_MAX };
+        let freed = timeout(patience.min(self.connect), freed(worker, open, max));
+        if let Ok(slot) = freed.await {
             return Ok(Some(slot));
         }
         Err(DialError {
@@ -189,12 +191,13 @@ impl Way<'_> {
 }
 
 /// Waits for a place that is about to be free.
-async fn freed(open: &Arc<AtomicU32>, max: u32) -> Slot {
+async fn freed(worker: &Worker, open: &Arc<AtomicU32>, max: u32) -> Slot {
     loop {
         if let Some(slot) = Slot::take(open, max) {
             return slot;
         }
         tokio::time::sleep(CLOSE_POLL).await;
+        worker.close_idle(open);
     }
 }
 

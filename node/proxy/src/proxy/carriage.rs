@@ -105,7 +105,7 @@ impl<'w> Carriage<'w> {
     /// How much time the next try has.
     pub(crate) fn times(&self, exchange: &Exchange<'_>, answer_by: Option<Instant>) -> Times {
         Times {
-            answer: self.try_timeout.map_or(self.answer, |span| span.min(self.answer)),
+            answer: self.try_timeout.map_or(self.answer, |span| span.min(self.answer)).saturating_sub(exchange.paused),
             answer_by,
             total: exchange.total,
             upload: exchange.record.worker().settings().upload_timeout,

@@ -27,6 +27,8 @@ pub(crate) struct Exchange<'v> {
     pub(crate) total: Option<Instant>,
     /// How long the caller waits for an answer to begin, as its node or its deadline says.
     pub(crate) patience: Option<Duration>,
+    /// Time that a route let it wait on purpose: part of the time in which an answer must begin.
+    pub(crate) paused: Duration,
     /// The caller has shut its sending side and perhaps waits no more.
     pub(crate) is_given_up: bool,
 }
@@ -35,7 +37,7 @@ impl<'v> Exchange<'v> {
     /// One that begins.
     pub(crate) fn new(side: &'v mut Side, watch: &'v mut Watch, record: Record, sender: Sender) -> Self {
         let total = record.worker().total_deadline(record.started());
-        Self { side, watch, record, upload: Flow::default(), sender, total, patience: None, is_given_up: false }
+        Self { side, watch, record, upload: Flow::default(), sender, total, patience: None, paused: Duration::ZERO, is_given_up: false }
     }
 
     /// Whether a caller that has shut its sending side may wait for its answer all the same: an application may, a node never does.

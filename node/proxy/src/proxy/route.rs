@@ -108,7 +108,10 @@ async fn pause(
         _ => std::task::Poll::Pending,
     });
     match waited.await {
-        Err(Cut::Due) if over < deadline => Ok(()),
+        Err(Cut::Due) if over < deadline => {
+            exchange.paused = delay;
+            Ok(())
+        }
         Err(Cut::Due) => {
             let why = format!("the pause that {} makes took all the time there was", rule.place);
             Err(Refusal::new(Code::RequestTimeout, why).into())
