@@ -16,9 +16,13 @@ mod buffer;
 mod chunked;
 mod connection;
 mod parse;
+mod receiving;
 mod scan;
+mod sending;
 mod write;
 
-pub(crate) use connection::{Connection, Fitness, Hangup, HeadFault, Persistence, Received, Role};
+pub(crate) use connection::{Connection, Fitness, Role};
 pub(crate) use parse::is_forbidden_in_trailers;
+pub(crate) use receiving::{Hangup, HeadFault, Received};
 pub(crate) use scan::HeadLimits;
+pub(crate) use sending::Persistence;

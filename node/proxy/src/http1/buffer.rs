@@ -72,16 +72,6 @@ impl Buffer {
         }
     }
 
-    /// Holds bytes that were read elsewhere, as if they were received here.
-    pub(super) fn preload(&mut self, bytes: &[u8]) {
-        if self.room.len() < bytes.len() {
-            self.room = taken(LARGE);
-        }
-        let count = bytes.len().min(self.room.len());
-        self.room[..count].copy_from_slice(&bytes[..count]);
-        (self.start, self.end) = (0, count);
-    }
-
     /// Reads once behind what is held; 0 is the end of the stream, and also that there is no room left.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, io: &mut Transport) -> Poll<io::Result<usize>> {
         self.make_room();
