@@ -24,7 +24,6 @@ mod tries;
 use std::sync::Arc;
 
 use http::Method;
-use tokio::time::Instant;
 use weft_identity::Protocol;
 use weft_identity::SpiffeId;
 use weft_identity::{Code, ServiceName};
@@ -90,7 +89,7 @@ enum Served<'s> {
 /// Serves one request of an application of this machine.
 pub(crate) async fn outbound(entry: &Outbound, side: &mut Side, watch: &mut Watch, head: &mut RequestHead) {
     let world = entry.world.load();
-    let Some(record) = Record::start(&entry.worker, Direction::Outbound, Instant::now()) else {
+    let Some(record) = Record::start(&entry.worker, Direction::Outbound, entry.worker.noted()) else {
         return Box::pin(turn_away(&entry.worker, &world, Direction::Outbound, (side, watch), &at_limit())).await;
     };
     let mut exchange = Exchange::new(side, watch, record, Sender::Application);
@@ -103,7 +102,7 @@ pub(crate) async fn outbound(entry: &Outbound, side: &mut Side, watch: &mut Watc
 /// Serves one request that came in over mutual TLS.
 pub(crate) async fn inbound(caller: &Caller, side: &mut Side, watch: &mut Watch, head: &mut RequestHead) {
     let world = caller.world.load();
-    let Some(record) = Record::start(&caller.worker, Direction::Inbound, Instant::now()) else {
+    let Some(record) = Record::start(&caller.worker, Direction::Inbound, caller.worker.noted()) else {
         return Box::pin(turn_away(&caller.worker, &world, Direction::Inbound, (side, watch), &at_limit())).await;
     };
     let mut exchange = Exchange::new(side, watch, record, Sender::Node);
@@ -149,7 +148,7 @@ pub(crate) struct Matched<'w> {
 impl<'w> Matched<'w> {
     /// A call of a service with this credential.
     fn of(world: &'w World, worker: &Worker, credential: &'w Arc<Credential>, table: &'w Arc<EndpointTable>) -> Self {
-        let state = worker.states.of(&table.service, &world.facts.node, worker.now_ns());
+        let state = worker.states.of(&table.service, &world.facts.node, worker.noted_ns());
         let meter = worker.states.meter(&state, Direction::Outbound, &credential.identity, &table.service);
         Self { credential, table, identity: SpiffeId::service(&world.facts.mesh, &table.service), state, meter }
     }
@@ -315,7 +314,7 @@ async fn deliver(
 ) -> Result<(), Failure> {
     let upgrade = settled(exchange, head);
     let local = local_of(caller, world, &mut exchange.record)?;
-    let state = caller.worker.states.of(&local.service, &world.facts.node, caller.worker.now_ns());
+    let state = caller.worker.states.of(&local.service, &world.facts.node, caller.worker.noted_ns());
     let meter = caller.worker.states.meter(&state, Direction::Inbound, &caller.identity, &local.service);
     exchange.record.counted_by(Arc::clone(&meter));
     let is_bare = head.form == Form::Authority || (head.method == Method::CONNECT && upgrade == Upgrade::None);

@@ -75,7 +75,7 @@ pub(crate) async fn outbound(bound: &Bound, stream: Stream) {
     let world = bound.world.load();
     let mut watch = Watch::new(&bound.worker, &bound.world, &bound.gate, None);
     let mut side = Side::Http1(Connection::tunnel(Transport::Plain(stream)));
-    let Some(mut record) = Record::start(&bound.worker, Direction::Outbound, Instant::now()) else {
+    let Some(mut record) = Record::start(&bound.worker, Direction::Outbound, bound.worker.note_now()) else {
         return side.cut(0);
     };
     record.streamed(Some(Trace::created(bound.worker.random(), bound.worker.random(), bound.worker.random())));
@@ -170,6 +170,7 @@ impl Attempt for StreamTries<'_> {
             Some(replica) => opening.at_application(&worker, replica).await,
             None => opening.at_peer(&worker, endpoint).await,
         };
+        worker.note_now();
         opened.map(|lease| (lease, Outcome::Opened))
     }
 
@@ -258,7 +259,7 @@ pub(crate) async fn inbound(caller: &Caller, mut transport: Transport, mut watch
         }
         Err(_) => return,
     };
-    let Some(mut record) = Record::start(&caller.worker, Direction::Inbound, Instant::now()) else {
+    let Some(mut record) = Record::start(&caller.worker, Direction::Inbound, caller.worker.note_now()) else {
         answer(&mut transport, Some(Code::Overloaded.to_string())).await;
         return;
     };
@@ -293,7 +294,7 @@ async fn deliver<'w>(
 ) -> Result<(Lease, Permit<'w>), Refusal> {
     let worker = &caller.worker;
     let local = proxy::local_of(caller, world, record)?;
-    let state = worker.states.of(&local.service, &world.facts.node, worker.now_ns());
+    let state = worker.states.of(&local.service, &world.facts.node, worker.noted_ns());
     let meter = worker.states.meter(&state, Direction::Inbound, &caller.identity, &local.service);
     record.counted_by(Arc::clone(&meter));
     if header.service != local.service.as_str() {

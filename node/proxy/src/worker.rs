@@ -102,6 +102,8 @@ pub(crate) struct Worker {
     random: AtomicU64,
     /// Rings when something changed that may end what is open.
     bell: Arc<Bell>,
+    /// The moment that was noted last, in nanoseconds since zero.
+    noted_ns: AtomicU64,
     /// What this worker may have in flight without asking how the others fare.
     own_share: usize,
 }
@@ -165,6 +167,24 @@ impl Worker {
     /// Nanoseconds of the data path's clock; the same for all workers.
     pub(crate) fn now_ns(&self) -> u64 {
         u64::try_from(self.shared.zero.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Reads the clock and notes what it says. Whoever is polled does it once; what happens in the same turn happens then.
+    pub(crate) fn note_now(&self) -> Instant {
+        let now = Instant::now();
+        let since = now.saturating_duration_since(self.shared.zero);
+        self.noted_ns.store(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        now
+    }
+
+    /// The moment that was noted last, in nanoseconds of the data path's clock: at most one turn of this worker ago.
+    pub(crate) fn noted_ns(&self) -> u64 {
+        self.noted_ns.load(Ordering::Relaxed)
+    }
+
+    /// The moment that was noted last.
+    pub(crate) fn noted(&self) -> Instant {
+        self.shared.zero + Duration::from_nanos(self.noted_ns())
     }
 
     /// When an exchange that began at this moment must be over, by the node's settings.
@@ -281,6 +301,7 @@ impl DataPath {
             number,
             random: AtomicU64::new(env.random.next_u64() | 1),
             bell: Arc::default(),
+            noted_ns: AtomicU64::new(0),
             // With the sum of the shares the node is at its limit: none is unfair, and the last place is found by the sum.
             own_share: settings.in_flight_max / count.max(1),
         });

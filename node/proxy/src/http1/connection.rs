@@ -73,6 +73,11 @@ impl Connection {
         (io, receiving.into_bytes())
     }
 
+    /// Waits for the first bytes of the next request.
+    pub(crate) fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), HeadFault>> {
+        self.receiving.poll_begun(cx, &mut self.io)
+    }
+
     /// Waits for the head of the next request. Holds no room for bytes while none come.
     pub(crate) fn poll_request(
         &mut self,

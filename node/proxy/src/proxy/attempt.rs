@@ -216,7 +216,11 @@ pub(crate) async fn begin(
     let reused = pooled.is_some();
     let mut upstream = match pooled {
         Some(upstream) => upstream,
-        None => Box::pin(open_http1(worker, way)).await.map_err(|error| unconnected(error, way))?,
+        None => {
+            let opened = Box::pin(open_http1(worker, way)).await;
+            worker.note_now();
+            opened.map_err(|error| unconnected(error, way))?
+        }
     };
     upstream.connection.send_request(head, overlay, upgrade);
     let Upstream { connection, chain, slot } = upstream;
@@ -324,7 +328,8 @@ pub(crate) async fn answer(
     response: &mut ResponseHead,
 ) -> Result<Instant, Unanswered> {
     let reused = lease.reused;
-    let mut waiting = Waiting::new(times);
+    let worker = Arc::clone(exchange.record.worker());
+    let mut waiting = Waiting::new(times, worker.noted());
     loop {
         let event = waiting.event(exchange, lease, footing, response).await;
         match event {
@@ -373,10 +378,10 @@ struct Waiting<'t> {
 }
 
 impl<'t> Waiting<'t> {
-    fn new(times: &'t Times) -> Self {
+    fn new(times: &'t Times, now: Instant) -> Self {
         Self {
             times,
-            moved_at: Instant::now(),
+            moved_at: now,
             flushed_at: None,
             stopped: None,
             is_unwritten: false,
@@ -407,7 +412,11 @@ impl<'t> Waiting<'t> {
         footing: &Footing<'_>,
         response: &mut ResponseHead,
     ) -> Event {
+        let mut is_woken = false;
         std::future::poll_fn(|cx| {
+            if std::mem::replace(&mut is_woken, true) {
+                exchange.record.worker().note_now();
+            }
             if let Some(event) = self.upload(cx, exchange, lease) {
                 return Poll::Ready(event);
             }
@@ -447,7 +456,7 @@ impl<'t> Waiting<'t> {
         }
         let moved = exchange.upload.poll(cx, exchange.side, &mut lease.side);
         if exchange.upload.take_moved() {
-            self.moved_at = Instant::now();
+            self.moved_at = exchange.record.worker().noted();
         }
         match moved {
             Poll::Pending => {}
@@ -474,7 +483,7 @@ impl<'t> Waiting<'t> {
         match exchange.side.poll_hangup(cx) {
             Poll::Pending => None,
             Poll::Ready(Hangup::Ended) if exchange.allows_half_close() => {
-                self.half_closed_at = Some(Instant::now());
+                self.half_closed_at = Some(exchange.record.worker().noted());
                 exchange.is_given_up = true;
                 None
             }

@@ -127,7 +127,7 @@ impl<'w> Carriage<'w> {
     ) -> Result<&'t Arc<Endpoint>, Nowhere> {
         let zone = world.facts.zone.as_ref();
         let choice =
-            Choice { tried, subset: self.subset, ..Choice::new(worker.now_ns(), zone, self.traffic, self.way) };
+            Choice { tried, subset: self.subset, ..Choice::new(worker.noted_ns(), zone, self.traffic, self.way) };
         choose(table, &choice, &mut |bound| worker.random_below(bound))
     }
 

@@ -61,7 +61,7 @@ pub(crate) async fn answer(
         End::Whole => {
             exchange.record.complete();
             if exchange.upload.is_ended() {
-                lease.release(&worker, Instant::now());
+                lease.release(&worker, worker.noted());
             }
         }
         End::Caller => exchange.side.cut(reset::CANCEL),
@@ -116,7 +116,12 @@ async fn transfer(
     let mut moved_at: Option<Instant> = None;
     let mut takes_upload = !exchange.upload.is_ended();
     let mut is_half_closed = exchange.is_given_up;
+    let worker = std::sync::Arc::clone(exchange.record.worker());
+    let mut is_woken = false;
     std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut is_woken, true) {
+            worker.note_now();
+        }
         if takes_upload && let Some(end) = upload(cx, exchange, lease, &mut takes_upload) {
             return Poll::Ready(end);
         }
@@ -135,7 +140,7 @@ async fn transfer(
         }
         let has_moved = download.take_moved() | exchange.upload.take_moved();
         if has_moved || moved_at.is_none() {
-            let now = Instant::now();
+            let now = worker.noted();
             moved_at = Some(now);
             let silent = patience.silence.map(|span| now + span);
             let due = [silent, patience.total].into_iter().flatten().min();
@@ -198,6 +203,7 @@ pub(crate) async fn tunnel(exchange: &mut Exchange<'_>, mut lease: Lease, footin
         exchange.watch.poll_cut(cx, footing).map(|cut| if matches!(cut, Cut::Due) { End::Late } else { End::Cut(cut) })
     })
     .await;
+    exchange.record.worker().note_now();
     (exchange.record.received, exchange.record.sent) = (up.bytes, down.bytes);
     if !matches!(end, End::Whole) {
         lease.side.cut(reset::CANCEL);

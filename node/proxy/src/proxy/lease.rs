@@ -69,7 +69,7 @@ pub(crate) struct Tally {
 
 impl Witness for Tally {
     fn now_ns(&self) -> u64 {
-        self.worker.now_ns()
+        self.worker.noted_ns()
     }
 
     fn changed(&self, endpoint: &Endpoint, change: Change) {

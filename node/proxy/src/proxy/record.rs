@@ -174,7 +174,7 @@ impl Record {
     }
 
     fn write(&mut self) {
-        let took = self.started.elapsed();
+        let took = self.worker.noted().saturating_duration_since(self.started);
         let cut = self.end == End::Cut && self.code.is_none();
         if self.status == 0 {
             self.status = STATUS_CANCELLED;
