@@ -255,7 +255,12 @@ impl Node {
 
     /// Offers a server of this machine as a service, with further words for `weft expose`.
     pub fn offers(&self, service: &str, server: &Server, words: &[&str]) {
-        let port = server.port.to_string();
+        self.exposes(service, server.port, words);
+    }
+
+    /// Offers what listens on a port of this machine as a service, with further words for `weft expose`.
+    pub fn exposes(&self, service: &str, port: u16, words: &[&str]) {
+        let port = port.to_string();
         let mut all = vec!["expose", service, &port];
         all.extend(words);
         self.weft(&all).json();
