@@ -153,9 +153,12 @@ fn an_answer_that_comes_before_the_upload_is_over_reaches_its_caller() {
     });
     let scene = Scene::new("early", &[&early], "", &[]);
     let body = vec![b'x'; 8 << 20];
-    let request =
-        [format!("POST / HTTP/1.1\r\nhost: orders\r\ncontent-length: {}\r\n\r\n", body.len()).as_bytes(), &body]
-            .concat();
+    let request = [
+        format!("POST / HTTP/1.1\r\nhost: orders\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len())
+            .as_bytes(),
+        &body,
+    ]
+    .concat();
     for round in 0..25 {
         let answer = raw(scene.caller.outbound(), &request, Then::Wait);
         assert_eq!(answer.status(), 413, "{round}: {} {:?}", answer.text(), answer.ended);
