@@ -233,7 +233,7 @@ mod tests {
             id: Some("vm-a.0"),
         };
         let value = serde_json::to_value(&whole).unwrap();
-        let page = include_str!("../../docs/reference/access-log.md");
+        let page = include_str!("../../../docs/reference/access-log.md");
         let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
         let listed: std::collections::BTreeSet<&str> = rows.collect();
         let written: std::collections::BTreeSet<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();

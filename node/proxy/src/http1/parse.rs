@@ -68,9 +68,11 @@ pub(super) fn request(bytes: &[u8], limits: HeadLimits, head: &mut RequestHead) 
         match framing.take(field)? {
             Known::Host => {
                 hosts += 1;
-                if head.form != Form::Absolute {
+                let named = host(field.value)?;
+                // A target that names one counts alone (RFC 9112, section 3.3).
+                if matches!(head.form, Form::Origin | Form::Asterisk) {
                     head.authority.clear();
-                    head.authority.push_str(host(field.value)?);
+                    head.authority.push_str(named);
                 }
             }
             Known::ContentLength | Known::TransferEncoding => {}
@@ -305,6 +307,7 @@ mod tests {
             ("GET HTTP://web HTTP/1.1", Form::Absolute, "web", "/"),
             ("GET https://web/ HTTP/1.0", Form::Absolute, "web", "/"),
             ("OPTIONS * HTTP/1.1", Form::Asterisk, "orders", "*"),
+            ("CONNECT db:5432 HTTP/1.1", Form::Authority, "db:5432", ""),
         ] {
             let head = of(&format!("{line}\r\nhost: orders\r\n\r\n")).unwrap();
             assert_eq!((head.form, &*head.authority, &*head.path), (form, authority, path), "{line}");
@@ -323,6 +326,7 @@ mod tests {
         assert!(of("GET / HTTP/1.1\r\n\r\n").is_err());
         assert!(of("GET / HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n").is_err());
         assert!(of("GET / HTTP/1.1\r\nhost: a@b\r\n\r\n").is_err());
+        assert!(of("GET http://a/ HTTP/1.1\r\nhost: a@b\r\n\r\n").is_err());
         assert_eq!(of("GET / HTTP/1.0\r\n\r\n").unwrap().authority, "");
         assert_eq!(of("GET / HTTP/1.1\r\nhost:\r\n\r\n").unwrap().authority, "");
     }

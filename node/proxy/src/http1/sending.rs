@@ -141,6 +141,10 @@ impl Sending {
         io: &mut Transport,
         data: &[u8],
     ) -> Poll<Result<usize, Broken>> {
+        if data.is_empty() {
+            // A chunk of no bytes would be the last one.
+            return Poll::Ready(Ok(0));
+        }
         if self.waiting() >= OUTPUT_MAX {
             ready!(self.poll_write(cx, io, &[]))?;
         }
