@@ -37,7 +37,10 @@ async fn accepted_and_dialled_streams_send_at_once_and_notice_a_dead_peer() {
         let socket = socket2::SockRef::from(&stream);
         assert!(socket.tcp_nodelay().unwrap());
         assert!(socket.keepalive().unwrap());
-        assert!(socket.tcp_user_timeout().unwrap().is_some());
+        let given_up_after = socket.tcp_user_timeout().unwrap().unwrap();
+        let (first, every) = (socket.tcp_keepalive_time().unwrap(), socket.tcp_keepalive_interval().unwrap());
+        let probes = socket.tcp_keepalive_retries().unwrap();
+        assert_eq!(first + every * probes, given_up_after, "the last probe is the last moment");
     }
 }
 
