@@ -18,6 +18,7 @@ mod record;
 mod replica;
 mod request;
 mod route;
+mod stillness;
 mod tee;
 mod tries;
 

@@ -150,6 +150,13 @@ impl Side {
         }
     }
 
+    /// See [`weft_env::Stream::mind_window`]. Connections of HTTP/2 are read whatever their streams do.
+    pub(crate) fn mind_window(&self) {
+        if let Self::Http1(connection) = self {
+            connection.mind_window();
+        }
+    }
+
     /// Waits for more of the body that it sends.
     pub(crate) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, Broken>> {
         match self {

@@ -185,6 +185,13 @@ impl Connection {
         }
     }
 
+    /// See [`weft_env::Stream::mind_window`].
+    pub(crate) fn mind_window(&self) {
+        if let Some(socket) = self.io.socket() {
+            socket.mind_window();
+        }
+    }
+
     /// Waits for the other end to go while nothing more is expected of it: ready with whether it failed, or only will not send more. What it
     /// sends meanwhile is kept, up to the room there is, for the next exchange.
     pub(crate) fn poll_hangup(&mut self, cx: &mut Context<'_>) -> Poll<Hangup> {

@@ -9,6 +9,7 @@ use weft_identity::Code;
 
 use super::exchange::Exchange;
 use super::lease::Lease;
+use super::stillness::Stillness;
 use crate::head::ResponseHead;
 use crate::http1::{Hangup, Persistence};
 use crate::pump::{Flow, Stop};
@@ -37,6 +38,12 @@ pub(crate) enum End {
     Late,
     /// Documents or trust changed, or the listener closed.
     Cut(Cut),
+}
+
+impl From<Cut> for End {
+    fn from(cut: Cut) -> Self {
+        if matches!(cut, Cut::Due) { Self::Late } else { Self::Cut(cut) }
+    }
 }
 
 /// Sends an answer on, head and body. The lease is given back, or ended.
@@ -113,10 +120,10 @@ async fn transfer(
     footing: &Footing<'_>,
     patience: Patience,
 ) -> End {
-    let mut moved_at: Option<Instant> = None;
+    let mut stillness = Stillness::default();
     let mut takes_upload = !exchange.upload.is_ended();
     let mut is_half_closed = exchange.is_given_up;
-    std::future::poll_fn(|cx| {
+    let end = std::future::poll_fn(|cx| {
         if takes_upload && let Some(end) = upload(cx, exchange, lease, &mut takes_upload) {
             return Poll::Ready(end);
         }
@@ -134,16 +141,17 @@ async fn transfer(
             }
         }
         let has_moved = download.take_moved() | exchange.upload.take_moved();
-        if has_moved || moved_at.is_none() {
+        if has_moved || stillness.is_new() {
             let now = Instant::now();
-            moved_at = Some(now);
             let silent = patience.silence.map(|span| now + span);
-            let due = [silent, patience.total].into_iter().flatten().min();
-            exchange.watch.due_at(due);
+            stillness.moved(exchange.watch, now, [silent, patience.total].into_iter().flatten().min());
         }
-        exchange.watch.poll_cut(cx, footing).map(|cut| if matches!(cut, Cut::Due) { End::Late } else { End::Cut(cut) })
+        stillness.poll(cx, exchange.watch, footing, [exchange.side, &lease.side]).map(End::from)
     })
-    .await
+    .await;
+    stillness.over(&lease.side);
+    stillness.over(exchange.side);
+    end
 }
 
 /// Moves what is left of the request's body. A service that takes no more of it has answered, and is let.
@@ -168,7 +176,7 @@ fn upload(
 pub(crate) async fn tunnel(exchange: &mut Exchange<'_>, mut lease: Lease, footing: &Footing<'_>, idle: Option<Duration>) {
     let _open = exchange.watch.gate().clone().hold();
     let (mut up, mut down) = (Flow::default(), Flow::default());
-    let mut moved_at: Option<Instant> = None;
+    let mut stillness = Stillness::default();
     let end = std::future::poll_fn(|cx| {
         let mut is_over = true;
         if !up.is_ended() {
@@ -190,12 +198,11 @@ pub(crate) async fn tunnel(exchange: &mut Exchange<'_>, mut lease: Lease, footin
         if is_over {
             return Poll::Ready(End::Whole);
         }
-        if up.take_moved() | down.take_moved() || moved_at.is_none() {
+        if up.take_moved() | down.take_moved() || stillness.is_new() {
             let now = Instant::now();
-            moved_at = Some(now);
-            exchange.watch.due_at(idle.map(|span| now + span));
+            stillness.moved(exchange.watch, now, idle.map(|span| now + span));
         }
-        exchange.watch.poll_cut(cx, footing).map(|cut| if matches!(cut, Cut::Due) { End::Late } else { End::Cut(cut) })
+        stillness.poll(cx, exchange.watch, footing, [exchange.side, &lease.side]).map(End::from)
     })
     .await;
     (exchange.record.received, exchange.record.sent) = (up.bytes, down.bytes);
