@@ -298,7 +298,8 @@ impl ServiceStates {
         let Counts { in_flight, connections, budget, turn } = self.counts.of(service, now_ns);
         let via = format!("1.1 {node} ({service})").into();
         let node = node.clone();
-        let state = Arc::new(ServiceState { budget, turn, in_flight, connections, via, node, meters: Mutex::default() });
+        let state =
+            Arc::new(ServiceState { budget, turn, in_flight, connections, via, node, meters: Mutex::default() });
         states.insert(service.clone(), Arc::clone(&state));
         state
     }

@@ -39,12 +39,7 @@ pub(crate) trait Serve: Send + Sync + 'static {
     fn world(&self) -> &Arc<WorldCell>;
 
     /// Serves one request.
-    fn request(
-        &self,
-        side: &mut Side,
-        watch: &mut Watch,
-        head: &mut RequestHead,
-    ) -> impl Future<Output = ()> + Send;
+    fn request(&self, side: &mut Side, watch: &mut Watch, head: &mut RequestHead) -> impl Future<Output = ()> + Send;
 }
 
 /// Serves one connection that speaks HTTP/1, or HTTP/2 from its first byte on.
@@ -52,8 +47,7 @@ pub(crate) async fn serve<S: Serve>(entry: Arc<S>, connection: Box<Connection>, 
     let mut side = Side::Http1(connection);
     let worker = Arc::clone(entry.worker());
     let settings = worker.settings();
-    worker.note_now();
-    let age_over = settings.connection_age.map(|age| Instant::now() + age);
+    watch.ages_at(settings.connection_age.map(|age| worker.noted() + age));
     let mut quiet = settings.head_timeout;
     let mut is_first = true;
     loop {
@@ -61,7 +55,7 @@ pub(crate) async fn serve<S: Serve>(entry: Arc<S>, connection: Box<Connection>, 
         if rest(&mut side, &mut watch, began + quiet, is_first).await == Rest::Over {
             return;
         }
-        let now = entry.worker().note_now();
+        let now = entry.worker().noted();
         // The first head's time runs from the start of the connection: a byte does not buy more.
         let due = if is_first { began } else { now } + settings.head_timeout;
         // What follows is as large as a request needs; a connection that rests holds none of it.
@@ -72,8 +66,9 @@ pub(crate) async fn serve<S: Serve>(entry: Arc<S>, connection: Box<Connection>, 
         }
         let Side::Http1(connection) = &mut side else { return };
         match connection.fitness(Role::Server) {
-            Fitness::Reusable if age_over.is_none_or(|over| entry.worker().noted() < over) => connection.renew(),
-            Fitness::Reusable | Fitness::Spent => return close(connection, &mut watch).await,
+            Fitness::Reusable => connection.renew(),
+            Fitness::Spent => return close(connection, &mut watch).await,
+            Fitness::Cut => return,
             Fitness::Lingers => return linger(connection, &mut watch).await,
         }
         quiet = settings.idle_timeout;
@@ -138,7 +133,14 @@ async fn one<S: Serve>(entry: &S, side: &mut Side, watch: &mut Watch, due: Insta
         Ok(Received::Http2) => Next::End,
         Err(Some(refusal)) => {
             let world = entry.world().load();
-            Box::pin(proxy::turn_away(entry.worker(), &world, S::DIRECTION, (side, watch), &refusal)).await;
+            Box::pin(proxy::turn_away(
+                entry.worker(),
+                &world,
+                S::DIRECTION,
+                (side, watch),
+                (&RequestHead::default(), &refusal),
+            ))
+            .await;
             let Side::Http1(connection) = side else { return Next::End };
             linger(connection, watch).await;
             Next::End
@@ -269,14 +271,20 @@ async fn aborted(mut server: Server) {
 
 /// Serves one stream.
 async fn stream<S: Serve>(entry: Arc<S>, arrival: Arrival, mut watch: Watch) {
-    entry.worker().note_now();
     let mut side = Side::Http2(Box::new(arrival.stream));
     match arrival.head {
         Ok(mut head) => entry.request(&mut side, &mut watch, &mut head).await,
         Err(malformed) => {
             let world = entry.world().load();
             let refusal = refusal_of(malformed);
-            proxy::turn_away(entry.worker(), &world, S::DIRECTION, (&mut side, &mut watch), &refusal).await;
+            proxy::turn_away(
+                entry.worker(),
+                &world,
+                S::DIRECTION,
+                (&mut side, &mut watch),
+                (&RequestHead::default(), &refusal),
+            )
+            .await;
         }
     }
 }

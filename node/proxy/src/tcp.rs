@@ -75,7 +75,7 @@ pub(crate) async fn outbound(bound: &Bound, stream: Stream) {
     let world = bound.world.load();
     let mut watch = Watch::new(&bound.worker, &bound.world, &bound.gate, None);
     let mut side = Side::Http1(Connection::tunnel(Transport::Plain(stream)));
-    let Some(mut record) = Record::start(&bound.worker, Direction::Outbound, bound.worker.note_now()) else {
+    let Some(mut record) = Record::start(&bound.worker, Direction::Outbound, bound.worker.noted()) else {
         return side.cut(0);
     };
     record.streamed(Some(Trace::created(bound.worker.random(), bound.worker.random(), bound.worker.random())));
@@ -170,7 +170,6 @@ impl Attempt for StreamTries<'_> {
             Some(replica) => opening.at_application(&worker, replica).await,
             None => opening.at_peer(&worker, endpoint).await,
         };
-        worker.note_now();
         opened.map(|lease| (lease, Outcome::Opened))
     }
 
@@ -259,11 +258,12 @@ pub(crate) async fn inbound(caller: &Caller, mut transport: Transport, mut watch
         }
         Err(_) => return,
     };
-    let Some(mut record) = Record::start(&caller.worker, Direction::Inbound, caller.worker.note_now()) else {
+    let Some(mut record) = Record::start(&caller.worker, Direction::Inbound, caller.worker.noted()) else {
         answer(&mut transport, Some(Code::Overloaded.to_string())).await;
         return;
     };
     record.streamed(Trace::stated(header.trace.as_bytes()));
+    let heard = watch.heard();
     let world = caller.world.load();
     match deliver(caller, &world, &mut record, &header).await {
         Ok((lease, permit)) => {
@@ -271,6 +271,7 @@ pub(crate) async fn inbound(caller: &Caller, mut transport: Transport, mut watch
             if answer(&mut transport, None).await {
                 let mut side = Side::Http1(Connection::tunnel(transport));
                 let mut exchange = Exchange::new(&mut side, &mut watch, record, Sender::Node);
+                exchange.heard = heard;
                 let footing = Footing { permit: Some(permit), ..Footing::default() };
                 let idle = caller.worker.settings().stream_timeout;
                 proxy::tunnel(&mut exchange, lease, &footing, idle).await;

@@ -17,15 +17,15 @@ use tokio::time::Instant;
 use weft_env::Env;
 use weft_identity::{Code, Failure, NodeId};
 use weft_policy::Limiter;
+use weft_world::WorldCell;
 use weft_world::opener::{ListenerSpec, OpenHandle, OpenListener};
 use weft_world::settings::Settings;
-use weft_world::WorldCell;
 
 use crate::access_log::AccessLog;
 use crate::bell::Bell;
 use crate::explain::{Explanation, Question, explain};
 use crate::metrics::{self, ACCESS_LOG_DROPPED_TOTAL, ServiceCounts, ServiceStates, SharedRecorder};
-use crate::pool::Pool;
+use crate::pool::{Host, Pool, Upstream};
 use crate::refusals::{RefusalRecord, Refusals};
 use accept::{Server, accept, claim, label_of, listen};
 pub(crate) use gate::{Gate, Phase};
@@ -83,6 +83,19 @@ pub struct DataPath {
     threads: Vec<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
+/// The clock as a worker reads it: once a turn of a task, and not once a question.
+struct Moment {
+    zero: Instant,
+    ns: AtomicU64,
+}
+
+impl Moment {
+    fn note(&self) {
+        let since = Instant::now().saturating_duration_since(self.zero);
+        self.ns.store(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
 /// One worker.
 pub(crate) struct Worker {
     /// The machine.
@@ -102,8 +115,8 @@ pub(crate) struct Worker {
     random: AtomicU64,
     /// Rings when something changed that may end what is open.
     bell: Arc<Bell>,
-    /// The moment that was noted last, in nanoseconds since zero.
-    noted_ns: AtomicU64,
+    /// When the turn of the task that runs began.
+    moment: Arc<Moment>,
     /// What this worker may have in flight without asking how the others fare.
     own_share: usize,
 }
@@ -122,7 +135,16 @@ impl Worker {
 
     /// Runs a task on this worker.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        drop(self.handle.spawn(task));
+        let moment = Arc::clone(&self.moment);
+        drop(self.handle.spawn(async move {
+            let mut task = std::pin::pin!(task);
+            // Each turn of a task begins with a look at the clock: what happens in it happens then.
+            std::future::poll_fn(|cx| {
+                moment.note();
+                task.as_mut().poll(cx)
+            })
+            .await;
+        }));
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -154,6 +176,18 @@ impl Worker {
         pools.iter().any(|pool| pool.close_idle(counter))
     }
 
+    /// An idle connection to a host, whose peer is believed now.
+    pub(crate) fn take_upstream(&self, host: &Host, world: &WorldCell) -> Option<Upstream> {
+        loop {
+            let mut upstream = self.pool.take(host)?;
+            let rings = self.bell.rings();
+            if upstream.rings == rings || upstream.is_believed(&world.load()) {
+                upstream.rings = rings;
+                return Some(upstream);
+            }
+        }
+    }
+
     /// A new id for a refusal. It names the node that refused, because that node knows more.
     pub(crate) fn refusal_id(&self, node: &NodeId) -> String {
         format!("{node}.{:016x}", self.random())
@@ -169,22 +203,14 @@ impl Worker {
         u64::try_from(self.shared.zero.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Reads the clock and notes what it says. Whoever is polled does it once; what happens in the same turn happens then.
-    pub(crate) fn note_now(&self) -> Instant {
-        let now = Instant::now();
-        let since = now.saturating_duration_since(self.shared.zero);
-        self.noted_ns.store(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        now
-    }
-
-    /// The moment that was noted last, in nanoseconds of the data path's clock: at most one turn of this worker ago.
+    /// When the turn of the task that runs began, in nanoseconds of the data path's clock.
     pub(crate) fn noted_ns(&self) -> u64 {
-        self.noted_ns.load(Ordering::Relaxed)
+        self.moment.ns.load(Ordering::Relaxed)
     }
 
-    /// The moment that was noted last.
+    /// When the turn of the task that runs began.
     pub(crate) fn noted(&self) -> Instant {
-        self.shared.zero + Duration::from_nanos(self.noted_ns())
+        self.moment.zero + Duration::from_nanos(self.noted_ns())
     }
 
     /// When an exchange that began at this moment must be over, by the node's settings.
@@ -301,7 +327,7 @@ impl DataPath {
             number,
             random: AtomicU64::new(env.random.next_u64() | 1),
             bell: Arc::default(),
-            noted_ns: AtomicU64::new(0),
+            moment: Arc::new(Moment { zero: self.shared.zero, ns: AtomicU64::new(0) }),
             // With the sum of the shares the node is at its limit: none is unfair, and the last place is found by the sum.
             own_share: settings.in_flight_max / count.max(1),
         });

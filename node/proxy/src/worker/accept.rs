@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use weft_env::{Listener, Reuse, Stream};
 use weft_identity::{Code, Failure};
-use weft_world::opener::ListenerSpec;
 use weft_world::WorldCell;
+use weft_world::opener::ListenerSpec;
 
 use super::{Gate, Phase, Worker};
 use crate::inbound::{self, Inbound};

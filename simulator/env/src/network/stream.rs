@@ -9,6 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::SimStream;
+use super::machine::UNACKNOWLEDGED_MAX;
+use super::window::{self, Window};
 
 /// A connected stream.
 #[derive(Debug)]
@@ -35,6 +37,21 @@ impl Stream {
             // Refused only for a socket that is gone already.
             let _gone = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
         }
+    }
+
+    /// Gives the other end all the time it wants while it has no room for more and answers probes of its window, and the usual time to
+    /// acknowledge otherwise. To be called at least every 10 s while bytes may wait; each call looks anew. Changes nothing where the kernel
+    /// cannot be asked.
+    pub fn mind_window(&self) {
+        let Self::Tcp(stream) = self else { return };
+        let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else { return };
+        let Ok(window) = window::of(local, peer) else { return };
+        let wanted = match window {
+            Window::Open => Some(UNACKNOWLEDGED_MAX),
+            Window::Shut => None,
+        };
+        // Refused only for a socket that is gone already.
+        let _gone = socket2::SockRef::from(stream).set_tcp_user_timeout(wanted);
     }
 
     /// Where this end is.
