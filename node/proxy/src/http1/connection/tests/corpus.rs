@@ -6,8 +6,8 @@ use std::path::Path;
 use weft_env::Random;
 
 /// Cases of one run.
-const CASES: usize = 2_000;
-const CASES_LONG: usize = 200_000;
+const CASES: usize = 5_000;
+const CASES_LONG: usize = 1_000_000;
 /// What is put into a message: bytes and words that parsers stumble over.
 const WORDS: &[&[u8]] = &[
     b"\r\n",
