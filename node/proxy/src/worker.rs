@@ -2,6 +2,7 @@
 //! [`DataPath`] owns them and opens listeners on all of them; the Listeners actor asks it to.
 
 mod accept;
+mod descriptors;
 mod gate;
 
 use std::path::PathBuf;
@@ -360,7 +361,7 @@ impl OpenListener for DataPath {
         }
         let workers = self.workers.clone();
         let bells = workers.iter().map(|worker| Arc::clone(&worker.bell)).collect();
-        let gate = Gate::new(&self.shared.recorder, label_of(&spec), self.shared.settings.connections_max, bells);
+        let gate = Gate::new(&self.shared.recorder, label_of(&spec), connections_max(&self.shared.settings), bells);
         Box::pin(async move {
             let at = claim(&workers, spec.at()).await?;
             for worker in &workers {
@@ -372,6 +373,15 @@ impl OpenListener for DataPath {
             Ok(open)
         })
     }
+}
+
+/// Connections that a listener may have: as set, and at most half of what the process may open, since each may need another one upstream.
+fn connections_max(settings: &Settings) -> usize {
+    let half = descriptors::descriptors_max().map_or(usize::MAX, |max| max / 2);
+    if half < settings.connections_max {
+        tracing::info!(connections = half, "connections of a listener are limited by the process's file descriptors");
+    }
+    half.min(settings.connections_max)
 }
 
 /// Rings a worker's bell whenever the policy or the trust becomes another, for as long as the worker lives.
