@@ -38,6 +38,7 @@ use weft_world::{Credential, LocalService, World};
 use crate::head::{Form, HttpVersion, RequestHead, ResponseHead};
 use crate::http1::Persistence;
 use crate::inbound::Caller;
+use crate::memory::Step;
 use crate::metrics::{Direction, Meter, ServiceState};
 use crate::outbound::Outbound;
 use crate::problem::Refusal;
@@ -60,7 +61,7 @@ pub(crate) use exchange::Exchange;
 pub(crate) use forward::{closed, tunnel};
 pub(crate) use lease::{Held, Lease, ReplicaFlight, Tally};
 pub(crate) use local::Introduced;
-pub(crate) use message::{Own, at_limit, turn_away};
+pub(crate) use message::{Own, turn_away};
 pub(crate) use record::Record;
 pub(crate) use tee::{Tee, TeedBody};
 pub(crate) use tries::{Attempt, Attempted, Call as TriesCall, delivered_here, endpoints};
@@ -90,11 +91,18 @@ enum Served<'s> {
 
 /// Serves one request of an application of this machine.
 pub(crate) async fn outbound(entry: &Outbound, side: &mut Side, watch: &mut Watch, head: &mut RequestHead) {
-    let world = entry.world.load();
-    let Some(record) = Record::start(&entry.worker, Direction::Outbound, entry.worker.noted()) else {
-        return Box::pin(turn_away(&entry.worker, &world, Direction::Outbound, (side, watch), (head, &at_limit())))
-            .await;
+    let (worker, direction, started) = (&entry.worker, Direction::Outbound, entry.worker.noted());
+    let record = match Record::start(worker, direction, started) {
+        Some(record) => record,
+        None => match Box::pin(Record::waited(worker, direction, started, watch)).await {
+            Ok(record) => record,
+            Err(refusal) => {
+                let world = entry.world.load();
+                return Box::pin(turn_away(worker, &world, direction, (side, watch), (head, &refusal))).await;
+            }
+        },
     };
+    let world = entry.world.load();
     let mut exchange = Exchange::new(side, watch, record, Sender::Application);
     let caller = || credential_of(&world, entry.identity.as_ref()).map(|credential| &credential.identity);
     if let Err(failure) = call(entry, &world, &mut exchange, head).await {
@@ -104,11 +112,18 @@ pub(crate) async fn outbound(entry: &Outbound, side: &mut Side, watch: &mut Watc
 
 /// Serves one request that came in over mutual TLS.
 pub(crate) async fn inbound(caller: &Caller, side: &mut Side, watch: &mut Watch, head: &mut RequestHead) {
-    let world = caller.world.load();
-    let Some(record) = Record::start(&caller.worker, Direction::Inbound, caller.worker.noted()) else {
-        return Box::pin(turn_away(&caller.worker, &world, Direction::Inbound, (side, watch), (head, &at_limit())))
-            .await;
+    let (worker, direction, started) = (&caller.worker, Direction::Inbound, caller.worker.noted());
+    let record = match Record::start(worker, direction, started) {
+        Some(record) => record,
+        None => match Box::pin(Record::waited(worker, direction, started, watch)).await {
+            Ok(record) => record,
+            Err(refusal) => {
+                let world = caller.world.load();
+                return Box::pin(turn_away(worker, &world, direction, (side, watch), (head, &refusal))).await;
+            }
+        },
     };
+    let world = caller.world.load();
     let mut exchange = Exchange::new(side, watch, record, Sender::Node);
     if let Err(failure) = deliver(caller, &world, &mut exchange, head).await {
         Box::pin(failed(&mut exchange, failure, &world, Some(&caller.identity), head)).await;
@@ -354,9 +369,16 @@ fn travel_back(exchange: &mut Exchange<'_>, response: &mut ResponseHead, sender:
     exchange.record.judged.tell(&mut response.fields, other);
 }
 
+/// Whether the connection ends with the answer: while it drains, and an application's when memory runs short. That of another node
+/// stays, because another handshake would cost more than it holds.
+fn closes(exchange: &Exchange<'_>) -> bool {
+    let is_short = || exchange.record.worker().memory().step() > Step::Free;
+    exchange.watch.is_draining() || (exchange.sender == Sender::Application && is_short())
+}
+
 /// Gives the caller what it gets.
 async fn serve(exchange: &mut Exchange<'_>, served: Served<'_>, head: &RequestHead) {
-    let closing = exchange.watch.is_draining() && head.version != HttpVersion::Http2;
+    let closing = closes(exchange) && head.version != HttpVersion::Http2;
     let persistence = if closing { Persistence::Close } else { Persistence::Keep };
     match served {
         Served::Answer(lease, response, footing) if response.status == 101 => {

@@ -72,12 +72,15 @@ pub(crate) struct Bound {
 
 /// Carries one stream of an application of this machine; resets it when the service cannot be reached.
 pub(crate) async fn outbound(bound: &Bound, stream: Stream) {
-    let world = bound.world.load();
     let mut watch = Watch::new(&bound.worker, &bound.world, &bound.gate, None);
     let mut side = Side::Http1(Connection::tunnel(Transport::Plain(stream)));
-    let Some(mut record) = Record::start(&bound.worker, Direction::Outbound, bound.worker.noted()) else {
-        return side.cut(0);
+    let (worker, direction, started) = (&bound.worker, Direction::Outbound, bound.worker.noted());
+    let record = match Record::start(worker, direction, started) {
+        Some(record) => Ok(record),
+        None => Box::pin(Record::waited(worker, direction, started, &mut watch)).await,
     };
+    let Ok(mut record) = record else { return side.cut(0) };
+    let world = bound.world.load();
     record.streamed(Some(Trace::created(bound.worker.random(), bound.worker.random(), bound.worker.random())));
     let mut exchange = Exchange::new(&mut side, &mut watch, record, Sender::Application);
     // Only documents and the node's own settings end a stream.
@@ -258,7 +261,12 @@ pub(crate) async fn inbound(caller: &Caller, mut transport: Transport, mut watch
         }
         Err(_) => return,
     };
-    let Some(mut record) = Record::start(&caller.worker, Direction::Inbound, caller.worker.noted()) else {
+    let (worker, direction, started) = (&caller.worker, Direction::Inbound, caller.worker.noted());
+    let record = match Record::start(worker, direction, started) {
+        Some(record) => Ok(record),
+        None => Box::pin(Record::waited(worker, direction, started, &mut watch)).await,
+    };
+    let Ok(mut record) = record else {
         answer(&mut transport, Some(Code::Overloaded.to_string())).await;
         return;
     };

@@ -2,6 +2,7 @@
 //! [`DataPath`] owns them and opens listeners on all of them; the Listeners actor asks it to.
 
 mod accept;
+mod descriptors;
 mod gate;
 
 use std::path::PathBuf;
@@ -22,9 +23,11 @@ use weft_world::opener::{ListenerSpec, OpenHandle, OpenListener};
 use weft_world::settings::Settings;
 
 use crate::access_log::AccessLog;
+use crate::admission::Admission;
 use crate::bell::Bell;
 use crate::explain::{Explanation, Question, explain};
-use crate::metrics::{self, ACCESS_LOG_DROPPED_TOTAL, ServiceCounts, ServiceStates, SharedRecorder};
+use crate::memory::{self, Memory, Step};
+use crate::metrics::{self, ACCESS_LOG_DROPPED_TOTAL, Direction, ServiceCounts, ServiceStates, SharedRecorder};
 use crate::pool::{Host, Pool, Upstream};
 use crate::refusals::{RefusalRecord, Refusals};
 use accept::{Server, accept, claim, label_of, listen};
@@ -70,8 +73,8 @@ struct Shared {
     counts: Arc<ServiceCounts>,
     /// The upstream connections of every worker.
     pools: Mutex<Vec<Arc<Pool>>>,
-    /// Exchanges in flight on each worker.
-    in_flight: Box<[AtomicUsize]>,
+    admission: Admission,
+    memory: Arc<Memory>,
     /// Zero of the data path's clock.
     zero: Instant,
 }
@@ -117,14 +120,6 @@ pub(crate) struct Worker {
     bell: Arc<Bell>,
     /// When the turn of the task that runs began.
     moment: Arc<Moment>,
-    /// What this worker may have in flight without asking how the others fare.
-    own_share: usize,
-}
-
-impl Shared {
-    fn in_flight_sum(&self) -> usize {
-        self.in_flight.iter().map(|count| count.load(Ordering::Relaxed)).sum()
-    }
 }
 
 impl Worker {
@@ -234,20 +229,23 @@ impl Worker {
     }
 
     /// Counts one exchange in; false at the limit.
-    pub(crate) fn enter(&self) -> bool {
-        let counts = &self.shared.in_flight;
-        let own = counts[self.number].fetch_add(1, Ordering::Relaxed);
-        // Workers write to their own counts only; who is beyond its share looks at the others'.
-        if own < self.own_share || self.shared.in_flight_sum() <= self.settings().in_flight_max {
-            return true;
-        }
-        self.leave();
-        false
+    pub(crate) fn enter(&self, direction: Direction) -> bool {
+        self.shared.admission.enter(self.number, direction)
     }
 
     /// Counts one exchange out.
     pub(crate) fn leave(&self) {
-        self.shared.in_flight[self.number].fetch_sub(1, Ordering::Relaxed);
+        self.shared.admission.leave(self.number);
+    }
+
+    /// What is in flight, and who waits for it to end.
+    pub(crate) fn admission(&self) -> &Admission {
+        &self.shared.admission
+    }
+
+    /// How short the node is of memory.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.shared.memory
     }
 }
 
@@ -273,6 +271,9 @@ impl DataPath {
         };
         let limiter = Limiter::new(LIMIT_KEYS_MAX, env.random.next_u64());
         let refusals = Refusals::default();
+        let memory = Arc::new(Memory::new(&recorder));
+        let memory_bytes_max = settings.memory_bytes_max;
+        let admission = Admission::new(&recorder, count, settings.in_flight_max, Arc::clone(&memory));
         let shared = Arc::new(Shared {
             settings,
             recorder,
@@ -282,7 +283,8 @@ impl DataPath {
             limiter,
             counts: Arc::default(),
             pools: Mutex::default(),
-            in_flight: (0..count).map(|_| AtomicUsize::new(0)).collect(),
+            admission,
+            memory,
             zero: Instant::now(),
         });
         let mut path = Self { workers: Vec::new(), shared, threads: Vec::new() };
@@ -291,7 +293,12 @@ impl DataPath {
                 Placement::Here => Handle::current(),
                 Placement::Threads => path.start_thread(number)?,
             };
-            path.add_worker(&env, handle, number, count);
+            path.add_worker(&env, handle, number);
+        }
+        // Nodes that share a process share its memory, too: none of them is to blame for it.
+        let bound = memory_bytes_max.or_else(memory::usual_bound).filter(|_| placement == Placement::Threads);
+        if let (Some(bound), Some(first)) = (bound, path.workers.first()) {
+            first.spawn(watch_memory(Arc::downgrade(&path.shared), bound));
         }
         Ok(path)
     }
@@ -313,7 +320,7 @@ impl DataPath {
         Ok(handle)
     }
 
-    fn add_worker(&mut self, env: &Env, handle: Handle, number: usize, count: usize) {
+    fn add_worker(&mut self, env: &Env, handle: Handle, number: usize) {
         let settings = &self.shared.settings;
         let pool: Arc<Pool> = Arc::default();
         let worker = Arc::new(Worker {
@@ -328,8 +335,6 @@ impl DataPath {
             random: AtomicU64::new(env.random.next_u64() | 1),
             bell: Arc::default(),
             moment: Arc::new(Moment { zero: self.shared.zero, ns: AtomicU64::new(0) }),
-            // With the sum of the shares the node is at its limit: none is unfair, and the last place is found by the sum.
-            own_share: settings.in_flight_max / count.max(1),
         });
         self.shared.pools.lock().unwrap_or_else(PoisonError::into_inner).push(pool);
         let idle_timeout = settings.idle_timeout;
@@ -355,7 +360,7 @@ impl DataPath {
 
     /// Requests and streams in flight.
     pub fn in_flight(&self) -> usize {
-        self.shared.in_flight_sum()
+        self.shared.admission.in_flight()
     }
 }
 
@@ -382,7 +387,7 @@ impl OpenListener for DataPath {
         }
         let workers = self.workers.clone();
         let bells = workers.iter().map(|worker| Arc::clone(&worker.bell)).collect();
-        let gate = Gate::new(&self.shared.recorder, label_of(&spec), self.shared.settings.connections_max, bells);
+        let gate = Gate::new(&self.shared.recorder, label_of(&spec), connections_max(&self.shared.settings), bells);
         Box::pin(async move {
             let at = claim(&workers, spec.at()).await?;
             for worker in &workers {
@@ -396,6 +401,15 @@ impl OpenListener for DataPath {
     }
 }
 
+/// Connections that a listener may have: as set, and at most half of what the process may open, since each may need another one upstream.
+fn connections_max(settings: &Settings) -> usize {
+    let half = descriptors::descriptors_max().map_or(usize::MAX, |max| max / 2);
+    if half < settings.connections_max {
+        tracing::info!(connections = half, "connections of a listener are limited by the process's file descriptors");
+    }
+    half.min(settings.connections_max)
+}
+
 /// Rings a worker's bell whenever the policy or the trust becomes another, for as long as the worker lives.
 async fn ring(worker: Weak<Worker>, world: Arc<WorldCell>) {
     let (mut policies, mut trusts) = (world.watch_policy(), world.watch_trust());
@@ -407,6 +421,21 @@ async fn ring(worker: Weak<Worker>, world: Arc<WorldCell>) {
         let Some(worker) = worker.upgrade().filter(|_| changed.is_ok()) else { return };
         worker.pool.disbelieve(&world.load());
         worker.bell.ring();
+    }
+}
+
+/// Looks at the memory of the process for as long as the data path lives, and gives back what idle connections hold when it runs short.
+async fn watch_memory(shared: Weak<Shared>, bytes_max: u64) {
+    loop {
+        tokio::time::sleep(memory::LOOK_INTERVAL).await;
+        let Some(shared) = shared.upgrade() else { return };
+        let is_new = memory::resident_bytes().is_some_and(|bytes| shared.memory.look(bytes, bytes_max));
+        if is_new {
+            shared.admission.follow_memory();
+        }
+        if is_new && shared.memory.step() > Step::Free {
+            shared.pools.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|pool| pool.clear());
+        }
     }
 }
 

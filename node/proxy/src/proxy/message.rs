@@ -135,11 +135,6 @@ fn persistence_after(refusal: &Refusal) -> Persistence {
     }
 }
 
-/// The refusal of a node that is at its limit.
-pub(crate) fn at_limit() -> Refusal {
-    Refusal::new(Code::Overloaded, "as many requests are in flight as `limits.in_flight` allows")
-}
-
 fn reply(refusal: &Refusal, world: &World, direction: Direction, id: &str, asked: &RequestHead) -> Own {
     let place = format!("node {}, {}", world.facts.node, direction.as_str());
     let mut own = problem::reply(refusal, &place, id);
