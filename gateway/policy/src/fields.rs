@@ -37,6 +37,7 @@ macro_rules! known {
 
         impl Known {
             /// What a name in lower case is.
+            #[inline]
             pub fn of(name: &[u8]) -> Self {
                 $(const $variant: &[u8] = $name.as_bytes();)+
                 #[allow(non_upper_case_globals, reason = "the variants name the constants")]
@@ -122,11 +123,13 @@ impl Fields {
     }
 
     /// How many there are.
+    #[inline]
     pub fn len(&self) -> usize {
         self.list.len()
     }
 
     /// Whether there is none.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
@@ -138,6 +141,7 @@ impl Fields {
 
     /// Adds a field behind the others. The name is put in lower case; whoever calls has checked that it is a token and that the value
     /// holds no control byte. A field that does not fit 32 bits of text is beyond every limit of a head, and left out.
+    #[inline]
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
         let (Ok(at), Ok(name_len)) = (u32::try_from(self.text.len()), u16::try_from(name.len())) else { return };
         let Ok(value_len) = u32::try_from(value.len()) else { return };
@@ -151,11 +155,13 @@ impl Fields {
     }
 
     /// Adds a field of a known name.
+    #[inline]
     pub fn add(&mut self, known: Known, value: &[u8]) {
         self.push(known.name().as_bytes(), value);
     }
 
     /// Puts one field of a known name in the place of all.
+    #[inline]
     pub fn put(&mut self, known: Known, value: &[u8]) {
         self.take_out(known);
         self.add(known, value);
@@ -168,22 +174,26 @@ impl Fields {
     }
 
     /// Whether there is a field of a known name.
+    #[inline]
     pub fn has(&self, known: Known) -> bool {
         self.known & known.bit() != 0 && self.list.iter().any(|field| field.known == known)
     }
 
     /// The first value of a known name.
+    #[inline]
     pub fn first(&self, known: Known) -> Option<&[u8]> {
         self.each(known).next()
     }
 
     /// The values of a known name.
+    #[inline]
     pub fn each(&self, known: Known) -> impl Iterator<Item = &[u8]> {
         let list: &[Field] = if self.known & known.bit() == 0 { &[] } else { &self.list };
         list.iter().filter(move |field| field.known == known).map(|field| self.value(field))
     }
 
     /// Takes the fields of a known name out; whether there were any.
+    #[inline]
     pub fn take_out(&mut self, known: Known) -> bool {
         if self.known & known.bit() == 0 {
             return false;
@@ -195,6 +205,7 @@ impl Fields {
     }
 
     /// The first value of a name in lower case.
+    #[inline]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.list.iter().find(|field| self.name(field) == name.as_bytes()).map(|field| self.value(field))
     }
@@ -218,17 +229,20 @@ impl Fields {
     }
 
     /// Keeps the fields that `wanted` says, by known name and name.
+    #[inline]
     pub fn retain(&mut self, mut wanted: impl FnMut(Known, &[u8]) -> bool) {
         let Self { text, list, .. } = self;
         list.retain(|field| wanted(field.known, name_in(text, field)));
     }
 
     /// Name and value of each, in order.
+    #[inline]
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.list.iter().map(|field| (self.name(field), self.value(field)))
     }
 
     /// As [`Fields::iter`], with what the name is known as.
+    #[inline]
     pub fn iter_known(&self) -> impl Iterator<Item = (Known, &[u8], &[u8])> {
         self.list.iter().map(|field| (field.known, self.name(field), self.value(field)))
     }

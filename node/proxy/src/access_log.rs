@@ -14,9 +14,9 @@ use http::Method;
 use metrics::Counter;
 use serde::Serialize;
 use weft_env::Timestamp;
-use weft_policy::endpoint::Endpoint;
-use weft_policy::Place;
 use weft_identity::Code;
+use weft_policy::Place;
+use weft_policy::endpoint::Endpoint;
 
 use crate::metrics::{Direction, Meter};
 use crate::trace::Trace;

@@ -9,12 +9,12 @@ use rustls::ClientConfig;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use weft_env::{Network, Stream};
-use weft_policy::endpoint::{AppAddr, PeerAddr};
 use weft_identity::Code;
 use weft_identity::{SpiffeId, dial_name};
+use weft_policy::endpoint::{AppAddr, PeerAddr};
 
 /// A connection that did not come to be.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct DialError {
     /// The code.
     pub(crate) code: Code,

@@ -103,11 +103,7 @@ impl Side {
     }
 
     /// As the service's: waits for the head of the answer, or an interim one.
-    pub(crate) fn poll_response(
-        &mut self,
-        cx: &mut Context<'_>,
-        head: &mut ResponseHead,
-    ) -> Poll<Result<(), Broken>> {
+    pub(crate) fn poll_response(&mut self, cx: &mut Context<'_>, head: &mut ResponseHead) -> Poll<Result<(), Broken>> {
         match self {
             Self::Http1(connection) => connection.poll_response(cx, head),
             Self::Http2(stream) => stream.poll_response(cx).map_ok(|answer| *head = answer),
@@ -134,6 +130,11 @@ impl Side {
         }
     }
 
+    /// As the service's: whether not a byte of the request was written.
+    pub(crate) fn is_untouched(&self) -> bool {
+        matches!(self, Self::Http1(connection) if connection.is_untouched())
+    }
+
     /// From here on both directions are bytes until each ends.
     pub(crate) fn becomes_tunnel(&mut self) {
         if let Self::Http1(connection) = self {
@@ -147,6 +148,13 @@ impl Side {
             Self::Http1(connection) => connection.cut(),
             Self::Http2(stream) => stream.reset(code),
             Self::Copy(_) => {}
+        }
+    }
+
+    /// See [`weft_env::Stream::mind_window`]. Connections of HTTP/2 are read whatever their streams do.
+    pub(crate) fn mind_window(&self) {
+        if let Self::Http1(connection) = self {
+            connection.mind_window();
         }
     }
 

@@ -72,12 +72,15 @@ pub(crate) struct Bound {
 
 /// Carries one stream of an application of this machine; resets it when the service cannot be reached.
 pub(crate) async fn outbound(bound: &Bound, stream: Stream) {
-    let world = bound.world.load();
     let mut watch = Watch::new(&bound.worker, &bound.world, &bound.gate, None);
     let mut side = Side::Http1(Connection::tunnel(Transport::Plain(stream)));
-    let Some(mut record) = Record::start(&bound.worker, Direction::Outbound, Instant::now()) else {
-        return side.cut(0);
+    let (worker, direction, started) = (&bound.worker, Direction::Outbound, bound.worker.noted());
+    let record = match Record::start(worker, direction, started) {
+        Some(record) => Ok(record),
+        None => Box::pin(Record::waited(worker, direction, started, &mut watch)).await,
     };
+    let Ok(mut record) = record else { return side.cut(0) };
+    let world = bound.world.load();
     record.streamed(Some(Trace::created(bound.worker.random(), bound.worker.random(), bound.worker.random())));
     let mut exchange = Exchange::new(&mut side, &mut watch, record, Sender::Application);
     // Only documents and the node's own settings end a stream.
@@ -258,11 +261,17 @@ pub(crate) async fn inbound(caller: &Caller, mut transport: Transport, mut watch
         }
         Err(_) => return,
     };
-    let Some(mut record) = Record::start(&caller.worker, Direction::Inbound, Instant::now()) else {
+    let (worker, direction, started) = (&caller.worker, Direction::Inbound, caller.worker.noted());
+    let record = match Record::start(worker, direction, started) {
+        Some(record) => Ok(record),
+        None => Box::pin(Record::waited(worker, direction, started, &mut watch)).await,
+    };
+    let Ok(mut record) = record else {
         answer(&mut transport, Some(Code::Overloaded.to_string())).await;
         return;
     };
     record.streamed(Trace::stated(header.trace.as_bytes()));
+    let heard = watch.heard();
     let world = caller.world.load();
     match deliver(caller, &world, &mut record, &header).await {
         Ok((lease, permit)) => {
@@ -270,6 +279,7 @@ pub(crate) async fn inbound(caller: &Caller, mut transport: Transport, mut watch
             if answer(&mut transport, None).await {
                 let mut side = Side::Http1(Connection::tunnel(transport));
                 let mut exchange = Exchange::new(&mut side, &mut watch, record, Sender::Node);
+                exchange.heard = heard;
                 let footing = Footing { permit: Some(permit), ..Footing::default() };
                 let idle = caller.worker.settings().stream_timeout;
                 proxy::tunnel(&mut exchange, lease, &footing, idle).await;
@@ -293,7 +303,7 @@ async fn deliver<'w>(
 ) -> Result<(Lease, Permit<'w>), Refusal> {
     let worker = &caller.worker;
     let local = proxy::local_of(caller, world, record)?;
-    let state = worker.states.of(&local.service, &world.facts.node, worker.now_ns());
+    let state = worker.states.of(&local.service, &world.facts.node, worker.noted_ns());
     let meter = worker.states.meter(&state, Direction::Inbound, &caller.identity, &local.service);
     record.counted_by(Arc::clone(&meter));
     if header.service != local.service.as_str() {

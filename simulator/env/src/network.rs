@@ -4,6 +4,7 @@ mod datagrams;
 mod machine;
 mod simulated;
 mod stream;
+mod window;
 
 use std::io;
 use std::net::SocketAddr;

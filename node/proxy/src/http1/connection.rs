@@ -32,6 +32,8 @@ pub(crate) enum Fitness {
     Lingers,
     /// It ends.
     Spent,
+    /// It was cut: its end is a reset, and nothing in order comes before.
+    Cut,
 }
 
 /// Which end of a connection this node is.
@@ -73,6 +75,11 @@ impl Connection {
         (io, receiving.into_bytes())
     }
 
+    /// Waits for the first bytes of the next request.
+    pub(crate) fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), HeadFault>> {
+        self.receiving.poll_begun(cx, &mut self.io)
+    }
+
     /// Waits for the head of the next request. Holds no room for bytes while none come.
     pub(crate) fn poll_request(
         &mut self,
@@ -92,17 +99,18 @@ impl Connection {
     }
 
     /// Waits for the head of an answer. One below 200 is followed by another, except 101.
-    pub(crate) fn poll_response(
-        &mut self,
-        cx: &mut Context<'_>,
-        head: &mut ResponseHead,
-    ) -> Poll<Result<(), Broken>> {
+    pub(crate) fn poll_response(&mut self, cx: &mut Context<'_>, head: &mut ResponseHead) -> Poll<Result<(), Broken>> {
         self.receiving.poll_response(cx, &mut self.io, &self.asked.method, head)
     }
 
     /// Whether `Connection: upgrade` was in the head that was received.
     pub(crate) fn asks_for_upgrade(&self) -> bool {
         self.receiving.options().upgrades
+    }
+
+    /// Whether not a byte of the message that is sent was written.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.sending.is_untouched()
     }
 
     /// Whether all of the message that is received was.
@@ -185,6 +193,13 @@ impl Connection {
         }
     }
 
+    /// See [`weft_env::Stream::mind_window`].
+    pub(crate) fn mind_window(&self) {
+        if let Some(socket) = self.io.socket() {
+            socket.mind_window();
+        }
+    }
+
     /// Waits for the other end to go while nothing more is expected of it: ready with whether it failed, or only will not send more. What it
     /// sends meanwhile is kept, up to the room there is, for the next exchange.
     pub(crate) fn poll_hangup(&mut self, cx: &mut Context<'_>) -> Poll<Hangup> {
@@ -198,6 +213,7 @@ impl Connection {
         // Bytes behind an answer belong to no request.
         let is_clean = role == Role::Server || !has_more;
         match (role, self.sending.is_done(), self.receiving.is_done()) {
+            _ if self.sending.is_broken() => Fitness::Cut,
             (_, true, true) if persists && is_clean => Fitness::Reusable,
             (Role::Server, true, false) => Fitness::Lingers,
             (Role::Server, true, true) if has_more => Fitness::Lingers,

@@ -49,7 +49,8 @@ impl Scan {
             self.line = at + 1;
             if is_empty {
                 self.seen = at + 1;
-                return Ok(Some(at + 1));
+                let is_within = at < limits.bytes;
+                return if is_within { Ok(Some(at + 1)) } else { Err(Malformed::too_large("the head is too large")) };
             }
             self.lines += 1;
             if self.lines > limits.fields + 1 {
@@ -99,6 +100,8 @@ mod tests {
         let many = "a\r\n".repeat(5);
         assert!(Scan::default().find(many.as_bytes(), LIMITS).unwrap_err().is_too_large);
         assert!(Scan::default().find(&[b'a'; 101], LIMITS).unwrap_err().is_too_large);
+        let whole = format!("{}\r\n\r\n", "a".repeat(100));
+        assert!(Scan::default().find(whole.as_bytes(), LIMITS).unwrap_err().is_too_large);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use weft_identity::Code;
 
 use super::exchange::Exchange;
 use super::lease::Lease;
+use super::stillness::Stillness;
 use crate::head::ResponseHead;
 use crate::http1::{Hangup, Persistence};
 use crate::pump::{Flow, Stop};
@@ -39,6 +40,12 @@ pub(crate) enum End {
     Cut(Cut),
 }
 
+impl From<Cut> for End {
+    fn from(cut: Cut) -> Self {
+        if matches!(cut, Cut::Due) { Self::Late } else { Self::Cut(cut) }
+    }
+}
+
 /// Sends an answer on, head and body. The lease is given back, or ended.
 pub(crate) async fn answer(
     exchange: &mut Exchange<'_>,
@@ -48,6 +55,7 @@ pub(crate) async fn answer(
     persistence: Persistence,
 ) {
     exchange.record.status = head.status;
+    exchange.watch.rests_since(exchange.heard);
     let worker = std::sync::Arc::clone(exchange.record.worker());
     let patience = Patience { silence: worker.settings().answer_timeout, total: exchange.total };
     let mut download = Flow::default();
@@ -61,7 +69,7 @@ pub(crate) async fn answer(
         End::Whole => {
             exchange.record.complete();
             if exchange.upload.is_ended() {
-                lease.release(&worker, Instant::now());
+                lease.release(&worker, worker.noted());
             }
         }
         End::Caller => exchange.side.cut(reset::CANCEL),
@@ -113,10 +121,11 @@ async fn transfer(
     footing: &Footing<'_>,
     patience: Patience,
 ) -> End {
-    let mut moved_at: Option<Instant> = None;
+    let mut stillness = Stillness::default();
     let mut takes_upload = !exchange.upload.is_ended();
     let mut is_half_closed = exchange.is_given_up;
-    std::future::poll_fn(|cx| {
+    let worker = std::sync::Arc::clone(exchange.record.worker());
+    let end = std::future::poll_fn(|cx| {
         if takes_upload && let Some(end) = upload(cx, exchange, lease, &mut takes_upload) {
             return Poll::Ready(end);
         }
@@ -134,16 +143,17 @@ async fn transfer(
             }
         }
         let has_moved = download.take_moved() | exchange.upload.take_moved();
-        if has_moved || moved_at.is_none() {
-            let now = Instant::now();
-            moved_at = Some(now);
+        if has_moved || stillness.is_new() {
+            let now = worker.noted();
             let silent = patience.silence.map(|span| now + span);
-            let due = [silent, patience.total].into_iter().flatten().min();
-            exchange.watch.due_at(due);
+            stillness.moved(exchange.watch, now, [silent, patience.total].into_iter().flatten().min());
         }
-        exchange.watch.poll_cut(cx, footing).map(|cut| if matches!(cut, Cut::Due) { End::Late } else { End::Cut(cut) })
+        stillness.poll(cx, exchange.watch, footing, [exchange.side, &lease.side]).map(End::from)
     })
-    .await
+    .await;
+    stillness.over(&lease.side);
+    stillness.over(exchange.side);
+    end
 }
 
 /// Moves what is left of the request's body. A service that takes no more of it has answered, and is let.
@@ -165,10 +175,16 @@ fn upload(
 
 /// Carries bytes both ways until both directions ended: a tunnel, or a stream of TCP. A side that ends its sending is ended on the other; a
 /// side that is reset resets the other.
-pub(crate) async fn tunnel(exchange: &mut Exchange<'_>, mut lease: Lease, footing: &Footing<'_>, idle: Option<Duration>) {
+pub(crate) async fn tunnel(
+    exchange: &mut Exchange<'_>,
+    mut lease: Lease,
+    footing: &Footing<'_>,
+    idle: Option<Duration>,
+) {
     let _open = exchange.watch.gate().clone().hold();
+    exchange.watch.rests_since(exchange.heard);
     let (mut up, mut down) = (Flow::default(), Flow::default());
-    let mut moved_at: Option<Instant> = None;
+    let mut stillness = Stillness::default();
     let end = std::future::poll_fn(|cx| {
         let mut is_over = true;
         if !up.is_ended() {
@@ -190,12 +206,11 @@ pub(crate) async fn tunnel(exchange: &mut Exchange<'_>, mut lease: Lease, footin
         if is_over {
             return Poll::Ready(End::Whole);
         }
-        if up.take_moved() | down.take_moved() || moved_at.is_none() {
+        if up.take_moved() | down.take_moved() || stillness.is_new() {
             let now = Instant::now();
-            moved_at = Some(now);
-            exchange.watch.due_at(idle.map(|span| now + span));
+            stillness.moved(exchange.watch, now, idle.map(|span| now + span));
         }
-        exchange.watch.poll_cut(cx, footing).map(|cut| if matches!(cut, Cut::Due) { End::Late } else { End::Cut(cut) })
+        stillness.poll(cx, exchange.watch, footing, [exchange.side, &lease.side]).map(End::from)
     })
     .await;
     (exchange.record.received, exchange.record.sent) = (up.bytes, down.bytes);

@@ -111,8 +111,10 @@ async fn carried(copy: CopiedCall, mut record: Record) {
     };
     // Leaving the exchange closes its connection.
     let loss = tokio::select! {
-        () = answered => return,
+        // First: a copy that is given up ends its call, too.
+        biased;
         loss = given_up => loss,
+        () = answered => return,
     };
     worker.states.count_lost_copy(&table.service, loss.as_str());
 }

@@ -11,11 +11,15 @@ use super::Reuse;
 
 /// Connections that wait for accept; the kernel cuts it to net.core.somaxconn, whose default is this.
 const BACKLOG: i32 = 4096;
-/// A silent peer is asked after this; shorter than the idle limit of the usual stateful firewall (5 minutes).
-const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
-const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 /// Bytes that nobody acknowledges for so long mean that the peer is gone, instead of the kernel's 15 minutes.
-const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
+pub(super) const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
+/// A silent peer is asked after this. With a user timeout Linux does not count probes: the first that is due after that time ends the
+/// stream once any went unanswered. So all of them lie within it, or one lost segment would end an idle stream.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(15);
+/// Three probes, at 15, 20 and 25 s; where none was answered the stream ends at 30 s.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
+/// Counts where there is no user timeout, as while a window is shut.
+const KEEPALIVE_PROBES: u32 = 3;
 /// Room for a burst of datagrams while the receiving task waits for its turn.
 const DATAGRAM_BUFFER_BYTES: usize = 2 * 1024 * 1024;
 
@@ -51,6 +55,7 @@ pub(super) fn datagrams(at: SocketAddr) -> io::Result<UdpSocket> {
 
 fn tune(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY))?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);
+    socket.set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_PROBES))?;
     socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))
 }

@@ -9,6 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::SimStream;
+use super::machine::UNACKNOWLEDGED_MAX;
+use super::window::{self, Window};
 
 /// A connected stream.
 #[derive(Debug)]
@@ -37,6 +39,21 @@ impl Stream {
         }
     }
 
+    /// Gives the other end all the time it wants while it has no room for more and answers probes of its window, and the usual time to
+    /// acknowledge otherwise. To be called at least every 10 s while bytes may wait; each call looks anew. Changes nothing where the kernel
+    /// cannot be asked.
+    pub fn mind_window(&self) {
+        let Self::Tcp(stream) = self else { return };
+        let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else { return };
+        let Ok(window) = window::of(local, peer) else { return };
+        let wanted = match window {
+            Window::Open => Some(UNACKNOWLEDGED_MAX),
+            Window::Shut => None,
+        };
+        // Refused only for a socket that is gone already.
+        let _gone = socket2::SockRef::from(stream).set_tcp_user_timeout(wanted);
+    }
+
     /// Where this end is.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         match self {
@@ -47,6 +64,7 @@ impl Stream {
 }
 
 impl AsyncRead for Stream {
+    #[inline]
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
@@ -56,6 +74,7 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
+    #[inline]
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
@@ -63,6 +82,7 @@ impl AsyncWrite for Stream {
         }
     }
 
+    #[inline]
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -74,6 +94,7 @@ impl AsyncWrite for Stream {
         }
     }
 
+    #[inline]
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Tcp(stream) => stream.is_write_vectored(),
@@ -81,6 +102,7 @@ impl AsyncWrite for Stream {
         }
     }
 
+    #[inline]
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
@@ -88,6 +110,7 @@ impl AsyncWrite for Stream {
         }
     }
 
+    #[inline]
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),

@@ -37,7 +37,37 @@ async fn accepted_and_dialled_streams_send_at_once_and_notice_a_dead_peer() {
         let socket = socket2::SockRef::from(&stream);
         assert!(socket.tcp_nodelay().unwrap());
         assert!(socket.keepalive().unwrap());
-        assert!(socket.tcp_user_timeout().unwrap().is_some());
+        let given_up_after = socket.tcp_user_timeout().unwrap().unwrap();
+        let (first, every) = (socket.tcp_keepalive_time().unwrap(), socket.tcp_keepalive_interval().unwrap());
+        let probes = socket.tcp_keepalive_retries().unwrap();
+        assert_eq!(first + every * probes, given_up_after, "the last probe is the last moment");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_pauses_is_not_taken_for_one_that_is_gone() {
+    let network = Network::machine();
+    for at in ["127.0.0.1:0", "[::1]:0"] {
+        let listener = network.listen(at.parse().unwrap(), Reuse::Exclusive).await.unwrap();
+        let (dialled, accepted) = tokio::join!(network.connect(listener.local_addr().unwrap()), listener.accept());
+        let (mut dialled, (mut accepted, _)) = (dialled.unwrap(), accepted.unwrap());
+        let user_timeout = |stream: &Stream| {
+            let Stream::Tcp(stream) = stream else { panic!("the machine makes TCP streams") };
+            socket2::SockRef::from(stream).tcp_user_timeout().unwrap()
+        };
+        let pause = std::time::Duration::from_millis(300);
+        let chunk = vec![0; 1 << 16];
+        let mut sent = 0;
+        while let Ok(written) = tokio::time::timeout(pause, dialled.write(&chunk)).await {
+            sent += written.unwrap();
+        }
+        assert!(user_timeout(&dialled).is_some());
+        dialled.mind_window();
+        assert_eq!(user_timeout(&dialled), None, "{at}: it has all the time it wants");
+        let mut into = vec![0; sent];
+        accepted.read_exact(&mut into).await.unwrap();
+        dialled.mind_window();
+        assert!(user_timeout(&dialled).is_some(), "{at}: and no longer");
     }
 }
 

@@ -199,7 +199,8 @@ async fn as_many_empty_lines_are_passed_over_however_they_come() {
 async fn the_preface_of_http2_is_recognised_and_left() {
     let bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04";
     let (mut connection, mut far) = received(&bytes[..20]).await;
-    let waiting = poll_fn(|cx| Poll::Ready(connection.poll_request(cx, &mut RequestHead::default()).is_pending())).await;
+    let waiting =
+        poll_fn(|cx| Poll::Ready(connection.poll_request(cx, &mut RequestHead::default()).is_pending())).await;
     assert!(waiting && connection.has_begun());
     far.write_all(&bytes[20..]).await.unwrap();
     assert_eq!(next(&mut connection).await.unwrap().0, Received::Http2);
@@ -286,7 +287,10 @@ async fn interim_answers_come_before_the_answer() {
     answer(&mut ours, 200, b"yes").await;
     assert_eq!(ours.fitness(Role::Server), Fitness::Reusable);
     let written = got(ours, far).await;
-    assert!(written.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"), "{written}");
+    assert!(
+        written.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"),
+        "{written}"
+    );
     let mut theirs = ended(written.as_bytes()).await;
     for status in [100, 103, 200] {
         assert_eq!(response(&mut theirs).await.unwrap().status, status);

@@ -321,7 +321,8 @@ async fn answer_taken_by_hyper(bytes: &[u8], method: &Method) -> Option<Message>
     let (near, mut far) = duplex(WIDE);
     let (mut sender, driver) = hyper::client::conn::http1::handshake(TokioIo::new(near)).await.unwrap();
     tokio::spawn(driver);
-    let request = Request::builder().method(method).uri("/").header("host", "a").body(Full::<Bytes>::default()).unwrap();
+    let request =
+        Request::builder().method(method).uri("/").header("host", "a").body(Full::<Bytes>::default()).unwrap();
     let answering = tokio::spawn(sender.send_request(request));
     let mut asked = Vec::new();
     while !asked.ends_with(b"\r\n\r\n") {

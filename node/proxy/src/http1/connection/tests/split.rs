@@ -114,7 +114,8 @@ pub(super) async fn requests_of(bytes: &[u8], cuts: &[usize]) -> Vec<String> {
                 break;
             }
             Ok((Received::Request, head)) => {
-                let line = format!("{:?} {} {:?} {} {}", head.version, head.method, head.form, head.authority, head.path);
+                let line =
+                    format!("{:?} {} {:?} {} {}", head.version, head.method, head.form, head.authority, head.path);
                 seen.push(Seen::Head(line, listed(&head.fields), head.length));
                 if !see_body(&mut connection, &mut seen).await {
                     break;

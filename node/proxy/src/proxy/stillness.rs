@@ -1,0 +1,65 @@
+//! How long an exchange may stand still, and the look at its sockets while it lasts. Used by the phase forward.
+
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::side::Side;
+use crate::vigil::{Cut, Footing, Watch};
+
+/// Space between two looks: twice within the time in which bytes must be acknowledged.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// When an exchange is over because nothing moves.
+#[derive(Debug, Default)]
+pub(super) struct Stillness {
+    /// When it is late.
+    limit: Option<Instant>,
+    /// When its sockets are looked at next; none before it began.
+    look_at: Option<Instant>,
+    has_looked: bool,
+}
+
+impl Stillness {
+    /// Whether it has yet to be told a limit.
+    pub(super) fn is_new(&self) -> bool {
+        self.look_at.is_none()
+    }
+
+    /// Something moved now: from here on this is the limit.
+    pub(super) fn moved(&mut self, watch: &mut Watch, now: Instant, limit: Option<Instant>) {
+        self.limit = limit;
+        let look_at = *self.look_at.get_or_insert(now + LOOK_EVERY);
+        watch.due_at(Some(limit.map_or(look_at, |limit| limit.min(look_at))));
+    }
+
+    /// Ready when it has stood still for too long, or has to end for another reason.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        watch: &mut Watch,
+        footing: &Footing<'_>,
+        sides: [&Side; 2],
+    ) -> Poll<Cut> {
+        loop {
+            let cut = ready!(watch.poll_cut(cx, footing));
+            let now = Instant::now();
+            if !matches!(cut, Cut::Due) || self.limit.is_some_and(|limit| limit <= now) {
+                return Poll::Ready(cut);
+            }
+            // However much moves one way: the other may be shut.
+            sides.into_iter().for_each(Side::mind_window);
+            self.has_looked = true;
+            self.look_at = Some(now + LOOK_EVERY);
+            self.moved(watch, now, self.limit);
+        }
+    }
+
+    /// The exchange is over: what its side is used for next has the usual time again.
+    pub(super) fn over(&self, side: &Side) {
+        if self.has_looked {
+            side.mind_window();
+        }
+    }
+}
