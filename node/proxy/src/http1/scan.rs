@@ -49,8 +49,7 @@ impl Scan {
             self.line = at + 1;
             if is_empty {
                 self.seen = at + 1;
-                let is_within = at < limits.bytes;
-                return if is_within { Ok(Some(at + 1)) } else { Err(Malformed::too_large("the head is too large")) };
+                return Ok(Some(at + 1));
             }
             self.lines += 1;
             if self.lines > limits.fields + 1 {

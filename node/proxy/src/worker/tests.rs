@@ -75,11 +75,22 @@ async fn reply(mut request: Request<Incoming>, name: &'static str) -> Result<Res
 
 /// Sends text on a connection of its own and reads to the end.
 async fn raw(to: SocketAddr, text: &str) -> String {
+    let (answer, ended) = raw_until(to, text).await;
+    ended.unwrap();
+    answer
+}
+
+/// The same, and how it ended: an answer that was cut ends in a reset.
+async fn raw_until(to: SocketAddr, text: &str) -> (String, std::io::Result<()>) {
     let mut stream = TcpStream::connect(to).await.unwrap();
     stream.write_all(text.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
-    String::from_utf8_lossy(&answer).into_owned()
+    let ended = stream.read_to_end(&mut answer).await.map(drop);
+    (String::from_utf8_lossy(&answer).into_owned(), ended)
+}
+
+fn is_reset(ended: &std::io::Result<()>) -> bool {
+    ended.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
 }
 
 async fn get(to: SocketAddr, service: &str) -> String {

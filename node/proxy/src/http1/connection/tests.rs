@@ -383,7 +383,7 @@ async fn a_connection_that_is_cut_is_reset() {
     let count = far.read(&mut head).await.unwrap();
     assert!(head[..count].starts_with(b"HTTP/1.1 200 OK"));
     connection.cut();
-    assert_eq!(connection.fitness(Role::Server), Fitness::Spent);
+    assert_eq!(connection.fitness(Role::Server), Fitness::Cut);
     assert!(end(&mut connection, None).await.is_err(), "its end is not written");
     drop(connection);
     let mut rest = Vec::new();

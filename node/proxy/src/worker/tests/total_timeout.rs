@@ -40,7 +40,9 @@ async fn an_answer_that_takes_too_long_is_cut_on_the_whole_way() {
     let app_end = halting_app(mesh.at(2, 8080), head).await;
     let (near, _far) = two_nodes(&mut mesh, HTTP).await;
     let began = Instant::now();
-    let answer = timeout(HANGS, get(near.outbound, "orders")).await.unwrap();
+    let ask = "GET / HTTP/1.1\r\nhost: orders\r\n\r\n";
+    let (answer, ended) = timeout(HANGS, raw_until(near.outbound, ask)).await.unwrap();
+    assert!(is_reset(&ended), "{ended:?}");
     assert!(began.elapsed() >= TOTAL, "{:?}", began.elapsed());
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("half"), "{answer}");
     assert!(!answer.ends_with("0\r\n\r\n"), "the caller can tell that the answer is not whole: {answer}");

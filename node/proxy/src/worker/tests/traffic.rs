@@ -98,10 +98,14 @@ async fn the_called_node_waits_as_long_as_the_callers_documents_say() {
     let mut mesh = Mesh::new(53);
     mute(mesh.at(2, 8080)).await;
     mesh.settings.request_timeout = Duration::from_millis(300);
-    let _far = mesh.node(2, &[("orders", HTTP)], &[]).await;
+    let far = mesh.node(2, &[("orders", HTTP)], &[]).await;
     let near = mesh.node(1, &[], &[("orders", HTTP, &[2])]).await;
     let text = "[[traffic]]\nname = \"t\"\nservice = \"orders\"\nrequest_timeout = \"1s\"\n";
     near.apply(&policy(3, text));
+    let began = tokio::time::Instant::now();
+    assert!(body_of(near.outbound, "").await.contains("request-timeout"));
+    assert!(began.elapsed() < Duration::from_secs(1), "a member's word alone holds nothing: {:?}", began.elapsed());
+    far.apply(&policy(3, text));
     let began = tokio::time::Instant::now();
     // What an application says of it counts for nothing.
     assert!(body_of(near.outbound, "weft-patience-ms: 90000\r\n").await.contains("request-timeout"));

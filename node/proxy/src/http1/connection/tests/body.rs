@@ -210,7 +210,7 @@ async fn a_transport_that_fails_breaks_the_side_that_writes() {
     connection.send_request(&asked_of(Method::PUT, Length::Unknown), &Overlay::default(), Upgrade::None);
     assert!(matches!(send(&mut connection, b"abc").await, Err(Broken::Io(_))));
     assert!(matches!(send(&mut connection, b"abc").await, Err(Broken::Overrun)));
-    assert_eq!(connection.fitness(Role::Client), Fitness::Spent);
+    assert_eq!(connection.fitness(Role::Client), Fitness::Cut);
 }
 
 #[tokio::test]
