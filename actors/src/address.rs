@@ -37,7 +37,6 @@ pub(crate) enum Post<M> {
     /// A message with the place that it takes.
     Message(M, OwnedSemaphorePermit),
     /// Panic, for tests.
-    #[cfg(any(test, feature = "crash-test"))]
     Crash,
 }
 
@@ -135,8 +134,7 @@ impl<M: Send + 'static> Address<M> {
         }
     }
 
-    /// Makes the actor panic.
-    #[cfg(any(test, feature = "crash-test"))]
+    /// Makes the actor panic; for tests of the supervision tree. No request of the shipped binary leads here.
     pub fn crash(&self) -> Result<(), Busy> {
         let target = self.0.target.load_full().ok_or(Busy(self.0.name))?;
         target.send_message(Post::Crash).map_err(|_| Busy(self.0.name))

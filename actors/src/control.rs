@@ -217,7 +217,6 @@ impl NodeControl {
     }
 
     /// Makes an actor panic, for tests of the tree.
-    #[cfg(any(test, feature = "crash-test"))]
     pub fn crash(&self, name: &str) -> Result<(), Failure> {
         let core = &self.0;
         let crashed = match name {

@@ -53,7 +53,6 @@ impl<R: Role> Actor for Shell<R> {
                 drop(permit);
                 Ok(role.handle(message).await?)
             }
-            #[cfg(any(test, feature = "crash-test"))]
             Post::Crash => panic!("a crash was asked for"),
         }
     }

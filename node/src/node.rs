@@ -2,12 +2,12 @@
 //! one, the demo several in one process.
 
 mod desk;
+mod signals;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
 use weft_actors::control::NodeControl;
 use weft_actors::state::StateDir;
 use weft_actors::telemetry::Telemetry;
@@ -21,6 +21,7 @@ use weft_world::settings::{AccessLog, MESH_PORT};
 
 use crate::admin::AdminListeners;
 use desk::NodeDesk;
+use signals::Signals;
 
 /// The access log's file in the state directory.
 pub const ACCESS_LOG_FILE: &str = "access.log";
@@ -145,15 +146,13 @@ fn configured(env: &Env, options: &NodeOptions) -> Result<NodeConfig, Failure> {
 
 /// `weft run`: runs the node until SIGTERM, SIGINT, `weft leave`, or until its restart budget is spent.
 pub async fn run(options: NodeOptions) -> Result<(), Failure> {
-    let unheard = |error: std::io::Error| Failure::new(Code::Internal, format!("listen for signals: {error}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(unheard)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(unheard)?;
+    let mut signals =
+        Signals::listen().map_err(|error| Failure::new(Code::Internal, format!("listen for signals: {error}")))?;
     let mut node = RunningNode::start(options).await?;
     let status = node.control().status();
     tracing::info!(mesh = %status.mesh, node = %status.node, advertise = %status.advertise, "the node runs");
     let reason = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
+        reason = signals.end() => reason,
         () = node.desk.left() => "weft leave",
         failure = node.tree.ended() => return Err(failure),
     };

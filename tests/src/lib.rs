@@ -5,6 +5,7 @@
 //! - [`operator`]: policy files and the key that signs them
 //! - [`by_hand`]: change sets signed past what the command line checks
 //! - [`process`]: a child process, its output, its end
+//! - [`peer`]: applications and callers that speak raw bytes
 //! - [`http`]: a small HTTP/1.1 client that hides nothing
 //! - [`load`]: a steady load that counts every reply
 //! - [`programs`]: nginx, Python, PostgreSQL and tcpdump
@@ -21,6 +22,7 @@ pub mod load;
 pub mod loopback;
 pub mod mesh;
 pub mod operator;
+pub mod peer;
 pub mod process;
 pub mod programs;
 pub mod rogue;

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::http::{self, Connection, Reply};
 use crate::loopback::Block;
-use crate::process::Process;
+use crate::process::{ErrorOutput, Process};
 use crate::programs::Server;
 use crate::scratch::Scratch;
 use crate::wait::{until, until_timed, until_true};
@@ -160,6 +160,18 @@ impl Node {
     /// Starts `weft run` and waits until it says that it is ready.
     pub fn start(&mut self) -> Duration {
         self.start_unready();
+        self.await_ready()
+    }
+
+    /// [`Node::start`] with a log of this level, on a pipe that nobody reads.
+    pub fn start_unread(&mut self, level: &str) -> Duration {
+        let mut command = self.run_command();
+        command.env("WEFT_LOG", level);
+        self.process = Some(Process::start_with(&self.name, &mut command, ErrorOutput::Unread));
+        self.await_ready()
+    }
+
+    fn await_ready(&mut self) -> Duration {
         let (admin, name) = (self.admin(), self.name.clone());
         let process = self.process.as_mut().expect("just started");
         let what = format!("{name} to be ready");
@@ -174,9 +186,13 @@ impl Node {
 
     /// Starts `weft run` and does not wait.
     pub fn start_unready(&mut self) {
+        self.process = Some(Process::start(&self.name, &mut self.run_command()));
+    }
+
+    fn run_command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("--dir").arg(&self.dir).arg("run");
-        self.process = Some(Process::start(&self.name, &mut command));
+        command
     }
 
     /// The running process.
@@ -255,7 +271,12 @@ impl Node {
 
     /// Offers a server of this machine as a service, with further words for `weft expose`.
     pub fn offers(&self, service: &str, server: &Server, words: &[&str]) {
-        let port = server.port.to_string();
+        self.exposes(service, server.port, words);
+    }
+
+    /// Offers what listens on a port of this machine as a service, with further words for `weft expose`.
+    pub fn exposes(&self, service: &str, port: u16, words: &[&str]) {
+        let port = port.to_string();
         let mut all = vec!["expose", service, &port];
         all.extend(words);
         self.weft(&all).json();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -54,11 +54,27 @@ pub struct Process {
     /// Lines of standard error.
     pub stderr: Lines,
     followers: Vec<JoinHandle<()>>,
+    /// Standard error, where nobody reads it.
+    unread: Option<ChildStderr>,
+}
+
+/// What becomes of a process's standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorOutput {
+    /// It is collected.
+    Collected,
+    /// It is a pipe that stays open and that nobody reads.
+    Unread,
 }
 
 impl Process {
     /// Starts `command`; `name` is for messages.
     pub fn start(name: &str, command: &mut Command) -> Self {
+        Self::start_with(name, command, ErrorOutput::Collected)
+    }
+
+    /// [`Process::start`] with a say about its standard error.
+    pub fn start_with(name: &str, command: &mut Command, errors: ErrorOutput) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -66,11 +82,20 @@ impl Process {
             .spawn()
             .unwrap_or_else(|error| panic!("start {name}: {error}"));
         let (stdout, stderr) = (Lines::default(), Lines::default());
-        let followers = vec![
-            stdout.follow(child.stdout.take().expect("stdout is piped")),
-            stderr.follow(child.stderr.take().expect("stderr is piped")),
-        ];
-        Self { name: name.to_owned(), child, stdout, stderr, followers }
+        let mut followers = vec![stdout.follow(child.stdout.take().expect("stdout is piped"))];
+        let mut unread = None;
+        let error_pipe = child.stderr.take().expect("stderr is piped");
+        match errors {
+            ErrorOutput::Collected => followers.push(stderr.follow(error_pipe)),
+            ErrorOutput::Unread => unread = Some(error_pipe),
+        }
+        Self { name: name.to_owned(), child, stdout, stderr, followers, unread }
+    }
+
+    /// Begins to read a standard error that nobody has read so far.
+    pub fn read_errors(&mut self) {
+        let pipe = self.unread.take().expect("nobody reads it");
+        self.followers.push(self.stderr.follow(pipe));
     }
 
     /// The process id.

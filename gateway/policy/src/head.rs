@@ -28,6 +28,7 @@ pub enum Sender {
 pub fn strip_request(fields: &mut Fields, sender: Sender, has_upgrade_option: bool) -> Upgrade {
     strip_hop_by_hop(fields);
     fields.retain(|known, name| match known {
+        _ if is_twin(name) => false,
         Known::ProxyAuthorization | Known::Http2Settings => false,
         Known::XForwardedClientCert | Known::ClientCert | Known::ClientCertChain => false,
         Known::WeftTraceRevision => true,
@@ -52,6 +53,30 @@ pub fn strip_request(fields: &mut Fields, sender: Sender, has_upgrade_option: bo
     }
     fields.add(Known::Upgrade, &carried);
     Upgrade::Asked
+}
+
+/// Whether some applications could not tell a name from another: CGI and its heirs (WSGI, Rack, PHP) read `x_tenant` and `x-tenant` as the
+/// same variable, so that the one would carry past the rules what the other may not.
+fn is_twin(name: &[u8]) -> bool {
+    name.contains(&b'_')
+}
+
+/// Takes out of trailers what nobody may say there, either way: what would be taken out of a head.
+pub fn strip_trailers(fields: &mut Fields) {
+    fields.retain(|known, name| {
+        known == Known::GrpcStatus || !(is_twin(name) || name.starts_with(b"weft-") || name == b"remote-user")
+    });
+}
+
+/// Whether a method is one that is known but for the case of its letters. Methods are told apart by case (RFC 9110, section 9.1), and some
+/// applications do not.
+pub fn is_known_in_another_case(method: &Method) -> bool {
+    let text = method.as_str();
+    if !text.bytes().any(|byte| byte.is_ascii_lowercase()) {
+        return false;
+    }
+    let upper = text.to_ascii_uppercase();
+    ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"].contains(&&*upper)
 }
 
 /// The protocols of `Upgrade` that may be carried: none that carries requests of its own, which no rule would see (`h2c`, RFC 7540 section
@@ -160,6 +185,20 @@ mod tests {
         let mut unasked = fields(&[("upgrade", "websocket")]);
         assert_eq!(strip_request(&mut unasked, Sender::Application, false), Upgrade::None);
         assert!(unasked.is_empty());
+    }
+
+    #[test]
+    fn names_and_methods_that_applications_confuse_do_not_pass() {
+        let mut asked = fields(&[("x_tenant", "a"), ("x-tenant", "b"), ("transfer_encoding", "chunked")]);
+        strip_request(&mut asked, Sender::Application, false);
+        assert_eq!(names(&asked), ["x-tenant"]);
+        let mut trailers =
+            fields(&[("grpc-status", "0"), ("weft-x", "1"), ("x_y", "1"), ("remote-user", "a"), ("x", "1")]);
+        strip_trailers(&mut trailers);
+        assert_eq!(names(&trailers), ["grpc-status", "x"]);
+        for (method, is_odd) in [("get", true), ("Get", true), ("GET", false), ("PURGE", false), ("purge", false)] {
+            assert_eq!(is_known_in_another_case(&Method::from_bytes(method.as_bytes()).unwrap()), is_odd, "{method}");
+        }
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub enum Outcome {
     Late,
     /// The caller went before there was an answer.
     Cancelled,
+    /// A limit of this node's own kept the call here: it says nothing of the endpoint.
+    Withheld,
 }
 
 /// How a call was refused before it reached an application.

@@ -41,7 +41,7 @@ impl Cause {
             Outcome::Undelivered(Refused::Stream) => Some(Self::RefusedStream),
             Outcome::Overloaded => Some(Self::Overloaded),
             Outcome::Late => Some(Self::Timeout),
-            Outcome::Undelivered(Refused::Stale) | Outcome::Opened | Outcome::Cancelled => None,
+            Outcome::Undelivered(Refused::Stale) | Outcome::Opened | Outcome::Cancelled | Outcome::Withheld => None,
         }
     }
 }

@@ -7,6 +7,7 @@
 //! - [`Enrolment`], [`JoinToken`]: how a node comes to be one
 //! - [`Issuer`], [`IssuedCertificate`], [`tls`]: how it proves that
 //! - [`wire`]: what messages look like in bytes
+//! - [`testing`]: a mesh for the tests of all crates
 
 mod bundle;
 mod certificate;
@@ -25,7 +26,6 @@ mod refusal;
 mod revocation;
 mod root_pin;
 mod spiffe;
-#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod tls;
 mod token;

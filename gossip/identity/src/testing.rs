@@ -1,4 +1,5 @@
-//! A mesh for tests: `bank` with its first node `vm-a`, at a fixed time.
+//! A mesh for tests: `bank` with its first node `vm-a`, at a fixed time. Compiled always, so that tests and what is shipped are built
+//! from one and the same crate; nothing but tests names it.
 
 #![allow(clippy::unwrap_used, reason = "a test that finds its mesh broken must end")]
 

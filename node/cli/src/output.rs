@@ -93,11 +93,16 @@ impl Output {
 
     /// Prints a failure with its code and the next step.
     pub(super) fn failure(self, failure: &Failure) {
+        complain(&self.failure_text(failure));
+    }
+
+    /// A failure with its code and the next step.
+    pub(super) fn failure_text(self, failure: &Failure) -> String {
         let entry = failure.code.entry();
         match self {
             Self::Text => {
                 let detail = printable(&failure.detail, Paint::Plain);
-                complain(&format!("error[{}]: {detail}\nnext: {}", entry.code, entry.next_step));
+                format!("error[{}]: {detail}\nnext: {}", entry.code, entry.next_step)
             }
             Self::Json => {
                 let error = json!({
@@ -106,14 +111,14 @@ impl Output {
                     "detail": failure.detail,
                     "next": entry.next_step,
                 });
-                complain(&with_schema(json!({ "error": error })).to_string());
+                with_schema(json!({ "error": error })).to_string()
             }
         }
     }
 }
 
 /// Where standard error cannot be written to either, the exit code is all that is left to say.
-fn complain(text: &str) {
+pub(super) fn complain(text: &str) {
     let _unsaid = writeln!(io::stderr().lock(), "{text}");
 }
 

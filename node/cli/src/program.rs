@@ -45,14 +45,13 @@ pub fn main(programs: &Programs) -> ExitCode {
         Err(error) => return usage(&error),
     };
     let output = cli.output;
-    log::start(&cli);
-    match in_runtime(cli, programs) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            output.failure(&failure);
-            ExitCode::from(exit_code(failure.code))
-        }
+    let log = log::start(&cli);
+    let ended = in_runtime(cli, programs);
+    if let Err(failure) = &ended {
+        log.say(&output.failure_text(failure));
     }
+    log.finish();
+    ended.map_or_else(|failure| ExitCode::from(exit_code(failure.code)), |()| ExitCode::SUCCESS)
 }
 
 fn exit_code(code: Code) -> u8 {

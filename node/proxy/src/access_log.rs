@@ -14,9 +14,9 @@ use http::Method;
 use metrics::Counter;
 use serde::Serialize;
 use weft_env::Timestamp;
-use weft_policy::endpoint::Endpoint;
-use weft_policy::Place;
 use weft_identity::Code;
+use weft_policy::Place;
+use weft_policy::endpoint::Endpoint;
 
 use crate::metrics::{Direction, Meter};
 use crate::trace::Trace;
@@ -233,7 +233,7 @@ mod tests {
             id: Some("vm-a.0"),
         };
         let value = serde_json::to_value(&whole).unwrap();
-        let page = include_str!("../../docs/reference/access-log.md");
+        let page = include_str!("../../../docs/reference/access-log.md");
         let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
         let listed: std::collections::BTreeSet<&str> = rows.collect();
         let written: std::collections::BTreeSet<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();

@@ -28,6 +28,11 @@ pub(crate) struct Seat {
 }
 
 impl Bell {
+    /// How often it rang.
+    pub(crate) fn rings(&self) -> u64 {
+        self.rings.load(Ordering::Acquire)
+    }
+
     fn seats(&self) -> MutexGuard<'_, Seats> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -61,6 +66,16 @@ impl Seat {
         // After the waker is there: a ring in between is seen here or wakes.
         let rings = self.bell.rings.load(Ordering::Acquire);
         std::mem::replace(&mut self.seen, rings) != rings
+    }
+
+    /// What has been heard so far: [`Seat::listen_since`] takes it.
+    pub(crate) fn heard(&self) -> u64 {
+        self.bell.rings.load(Ordering::Acquire)
+    }
+
+    /// Lets the next look answer whether it rang since then.
+    pub(crate) fn listen_since(&mut self, heard: u64) {
+        self.seen = heard;
     }
 
     /// Lets the next look answer that it rang.

@@ -3,6 +3,7 @@
 
 use http::Method;
 use weft_policy::fields::{Fields, Known};
+use weft_policy::head::Upgrade;
 
 /// Which version of HTTP a message came by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -70,6 +71,21 @@ impl RequestHead {
     /// The path without its query.
     pub(crate) fn path_only(&self) -> &str {
         self.path.split_once('?').map_or(&self.path, |(path, _)| path)
+    }
+
+    /// A request for a WebSocket over HTTP/2 (extended CONNECT, RFC 8441) in the form in which HTTP/1.1 asks for it and applications see it,
+    /// before anything is decided about it. [`RequestHead::protocol`] tells how it came.
+    pub(crate) fn ask_as_http1(&mut self) -> Result<Upgrade, &'static str> {
+        if self.protocol.as_deref() != Some("websocket") {
+            return Err("extended CONNECT for a protocol other than websocket");
+        }
+        if matches!(self.length, Length::Exact(_)) {
+            return Err("extended CONNECT states a length");
+        }
+        self.method = Method::GET;
+        self.length = Length::None;
+        self.fields.put(Known::Upgrade, b"websocket");
+        Ok(Upgrade::Asked)
     }
 
     /// The query, if there is one.
@@ -165,3 +181,22 @@ impl Malformed {
 pub(crate) const FIELDS_MAX: usize = 100;
 /// Most bytes of a head, as HTTP/1.1 writes it.
 pub(crate) const HEAD_BYTES_MAX: usize = 32 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_decided_about_is_what_applications_see() {
+        let mut head =
+            RequestHead { method: Method::CONNECT, protocol: Some("websocket".into()), ..RequestHead::default() };
+        head.length = Length::Unknown;
+        assert_eq!(head.ask_as_http1(), Ok(Upgrade::Asked));
+        assert_eq!((&head.method, head.length), (&Method::GET, Length::None));
+        assert_eq!(head.fields.first(Known::Upgrade), Some(&b"websocket"[..]));
+        for (protocol, length) in [("h2c", Length::None), ("websocket", Length::Exact(5))] {
+            let mut head = RequestHead { protocol: Some(protocol.into()), length, ..RequestHead::default() };
+            assert!(head.ask_as_http1().is_err(), "{protocol}");
+        }
+    }
+}

@@ -2,6 +2,7 @@
 //! (SNI) and what is spoken (ALPN); only then does anything else of the connection count.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
@@ -9,8 +10,8 @@ use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 use weft_env::Stream;
-use weft_identity::ServiceName;
 use weft_gossip::enrol::{self, SignDesk};
+use weft_identity::ServiceName;
 use weft_identity::tls::{ALPN_HTTP2, ALPN_SIGN, ALPN_TCP};
 use weft_identity::{GrantedLabels, SpiffeId, Subject, dialled_identity, peer_identity, peer_labels};
 use weft_world::WorldCell;
@@ -26,6 +27,9 @@ use crate::tcp;
 use crate::transport::Transport;
 use crate::vigil::{self, Chain, Watch};
 use crate::worker::{Gate, Worker};
+
+/// How long a handshake may take: three round trips of a slow line, and not as long as a head, because until then anybody holds a place.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The mesh port on one worker.
 pub(crate) struct Inbound {
@@ -88,8 +92,13 @@ enum Greeted {
 /// Serves one connection.
 pub(crate) async fn serve(entry: Arc<Inbound>, stream: Stream) {
     let peer = stream.peer_addr().ok();
-    let greeting = Box::pin(timeout(entry.worker.settings().head_timeout, greet(&entry, stream)));
-    let greeted = match greeting.await {
+    let Some(handshake) = peer.and_then(|peer| entry.gate.handshake(peer.ip())) else {
+        return entry.gate.count_refused();
+    };
+    let limit = entry.worker.settings().head_timeout.min(HANDSHAKE_TIMEOUT);
+    let greeted = Box::pin(timeout(limit, greet(&entry, stream))).await;
+    drop(handshake);
+    let greeted = match greeted {
         Ok(Ok(greeted)) => greeted,
         Ok(Err(error)) => {
             entry.gate.count_refused();

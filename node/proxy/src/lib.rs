@@ -4,6 +4,8 @@
 //! - `proxy`: the life of a request; `tcp`: the life of a stream; `proxy_protocol`: the header before one
 //! - `server`: the requests of one connection; `outbound`, `inbound`: who may send them
 //! - `http1`, `http2`: the two versions of HTTP; `head`: their heads; `side`: one end of an exchange; `pump`: bodies between two
+//! - `admission`: who is let in at the limit, and who waits; `memory`: what is not taken on when memory runs short
+//! - `handshakes`: who may hold how many places before it has proven itself
 //! - `stock`: heads that are used again
 //! - `pool`: upstream connections; `dial`: how they are opened
 //! - `vigil`: what may end what is open; `bell`, `timer`: how it costs nothing
@@ -11,14 +13,17 @@
 //! - `hypothesis`: a call as an operator describes it
 
 mod access_log;
+mod admission;
 mod bell;
 mod dial;
 pub mod explain;
+mod handshakes;
 mod head;
 mod http1;
 mod http2;
 mod hypothesis;
 mod inbound;
+mod memory;
 pub mod metrics;
 mod outbound;
 mod pool;

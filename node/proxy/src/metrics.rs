@@ -18,6 +18,14 @@ pub const REQUEST_ERRORS_TOTAL: &str = "weft_request_errors_total";
 pub const REQUEST_DURATION_SECONDS: &str = "weft_request_duration_seconds";
 /// Bytes of bodies and streams, by way: `sent` to the caller, `received` from it.
 pub const BYTES_TOTAL: &str = "weft_bytes_total";
+/// Requests that wait for a place at the node's limit.
+pub const ADMISSION_WAITING: &str = "weft_admission_waiting";
+/// Requests that found the node at its limit, by what became of them.
+pub const ADMISSION_WAITS_TOTAL: &str = "weft_admission_waits_total";
+/// The step of the memory ladder that the node stands on, 0 to 3.
+pub const MEMORY_STEP: &str = "weft_memory_step";
+/// Resident memory, as of the last look.
+pub const MEMORY_RESIDENT_BYTES: &str = "weft_memory_resident_bytes";
 /// Connections that are open, by listener.
 pub const CONNECTIONS_OPEN: &str = "weft_connections_open";
 /// Connections taken in, by listener.
@@ -42,6 +50,7 @@ const COUNTERS: &[(&str, &str)] = &[
     (REQUESTS_TOTAL, "Requests and streams by direction, calling and called service and class of status."),
     (REQUEST_ERRORS_TOTAL, "Requests and streams that Weft itself refused or failed, by code."),
     (BYTES_TOTAL, "Bytes of bodies and streams; way is sent (to the caller) or received (from it)."),
+    (ADMISSION_WAITS_TOTAL, "Requests that found the node at its limit, by what became of them."),
     (CONNECTIONS_TOTAL, "Connections taken in, by listener."),
     (CONNECTIONS_REFUSED_TOTAL, "Connections turned away, by listener."),
     (RETRIES_TOTAL, "Tries after the first, by direction, calling and called service."),
@@ -50,6 +59,14 @@ const COUNTERS: &[(&str, &str)] = &[
     (SHADOW_REFUSALS_TOTAL, "Calls that documents in shadow mode would have refused, by called service and document."),
     (COPIES_LOST_TOTAL, "Copies of requests that were given up, by the service that they were for and the reason."),
     (ACCESS_LOG_DROPPED_TOTAL, "Lines that the access log did not take in because its writer was behind."),
+];
+
+/// Gauges with their help texts.
+const GAUGES: &[(&str, Unit, &str)] = &[
+    (CONNECTIONS_OPEN, Unit::Count, "Connections that are open, by listener."),
+    (ADMISSION_WAITING, Unit::Count, "Requests that wait for a place at the node's limit."),
+    (MEMORY_STEP, Unit::Count, "The step of the memory ladder: 0 free, 1 short, 2 scarce, 3 exhausted."),
+    (MEMORY_RESIDENT_BYTES, Unit::Bytes, "Resident memory, as of the last look."),
 ];
 
 static METADATA: Metadata<'static> = Metadata::new("weft", Level::INFO, None);
@@ -81,11 +98,9 @@ pub(crate) fn describe(recorder: &dyn Recorder) {
     for (name, help) in COUNTERS {
         recorder.describe_counter(KeyName::from_const_str(name), None, (*help).into());
     }
-    recorder.describe_gauge(
-        KeyName::from_const_str(CONNECTIONS_OPEN),
-        Some(Unit::Count),
-        "Connections that are open, by listener.".into(),
-    );
+    for (name, unit, help) in GAUGES {
+        recorder.describe_gauge(KeyName::from_const_str(name), Some(*unit), (*help).into());
+    }
     recorder.describe_histogram(
         KeyName::from_const_str(REQUEST_DURATION_SECONDS),
         Some(Unit::Seconds),
@@ -298,7 +313,8 @@ impl ServiceStates {
         let Counts { in_flight, connections, budget, turn } = self.counts.of(service, now_ns);
         let via = format!("1.1 {node} ({service})").into();
         let node = node.clone();
-        let state = Arc::new(ServiceState { budget, turn, in_flight, connections, via, node, meters: Mutex::default() });
+        let state =
+            Arc::new(ServiceState { budget, turn, in_flight, connections, via, node, meters: Mutex::default() });
         states.insert(service.clone(), Arc::clone(&state));
         state
     }

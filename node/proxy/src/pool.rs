@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use weft_policy::endpoint::EndpointLoad;
 use weft_world::{Credential, LocalReplica, World};
 
+use crate::dial::DialError;
 use crate::http1::Connection;
 use crate::http2::Client;
 use crate::metrics::Slot;
@@ -48,6 +49,8 @@ pub(crate) struct Upstream {
     pub(crate) chain: Option<Chain>,
     /// Its place among the connections of its service, where these are limited.
     pub(crate) slot: Option<Slot>,
+    /// How often the worker's bell had rung when its peer was last believed.
+    pub(crate) rings: u64,
 }
 
 impl Upstream {
@@ -55,7 +58,7 @@ impl Upstream {
         self.slot.as_ref().is_some_and(|slot| Arc::ptr_eq(slot.counter(), counter))
     }
 
-    fn is_believed(&self, world: &World) -> bool {
+    pub(crate) fn is_believed(&self, world: &World) -> bool {
         self.chain.as_ref().is_none_or(|chain| believed(world, chain).is_ok())
     }
 }
@@ -68,6 +71,9 @@ pub(crate) struct Shared {
     pub(crate) chain: Option<Chain>,
 }
 
+/// Held by who opens a shared connection; when the last one failed, and why.
+pub(crate) type Opening = Arc<tokio::sync::Mutex<Option<(Instant, DialError)>>>;
+
 /// The connections to one host.
 struct HostPool {
     /// Keeps the key's addresses from being used again.
@@ -75,7 +81,7 @@ struct HostPool {
     idle: Vec<(Upstream, Instant)>,
     shared: Vec<Shared>,
     /// Held while a shared connection is opened, so that a burst opens one.
-    opening: Arc<tokio::sync::Mutex<()>>,
+    opening: Opening,
     used_at: Instant,
 }
 
@@ -165,7 +171,7 @@ impl Pool {
     }
 
     /// Who holds this lock may open a shared connection.
-    pub(crate) fn opening(&self, host: &Host, now: Instant) -> Arc<tokio::sync::Mutex<()>> {
+    pub(crate) fn opening(&self, host: &Host, now: Instant) -> Opening {
         let mut hosts = self.hosts();
         Arc::clone(&entry(&mut hosts, host, now).opening)
     }
@@ -202,11 +208,7 @@ impl Pool {
     }
 }
 
-fn entry<'a>(
-    hosts: &'a mut HashMap<HostKey, HostPool, Addresses>,
-    host: &Host,
-    now: Instant,
-) -> &'a mut HostPool {
+fn entry<'a>(hosts: &'a mut HashMap<HostKey, HostPool, Addresses>, host: &Host, now: Instant) -> &'a mut HostPool {
     hosts.entry(host.key()).or_insert_with(|| HostPool {
         _host: host.clone(),
         idle: Vec::new(),

@@ -10,8 +10,8 @@ use time::macros::format_description;
 use weft_env::Timestamp;
 use weft_identity::Code;
 use weft_policy::Stage;
-use weft_policy::fields::{Fields, Known};
 use weft_policy::Step;
+use weft_policy::fields::{Fields, Known};
 
 use crate::head::ResponseHead;
 use crate::proxy::Own;
@@ -115,9 +115,8 @@ pub(crate) fn reply(refusal: &Refusal, place: &str, id: &str) -> Own {
 
 /// A moment as `Date` states it (RFC 9110, section 5.6.7).
 pub(crate) fn date(at: Timestamp) -> String {
-    let form = format_description!(
-        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
-    );
+    let form =
+        format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
     let seconds = i64::try_from(at.0 / 1_000).unwrap_or(0);
     OffsetDateTime::from_unix_timestamp(seconds).ok().and_then(|moment| moment.format(form).ok()).unwrap_or_default()
 }

@@ -25,7 +25,6 @@ mod tries;
 use std::sync::Arc;
 
 use http::Method;
-use tokio::time::Instant;
 use weft_identity::Protocol;
 use weft_identity::SpiffeId;
 use weft_identity::{Code, ServiceName};
@@ -39,9 +38,11 @@ use weft_world::{Credential, LocalService, World};
 use crate::head::{Form, HttpVersion, RequestHead, ResponseHead};
 use crate::http1::Persistence;
 use crate::inbound::Caller;
+use crate::memory::Step;
 use crate::metrics::{Direction, Meter, ServiceState};
 use crate::outbound::Outbound;
 use crate::problem::Refusal;
+use crate::pump::Flow;
 use crate::side::{Side, reset};
 use crate::stock::Recycled;
 use crate::vigil::{Footing, Permit, Subject, Watch};
@@ -60,7 +61,7 @@ pub(crate) use exchange::Exchange;
 pub(crate) use forward::{closed, tunnel};
 pub(crate) use lease::{Held, Lease, ReplicaFlight, Tally};
 pub(crate) use local::Introduced;
-pub(crate) use message::{Own, at_limit, turn_away};
+pub(crate) use message::{Own, turn_away};
 pub(crate) use record::Record;
 pub(crate) use tee::{Tee, TeedBody};
 pub(crate) use tries::{Attempt, Attempted, Call as TriesCall, delivered_here, endpoints};
@@ -90,10 +91,18 @@ enum Served<'s> {
 
 /// Serves one request of an application of this machine.
 pub(crate) async fn outbound(entry: &Outbound, side: &mut Side, watch: &mut Watch, head: &mut RequestHead) {
-    let world = entry.world.load();
-    let Some(record) = Record::start(&entry.worker, Direction::Outbound, Instant::now()) else {
-        return Box::pin(turn_away(&entry.worker, &world, Direction::Outbound, (side, watch), &at_limit())).await;
+    let (worker, direction, started) = (&entry.worker, Direction::Outbound, entry.worker.noted());
+    let record = match Record::start(worker, direction, started) {
+        Some(record) => record,
+        None => match Box::pin(Record::waited(worker, direction, started, watch)).await {
+            Ok(record) => record,
+            Err(refusal) => {
+                let world = entry.world.load();
+                return Box::pin(turn_away(worker, &world, direction, (side, watch), (head, &refusal))).await;
+            }
+        },
     };
+    let world = entry.world.load();
     let mut exchange = Exchange::new(side, watch, record, Sender::Application);
     let caller = || credential_of(&world, entry.identity.as_ref()).map(|credential| &credential.identity);
     if let Err(failure) = call(entry, &world, &mut exchange, head).await {
@@ -103,10 +112,18 @@ pub(crate) async fn outbound(entry: &Outbound, side: &mut Side, watch: &mut Watc
 
 /// Serves one request that came in over mutual TLS.
 pub(crate) async fn inbound(caller: &Caller, side: &mut Side, watch: &mut Watch, head: &mut RequestHead) {
-    let world = caller.world.load();
-    let Some(record) = Record::start(&caller.worker, Direction::Inbound, Instant::now()) else {
-        return Box::pin(turn_away(&caller.worker, &world, Direction::Inbound, (side, watch), &at_limit())).await;
+    let (worker, direction, started) = (&caller.worker, Direction::Inbound, caller.worker.noted());
+    let record = match Record::start(worker, direction, started) {
+        Some(record) => record,
+        None => match Box::pin(Record::waited(worker, direction, started, watch)).await {
+            Ok(record) => record,
+            Err(refusal) => {
+                let world = caller.world.load();
+                return Box::pin(turn_away(worker, &world, direction, (side, watch), (head, &refusal))).await;
+            }
+        },
     };
+    let world = caller.world.load();
     let mut exchange = Exchange::new(side, watch, record, Sender::Node);
     if let Err(failure) = deliver(caller, &world, &mut exchange, head).await {
         Box::pin(failed(&mut exchange, failure, &world, Some(&caller.identity), head)).await;
@@ -150,7 +167,7 @@ pub(crate) struct Matched<'w> {
 impl<'w> Matched<'w> {
     /// A call of a service with this credential.
     fn of(world: &'w World, worker: &Worker, credential: &'w Arc<Credential>, table: &'w Arc<EndpointTable>) -> Self {
-        let state = worker.states.of(&table.service, &world.facts.node, worker.now_ns());
+        let state = worker.states.of(&table.service, &world.facts.node, worker.noted_ns());
         let meter = worker.states.meter(&state, Direction::Outbound, &credential.identity, &table.service);
         Self { credential, table, identity: SpiffeId::service(&world.facts.mesh, &table.service), state, meter }
     }
@@ -193,11 +210,19 @@ pub(crate) fn credential_of<'w>(world: &'w World, asked: Option<&ServiceName>) -
 
 /// What of a head is settled before anything is decided: hop-by-hop fields and claims are gone, a trace is there. Returns whether another
 /// protocol is asked for.
-fn settled(exchange: &mut Exchange<'_>, head: &mut RequestHead) -> Upgrade {
-    let has_option = matches!(&*exchange.side, Side::Http1(connection) if connection.asks_for_upgrade());
+fn settled(exchange: &mut Exchange<'_>, head: &mut RequestHead) -> Result<Upgrade, Refusal> {
+    let malformed = |why: &str| Refusal::new(Code::RequestMalformed, why);
+    if head::is_known_in_another_case(&head.method) {
+        return Err(malformed("the method is a known one in other letters: methods are told apart by case"));
+    }
+    // HTTP/1.0 has no upgrade (RFC 9110, section 7.8).
+    let has_option = head.version != HttpVersion::Http10
+        && matches!(&*exchange.side, Side::Http1(connection) if connection.asks_for_upgrade());
     let mut upgrade = head::strip_request(&mut head.fields, exchange.sender, has_option);
-    if head.protocol.as_deref().is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket")) {
-        upgrade = Upgrade::Asked;
+    if head.method == Method::CONNECT && head.protocol.is_some() {
+        upgrade = head.ask_as_http1().map_err(malformed)?;
+        // What follows is not of the request: it waits for the switch.
+        exchange.upload = Flow::of_nothing();
     }
     let worker = Arc::clone(exchange.record.worker());
     let trace = trace::carry(&mut head.fields, || worker.random());
@@ -207,7 +232,7 @@ fn settled(exchange: &mut Exchange<'_>, head: &mut RequestHead) -> Upgrade {
         exchange.ends_within(span);
         exchange.patience = Some(span);
     }
-    upgrade
+    Ok(upgrade)
 }
 
 /// A request into the mesh.
@@ -217,14 +242,11 @@ async fn call(
     exchange: &mut Exchange<'_>,
     head: &mut RequestHead,
 ) -> Result<(), Failure> {
-    let upgrade = settled(exchange, head);
+    let upgrade = settled(exchange, head)?;
     let named = authority::service_of(&head.authority);
     if head.method == Method::CONNECT && head.protocol.is_none() {
         let service = named.map_err(|code| Refusal::new(code, "CONNECT names no service"))?;
         return Box::pin(connect(entry, world, exchange, service)).await;
-    }
-    if head.method == Method::CONNECT && upgrade == Upgrade::None {
-        return Err(Refusal::new(Code::RequestMalformed, "extended CONNECT for a protocol other than websocket").into());
     }
     let service = named.map_err(|code| Refusal::new(code, "the Host header or the URI must name a service"))?;
     let mut matched = identify(&entry.worker, world, &mut exchange.record, (entry.identity.as_ref(), service))?;
@@ -242,7 +264,7 @@ async fn call(
     }
     let wire = attempt::Wire::of(matched.table.protocol).ok_or_else(|| not_http(&matched.table.service))?;
     // HTTP/2 has no 101 (RFC 9113, section 8.6): the request goes on without its wish.
-    let upgrade = if wire == attempt::Wire::Http2 { Upgrade::None } else { upgrade };
+    let upgrade = carried_by(wire, upgrade, head)?;
     let mut carriage = Carriage::new(world, (&entry.worker, exchange.patience), &matched, Some(&head.fields));
     if let Some(departure) = departure {
         carriage = carriage.routed(departure.rule, departure.target);
@@ -289,12 +311,7 @@ async fn routed<'w>(
 }
 
 /// `CONNECT service:port`: a tunnel to a TCP service.
-async fn connect(
-    entry: &Outbound,
-    world: &World,
-    exchange: &mut Exchange<'_>,
-    service: &str,
-) -> Result<(), Failure> {
+async fn connect(entry: &Outbound, world: &World, exchange: &mut Exchange<'_>, service: &str) -> Result<(), Failure> {
     let matched = identify(&entry.worker, world, &mut exchange.record, (entry.identity.as_ref(), service))?;
     if matched.table.protocol != Protocol::Tcp {
         let why = format!("{service} is an HTTP service; CONNECT is for TCP");
@@ -314,9 +331,9 @@ async fn deliver(
     exchange: &mut Exchange<'_>,
     head: &mut RequestHead,
 ) -> Result<(), Failure> {
-    let upgrade = settled(exchange, head);
+    let upgrade = settled(exchange, head)?;
     let local = local_of(caller, world, &mut exchange.record)?;
-    let state = caller.worker.states.of(&local.service, &world.facts.node, caller.worker.now_ns());
+    let state = caller.worker.states.of(&local.service, &world.facts.node, caller.worker.noted_ns());
     let meter = caller.worker.states.meter(&state, Direction::Inbound, &caller.identity, &local.service);
     exchange.record.counted_by(Arc::clone(&meter));
     let is_bare = head.form == Form::Authority || (head.method == Method::CONNECT && upgrade == Upgrade::None);
@@ -325,7 +342,8 @@ async fn deliver(
     }
     let (named, patience) = (head.fields.first(Known::WeftReplica), head.fields.first(Known::WeftPatience));
     let named = named.map(<[u8]>::to_vec);
-    exchange.patience = patience.and_then(replica::patience_of).or(exchange.patience);
+    let patience = patience.and_then(|ms| replica::patience_of(ms, exchange, world, &local.service));
+    exchange.patience = patience.or(exchange.patience);
     exchange.record.judged.traced_if_asked(&mut head.fields);
     if world.policy.reads_requests(&local.service) {
         name_host(head);
@@ -351,9 +369,16 @@ fn travel_back(exchange: &mut Exchange<'_>, response: &mut ResponseHead, sender:
     exchange.record.judged.tell(&mut response.fields, other);
 }
 
+/// Whether the connection ends with the answer: while it drains, and an application's when memory runs short. That of another node
+/// stays, because another handshake would cost more than it holds.
+fn closes(exchange: &Exchange<'_>) -> bool {
+    let is_short = || exchange.record.worker().memory().step() > Step::Free;
+    exchange.watch.is_draining() || (exchange.sender == Sender::Application && is_short())
+}
+
 /// Gives the caller what it gets.
 async fn serve(exchange: &mut Exchange<'_>, served: Served<'_>, head: &RequestHead) {
-    let closing = exchange.watch.is_draining() && head.version != HttpVersion::Http2;
+    let closing = closes(exchange) && head.version != HttpVersion::Http2;
     let persistence = if closing { Persistence::Close } else { Persistence::Keep };
     match served {
         Served::Answer(lease, response, footing) if response.status == 101 => {
@@ -371,7 +396,12 @@ async fn serve(exchange: &mut Exchange<'_>, served: Served<'_>, head: &RequestHe
 }
 
 /// The connection becomes a tunnel, with the answer that says so. A tunnel lasts as long as its two ends want it.
-async fn switch(exchange: &mut Exchange<'_>, mut lease: Lease, mut answer: Recycled<ResponseHead>, footing: &Footing<'_>) {
+async fn switch(
+    exchange: &mut Exchange<'_>,
+    mut lease: Lease,
+    mut answer: Recycled<ResponseHead>,
+    footing: &Footing<'_>,
+) {
     exchange.record.status = answer.status;
     if let (Side::Http2(_), 101) = (&*exchange.side, answer.status) {
         answer.status = local::as_http2_switch(&mut answer.fields);
@@ -384,6 +414,18 @@ async fn switch(exchange: &mut Exchange<'_>, mut lease: Lease, mut answer: Recyc
     lease.side.becomes_tunnel();
     let idle = exchange.record.worker().settings().stream_timeout;
     tunnel(exchange, lease, footing, idle).await;
+}
+
+/// Whether a wish for another protocol goes on over this version. HTTP/2 has no 101 (RFC 9113, section 8.6): a request goes on without its
+/// wish, unless it is nothing but the wish.
+pub(super) fn carried_by(wire: attempt::Wire, upgrade: Upgrade, head: &RequestHead) -> Result<Upgrade, Refusal> {
+    match (wire, &head.protocol) {
+        (attempt::Wire::Http1, _) => Ok(upgrade),
+        (attempt::Wire::Http2, None) => Ok(Upgrade::None),
+        (attempt::Wire::Http2, Some(protocol)) => {
+            Err(Refusal::new(Code::ProtocolMismatch, format!("{protocol} is not carried to services of HTTP/2")))
+        }
+    }
 }
 
 /// A call that comes by this node a second time on its way to one service goes round and round (RFC 9110, section 7.6.3).

@@ -4,6 +4,7 @@
 use std::task::{Context, Poll, ready};
 
 use weft_policy::fields::Fields;
+use weft_policy::head::strip_trailers;
 
 use crate::proxy::Tee;
 use crate::side::{Broken, Part, Side};
@@ -16,6 +17,9 @@ pub(crate) struct Flow {
     pub(crate) bytes: u64,
     trailers: Option<Fields>,
     has_moved: bool,
+    is_of_nothing: bool,
+    /// It stood still last because nothing came, and not because nothing was taken.
+    waits_for_source: bool,
     /// Where a copy goes, too.
     tee: Option<Tee>,
 }
@@ -39,6 +43,11 @@ pub(crate) enum Stop {
 }
 
 impl Flow {
+    /// One that only says that there is nothing.
+    pub(crate) fn of_nothing() -> Self {
+        Self { state: State::Ending, is_of_nothing: true, ..Self::default() }
+    }
+
     /// Lets a copy of what goes over go to `tee`.
     pub(crate) fn copied_to(&mut self, tee: Tee) {
         self.tee = Some(tee);
@@ -52,8 +61,13 @@ impl Flow {
     /// Begins anew for another try, where nothing went over: a body that is empty ends again.
     pub(crate) fn restart(&mut self) {
         if self.bytes == 0 {
-            self.state = State::Open;
+            self.state = if self.is_of_nothing { State::Ending } else { State::Open };
         }
+    }
+
+    /// Whether it stands still because nothing comes.
+    pub(crate) fn waits_for_its_source(&self) -> bool {
+        self.waits_for_source
     }
 
     /// Whether bytes moved since this was asked last.
@@ -66,6 +80,7 @@ impl Flow {
         while self.state == State::Open {
             match from.poll_part(cx) {
                 Poll::Ready(Ok(Part::Data)) => {
+                    self.waits_for_source = false;
                     let sent = ready!(to.poll_send(cx, from.data())).map_err(Stop::To)?;
                     if let Some(tee) = &self.tee {
                         tee.data(&from.data()[..sent]);
@@ -76,6 +91,9 @@ impl Flow {
                 }
                 Poll::Ready(Ok(Part::End)) => {
                     self.trailers = from.take_trailers();
+                    if let Some(trailers) = &mut self.trailers {
+                        strip_trailers(trailers);
+                    }
                     self.state = State::Ending;
                     self.has_moved = true;
                     if let Some(tee) = self.tee.take() {
@@ -84,13 +102,16 @@ impl Flow {
                 }
                 Poll::Ready(Err(broken)) => return Poll::Ready(Err(Stop::From(broken))),
                 Poll::Pending => {
+                    self.waits_for_source = false;
                     // What was taken goes on while there is nothing to add to it.
                     ready!(to.poll_flush(cx)).map_err(Stop::To)?;
+                    self.waits_for_source = true;
                     return Poll::Pending;
                 }
             }
         }
         if self.state == State::Ending {
+            self.waits_for_source = false;
             ready!(to.poll_end(cx, self.trailers.as_ref())).map_err(Stop::To)?;
             self.state = State::Ended;
         }

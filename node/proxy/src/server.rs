@@ -2,6 +2,7 @@
 //! the mesh port. Reads heads, keeps their times, and ends connections as they deserve.
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,40 +39,76 @@ pub(crate) trait Serve: Send + Sync + 'static {
     fn world(&self) -> &Arc<WorldCell>;
 
     /// Serves one request.
-    fn request(
-        &self,
-        side: &mut Side,
-        watch: &mut Watch,
-        head: &mut RequestHead,
-    ) -> impl Future<Output = ()> + Send;
+    fn request(&self, side: &mut Side, watch: &mut Watch, head: &mut RequestHead) -> impl Future<Output = ()> + Send;
 }
 
 /// Serves one connection that speaks HTTP/1, or HTTP/2 from its first byte on.
 pub(crate) async fn serve<S: Serve>(entry: Arc<S>, connection: Box<Connection>, mut watch: Watch) {
     let mut side = Side::Http1(connection);
-    let settings = entry.worker().settings();
-    let age_over = settings.connection_age.map(|age| Instant::now() + age);
+    let worker = Arc::clone(entry.worker());
+    let settings = worker.settings();
+    watch.ages_at(settings.connection_age.map(|age| worker.noted() + age));
     let mut quiet = settings.head_timeout;
     let mut is_first = true;
     loop {
+        let began = entry.worker().noted();
+        if rest(&mut side, &mut watch, began + quiet, is_first).await == Rest::Over {
+            return;
+        }
+        let now = entry.worker().noted();
+        // The first head's time runs from the start of the connection: a byte does not buy more.
+        let due = if is_first { began } else { now } + settings.head_timeout;
         // What follows is as large as a request needs; a connection that rests holds none of it.
-        match Box::pin(one(entry.as_ref(), &mut side, &mut watch, quiet, is_first)).await {
+        match Box::pin(one(entry.as_ref(), &mut side, &mut watch, due, is_first)).await {
             Next::Request => {}
             Next::Http2 => break,
             Next::End => return,
         }
         let Side::Http1(connection) = &mut side else { return };
         match connection.fitness(Role::Server) {
-            Fitness::Reusable if age_over.is_none_or(|over| Instant::now() < over) => connection.renew(),
-            Fitness::Reusable | Fitness::Spent => return close(connection, &mut watch).await,
+            Fitness::Reusable => connection.renew(),
+            Fitness::Spent => return close(connection, &mut watch).await,
+            Fitness::Cut => return,
             Fitness::Lingers => return linger(connection, &mut watch).await,
         }
-        quiet = entry.worker().settings().idle_timeout;
+        quiet = settings.idle_timeout;
         is_first = false;
     }
     let Side::Http1(connection) = side else { return };
     let (transport, received) = connection.into_transport();
-    serve_http2(entry, transport, received.into(), watch).await;
+    Box::pin(serve_http2(entry, transport, received.into(), watch)).await;
+}
+
+/// How a rest between two requests ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// Bytes came.
+    Begun,
+    /// The connection is over.
+    Over,
+}
+
+/// Waits for the first bytes of a request.
+async fn rest(side: &mut Side, watch: &mut Watch, due: Instant, is_first: bool) -> Rest {
+    let Side::Http1(connection) = side else { return Rest::Over };
+    watch.due_at(Some(due));
+    std::future::poll_fn(|cx| {
+        match connection.poll_begun(cx) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Rest::Begun),
+            Poll::Ready(Err(_)) => return Poll::Ready(Rest::Over),
+            Poll::Pending => {}
+        }
+        if watch.is_draining() && !is_first {
+            return Poll::Ready(Rest::Over);
+        }
+        watch.poll_cut(cx, &Footing::default()).map(|cut| {
+            if let Cut::Refused(refusal) = cut {
+                tracing::info!(why = refusal.why, "connection of a revoked peer closed");
+            }
+            Rest::Over
+        })
+    })
+    .await
 }
 
 /// What comes after a wait for a request.
@@ -84,10 +121,10 @@ enum Next {
     End,
 }
 
-/// Waits for one request and serves it.
-async fn one<S: Serve>(entry: &S, side: &mut Side, watch: &mut Watch, quiet: Duration, is_first: bool) -> Next {
+/// Waits for the rest of a head and serves the request.
+async fn one<S: Serve>(entry: &S, side: &mut Side, watch: &mut Watch, due: Instant, is_first: bool) -> Next {
     let mut head = Recycled::<RequestHead>::default();
-    match next_head(entry, side, watch, &mut head, (quiet, is_first)).await {
+    match next_head(entry, side, watch, &mut head, due).await {
         Ok(Received::Request) => {
             entry.request(side, watch, &mut head).await;
             Next::Request
@@ -96,7 +133,14 @@ async fn one<S: Serve>(entry: &S, side: &mut Side, watch: &mut Watch, quiet: Dur
         Ok(Received::Http2) => Next::End,
         Err(Some(refusal)) => {
             let world = entry.world().load();
-            proxy::turn_away(entry.worker(), &world, S::DIRECTION, (side, watch), &refusal).await;
+            Box::pin(proxy::turn_away(
+                entry.worker(),
+                &world,
+                S::DIRECTION,
+                (side, watch),
+                (&RequestHead::default(), &refusal),
+            ))
+            .await;
             let Side::Http1(connection) = side else { return Next::End };
             linger(connection, watch).await;
             Next::End
@@ -105,24 +149,19 @@ async fn one<S: Serve>(entry: &S, side: &mut Side, watch: &mut Watch, quiet: Dur
     }
 }
 
-/// Waits for the next head: as long as the connection may rest, and from the first byte on as long as a head may take.
+/// Waits for a head that has begun.
 async fn next_head<S: Serve>(
     entry: &S,
     side: &mut Side,
     watch: &mut Watch,
     head: &mut RequestHead,
-    (quiet, is_first): (Duration, bool),
+    due: Instant,
 ) -> Result<Received, Option<Refusal>> {
     let Side::Http1(connection) = side else { return Err(None) };
-    let head_timeout = entry.worker().settings().head_timeout;
-    let began = Instant::now();
-    let mut head_due: Option<Instant> = None;
-    let footing = Footing::default();
-    watch.due_at(Some(began + quiet));
+    watch.due_at(Some(due));
     std::future::poll_fn(|cx| {
-        let received = connection.poll_request(cx, head);
-        if let std::task::Poll::Ready(received) = received {
-            return std::task::Poll::Ready(match received {
+        if let Poll::Ready(received) = connection.poll_request(cx, head) {
+            return Poll::Ready(match received {
                 Ok(received) => Ok(received),
                 Err(HeadFault::Ended) => Err(None),
                 Err(HeadFault::Malformed(malformed)) => Err(Some(refusal_of(malformed))),
@@ -132,21 +171,13 @@ async fn next_head<S: Serve>(
                 }
             });
         }
-        if head_due.is_none() && connection.has_begun() {
-            // The first connection's time runs from its start: a byte does not buy more.
-            let due = if is_first { began + head_timeout } else { Instant::now() + head_timeout };
-            head_due = Some(due);
-            watch.due_at(head_due);
-        }
-        if head_due.is_none() && watch.is_draining() && !is_first {
-            return std::task::Poll::Ready(Err(None));
-        }
-        watch.poll_cut(cx, &footing).map(|cut| match cut {
-            Cut::Due if head_due.is_some() => {
-                let why = format!("the head of a request did not come within {head_timeout:?}");
+        watch.poll_cut(cx, &Footing::default()).map(|cut| match cut {
+            Cut::Due => {
+                let span = entry.worker().settings().head_timeout;
+                let why = format!("the head of a request did not come within {span:?}");
                 Err(Some(Refusal::new(Code::CallerTooSlow, why)))
             }
-            Cut::Due | Cut::Closed => Err(None),
+            Cut::Closed => Err(None),
             Cut::Refused(refusal) => {
                 tracing::info!(why = refusal.why, "connection of a revoked peer closed");
                 Err(None)
@@ -174,7 +205,7 @@ async fn linger(connection: &mut Connection, watch: &mut Watch) {
     let _ended = watch
         .until(Some(due), &Footing::default(), |cx| {
             if connection.poll_shutdown(cx).is_pending() {
-                return std::task::Poll::Pending;
+                return Poll::Pending;
             }
             connection.poll_discard(cx)
         })
@@ -222,13 +253,20 @@ pub(crate) async fn serve_http2<S: Serve>(entry: Arc<S>, transport: Transport, r
                 drains = true;
                 server.drain();
             }
-            Err(Cut::Closed) => return server.abort(reset::NO_ERROR),
+            Err(Cut::Closed) => return aborted(server).await,
             Err(Cut::Refused(refusal)) => {
                 tracing::info!(why = refusal.why, "connection of a revoked peer closed");
-                return server.abort(reset::NO_ERROR);
+                return aborted(server).await;
             }
         }
     }
+}
+
+/// Ends a connection and all of its streams, and lets the other end know.
+async fn aborted(mut server: Server) {
+    server.abort(reset::NO_ERROR);
+    // It ends by itself within a second.
+    while let Ok(Some(_late)) = std::future::poll_fn(|cx| server.poll_next(cx)).await {}
 }
 
 /// Serves one stream.
@@ -239,7 +277,14 @@ async fn stream<S: Serve>(entry: Arc<S>, arrival: Arrival, mut watch: Watch) {
         Err(malformed) => {
             let world = entry.world().load();
             let refusal = refusal_of(malformed);
-            proxy::turn_away(entry.worker(), &world, S::DIRECTION, (&mut side, &mut watch), &refusal).await;
+            proxy::turn_away(
+                entry.worker(),
+                &world,
+                S::DIRECTION,
+                (&mut side, &mut watch),
+                (&RequestHead::default(), &refusal),
+            )
+            .await;
         }
     }
 }

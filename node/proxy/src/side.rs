@@ -104,11 +104,7 @@ impl Side {
     }
 
     /// As the service's: waits for the head of the answer, or an interim one.
-    pub(crate) fn poll_response(
-        &mut self,
-        cx: &mut Context<'_>,
-        head: &mut ResponseHead,
-    ) -> Poll<Result<(), Broken>> {
+    pub(crate) fn poll_response(&mut self, cx: &mut Context<'_>, head: &mut ResponseHead) -> Poll<Result<(), Broken>> {
         match self {
             Self::Http1(connection) => connection.poll_response(cx, head),
             Self::Http2(stream) => stream.poll_response(cx).map_ok(|answer| *head = answer),
@@ -133,6 +129,11 @@ impl Side {
             Self::Http2(stream) => stream.is_received(),
             Self::Copy(copy) => copy.is_received(),
         }
+    }
+
+    /// As the service's: whether not a byte of the request was written.
+    pub(crate) fn is_untouched(&self) -> bool {
+        matches!(self, Self::Http1(connection) if connection.is_untouched())
     }
 
     /// From here on both directions are bytes until each ends.

@@ -11,14 +11,14 @@ use tokio::time::{Instant, timeout};
 use weft_env::Stream;
 use weft_identity::Protocol;
 use weft_identity::wire::{self, Kind};
-use weft_identity::{Code, ServiceName, SpiffeId};
+use weft_identity::{Code, ServiceName};
 use weft_policy::endpoint::Endpoint;
 use weft_policy::head::Sender;
 use weft_policy::outcome::{Outcome, Try};
 use weft_policy::retry::Repeat;
 use weft_world::{World, WorldCell};
 
-use crate::dial::{self, DialError, PeerDial};
+use crate::dial::{self, PeerDial};
 use crate::http1::Connection;
 use crate::inbound::Caller;
 use crate::metrics::{Direction, Slot};
@@ -76,12 +76,15 @@ pub(crate) struct Bound {
 /// Carries one stream of an application of this machine; resets it when the service cannot be reached.
 pub(crate) async fn outbound(bound: &Bound, mut stream: Stream) {
     let Some(ends) = ends_told(bound, &mut stream).await else { return stream.reset_on_close() };
-    let world = bound.world.load();
     let mut watch = Watch::new(&bound.worker, &bound.world, &bound.gate, None);
     let mut side = Side::Http1(Connection::tunnel(Transport::Plain(stream)));
-    let Some(mut record) = Record::start(&bound.worker, Direction::Outbound, Instant::now()) else {
-        return side.cut(0);
+    let (worker, direction, started) = (&bound.worker, Direction::Outbound, bound.worker.noted());
+    let record = match Record::start(worker, direction, started) {
+        Some(record) => Ok(record),
+        None => Box::pin(Record::waited(worker, direction, started, &mut watch)).await,
     };
+    let Ok(mut record) = record else { return side.cut(0) };
+    let world = bound.world.load();
     record.streamed(Some(Trace::created(bound.worker.random(), bound.worker.random(), bound.worker.random())));
     let mut exchange = Exchange::new(&mut side, &mut watch, record, Sender::Application);
     // Only documents and the node's own settings end a stream.
@@ -222,7 +225,7 @@ impl Opening<'_> {
         replica: &Arc<weft_world::LocalReplica>,
     ) -> Result<Lease, Attempted> {
         let caller = &self.matched.credential.identity;
-        let dialled = application(worker, replica, (caller, self.ends), self.within).await;
+        let dialled = dial::application(&worker.env.network, replica, (caller, self.ends), self.within).await;
         let stream = dialled.map_err(|error| unopened(error.code, error.why, false))?;
         let side = Side::Http1(Connection::tunnel(Transport::Plain(stream)));
         Ok(Lease::new(side, Host::App(Arc::clone(replica)), None, None, false))
@@ -284,11 +287,17 @@ pub(crate) async fn inbound(caller: &Caller, mut transport: Transport, mut watch
         }
         Err(_) => return,
     };
-    let Some(mut record) = Record::start(&caller.worker, Direction::Inbound, Instant::now()) else {
+    let (worker, direction, started) = (&caller.worker, Direction::Inbound, caller.worker.noted());
+    let record = match Record::start(worker, direction, started) {
+        Some(record) => Ok(record),
+        None => Box::pin(Record::waited(worker, direction, started, &mut watch)).await,
+    };
+    let Ok(mut record) = record else {
         answer(&mut transport, Some(Code::Overloaded.to_string())).await;
         return;
     };
     record.streamed(Trace::stated(header.trace.as_bytes()));
+    let heard = watch.heard();
     let world = caller.world.load();
     let ends = transport.ends();
     match deliver(caller, &world, &mut record, &header, ends).await {
@@ -297,6 +306,7 @@ pub(crate) async fn inbound(caller: &Caller, mut transport: Transport, mut watch
             if answer(&mut transport, None).await {
                 let mut side = Side::Http1(Connection::tunnel(transport));
                 let mut exchange = Exchange::new(&mut side, &mut watch, record, Sender::Node);
+                exchange.heard = heard;
                 let footing = Footing { permit: Some(permit), ..Footing::default() };
                 let idle = caller.worker.settings().stream_timeout;
                 proxy::tunnel(&mut exchange, lease, &footing, idle).await;
@@ -321,7 +331,7 @@ async fn deliver<'w>(
 ) -> Result<(Lease, Permit<'w>), Refusal> {
     let worker = &caller.worker;
     let local = proxy::local_of(caller, world, record)?;
-    let state = worker.states.of(&local.service, &world.facts.node, worker.now_ns());
+    let state = worker.states.of(&local.service, &world.facts.node, worker.noted_ns());
     let meter = worker.states.meter(&state, Direction::Inbound, &caller.identity, &local.service);
     record.counted_by(Arc::clone(&meter));
     if header.service != local.service.as_str() {
@@ -338,7 +348,8 @@ async fn deliver<'w>(
         let Some(replica) = local.for_call(named) else { break };
         let flight = ReplicaFlight::enter(replica);
         meter.connects.increment(1);
-        match application(worker, replica, (&caller.identity, ends), worker.settings().connect_timeout).await {
+        let within = worker.settings().connect_timeout;
+        match dial::application(&worker.env.network, replica, (&caller.identity, ends), within).await {
             Ok(stream) => {
                 let side = Side::Http1(Connection::tunnel(Transport::Plain(stream)));
                 let mut lease = Lease::new(side, Host::App(Arc::clone(replica)), None, None, false);
@@ -350,32 +361,6 @@ async fn deliver<'w>(
         }
     }
     Err(last)
-}
-
-/// Connects to an application of this machine, and tells it who calls where it is to be told.
-async fn application(
-    worker: &Worker,
-    replica: &weft_world::LocalReplica,
-    (caller, ends): (&SpiffeId, Option<Ends>),
-    within: Duration,
-) -> Result<Stream, DialError> {
-    let mut stream = dial::app(&worker.env.network, replica.app, within).await?;
-    if !replica.proxy_protocol {
-        return Ok(stream);
-    }
-    let told = async {
-        // A stream of HTTP/2 has no ends of its own: the node is its source.
-        let own = Ends { source: stream.local_addr()?, destination: stream.peer_addr()? };
-        let header = proxy_protocol::header(ends.unwrap_or(own), &caller.to_string());
-        stream.write_all(&header).await
-    };
-    match timeout(within, told).await {
-        Ok(Ok(())) => Ok(stream),
-        _ => {
-            let why = format!("the application at {} took no PROXY header", replica.app.0);
-            Err(DialError { code: Code::UpstreamReset, why })
-        }
-    }
 }
 
 /// Sends the reply; false when the caller is gone.

@@ -8,9 +8,10 @@ use std::task::{Context, Poll};
 use rustls::pki_types::CertificateDer;
 use tokio::time::Instant;
 use weft_env::{Clock, Timestamp};
-use weft_identity::Protocol;
 use weft_identity::GrantedLabels;
+use weft_identity::Protocol;
 use weft_identity::{Code, ServiceName};
+use weft_policy::fields::Known;
 use weft_policy::{Call, Caller, NormalPath, RequestView};
 use weft_world::{World, WorldCell};
 
@@ -70,6 +71,7 @@ pub(crate) struct Watch {
     /// What the caller's end of the connection proved itself with.
     caller: Option<Chain>,
     clock: Clock,
+    old_at: Option<Instant>,
     seat: Seat,
     timer: Timer,
 }
@@ -80,7 +82,15 @@ impl Watch {
         let mut seat = worker.bell().sit();
         // What happened between the handshake and now is looked at, too.
         seat.look_again();
-        Self { world: Arc::clone(world), gate: Arc::clone(gate), caller, clock: worker.env.clock.clone(), seat, timer: Timer::default() }
+        Self {
+            world: Arc::clone(world),
+            gate: Arc::clone(gate),
+            caller,
+            clock: worker.env.clock.clone(),
+            old_at: None,
+            seat,
+            timer: Timer::default(),
+        }
     }
 
     /// Another one, for a task of its own on the same connection.
@@ -89,8 +99,8 @@ impl Watch {
     }
 
     /// One for an upstream connection of this worker that outlives its first exchange.
-    pub(crate) fn of_upstream(&self, worker: &Worker) -> Self {
-        Self::new(worker, &self.world, &Gate::always_open(), None)
+    pub(crate) fn of_upstream(worker: &Worker, world: &Arc<WorldCell>) -> Self {
+        Self::new(worker, world, &Gate::always_open(), None)
     }
 
     /// The time of day.
@@ -98,14 +108,34 @@ impl Watch {
         self.clock.wall()
     }
 
+    /// What has been heard so far. What is decided after this rests on no less.
+    pub(crate) fn heard(&self) -> u64 {
+        self.seat.heard()
+    }
+
+    /// From here on something else is open, which was decided about then: what changed since is looked at again with its footing.
+    pub(crate) fn rests_since(&mut self, heard: u64) {
+        self.seat.listen_since(heard);
+    }
+
+    /// The world that is watched.
+    pub(crate) fn world(&self) -> &Arc<WorldCell> {
+        &self.world
+    }
+
     /// The listener.
     pub(crate) fn gate(&self) -> &Arc<Gate> {
         &self.gate
     }
 
-    /// Whether what is served should come to its end.
+    /// The connection is asked to end from this moment on, after its requests.
+    pub(crate) fn ages_at(&mut self, moment: Option<Instant>) {
+        self.old_at = moment;
+    }
+
+    /// Whether what is served should come to its end: the listener drains, or the connection is old.
     pub(crate) fn is_draining(&self) -> bool {
-        self.gate.phase() != Phase::Open
+        self.gate.phase() != Phase::Open || self.old_at.is_some_and(|moment| moment <= Instant::now())
     }
 
     /// Waits for `poll`, until `due`, or until what is open has to end.
@@ -180,9 +210,19 @@ impl Permit<'_> {
         if !world.policy.reads_requests(self.called) {
             return arrival.goes_on(Call::Tcp);
         }
-        let path =
-            NormalPath::of(head.path_only()).map_err(|fault| Refusal::new(Code::RequestMalformed, fault.to_string()))?;
-        let view = RequestView { method: &head.method, path: &path, query: head.query(), headers: &head.fields };
+        let path = NormalPath::of(head.path_only())
+            .map_err(|fault| Refusal::new(Code::RequestMalformed, fault.to_string()))?;
+        let named;
+        let headers = if head.fields.has(Known::Host) {
+            &head.fields
+        } else {
+            // Nobody looked at requests when it was decided about.
+            let mut fields = head.fields.clone();
+            fields.put(Known::Host, head.authority.as_bytes());
+            named = fields;
+            &named
+        };
+        let view = RequestView { method: &head.method, path: &path, query: head.query(), headers };
         arrival.goes_on(Call::Http(&view))
     }
 }

@@ -2,6 +2,7 @@
 //! [`DataPath`] owns them and opens listeners on all of them; the Listeners actor asks it to.
 
 mod accept;
+mod descriptors;
 mod gate;
 
 use std::path::PathBuf;
@@ -17,15 +18,17 @@ use tokio::time::Instant;
 use weft_env::Env;
 use weft_identity::{Code, Failure, NodeId};
 use weft_policy::Limiter;
+use weft_world::WorldCell;
 use weft_world::opener::{ListenerSpec, OpenHandle, OpenListener};
 use weft_world::settings::Settings;
-use weft_world::WorldCell;
 
 use crate::access_log::AccessLog;
+use crate::admission::Admission;
 use crate::bell::Bell;
 use crate::explain::{Explanation, Question, explain};
-use crate::metrics::{self, ACCESS_LOG_DROPPED_TOTAL, ServiceCounts, ServiceStates, SharedRecorder};
-use crate::pool::Pool;
+use crate::memory::{self, Memory, Step};
+use crate::metrics::{self, ACCESS_LOG_DROPPED_TOTAL, Direction, ServiceCounts, ServiceStates, SharedRecorder};
+use crate::pool::{Host, Pool, Upstream};
 use crate::refusals::{RefusalRecord, Refusals};
 use accept::{Server, accept, claim, label_of, listen};
 pub(crate) use gate::{Gate, Phase};
@@ -70,8 +73,8 @@ struct Shared {
     counts: Arc<ServiceCounts>,
     /// The upstream connections of every worker.
     pools: Mutex<Vec<Arc<Pool>>>,
-    /// Exchanges in flight on each worker.
-    in_flight: Box<[AtomicUsize]>,
+    admission: Admission,
+    memory: Arc<Memory>,
     /// Zero of the data path's clock.
     zero: Instant,
 }
@@ -81,6 +84,19 @@ pub struct DataPath {
     workers: Vec<Arc<Worker>>,
     shared: Arc<Shared>,
     threads: Vec<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+/// The clock as a worker reads it: once a turn of a task, and not once a question.
+struct Moment {
+    zero: Instant,
+    ns: AtomicU64,
+}
+
+impl Moment {
+    fn note(&self) {
+        let since = Instant::now().saturating_duration_since(self.zero);
+        self.ns.store(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
 }
 
 /// One worker.
@@ -102,14 +118,8 @@ pub(crate) struct Worker {
     random: AtomicU64,
     /// Rings when something changed that may end what is open.
     bell: Arc<Bell>,
-    /// What this worker may have in flight without asking how the others fare.
-    own_share: usize,
-}
-
-impl Shared {
-    fn in_flight_sum(&self) -> usize {
-        self.in_flight.iter().map(|count| count.load(Ordering::Relaxed)).sum()
-    }
+    /// When the turn of the task that runs began.
+    moment: Arc<Moment>,
 }
 
 impl Worker {
@@ -120,7 +130,16 @@ impl Worker {
 
     /// Runs a task on this worker.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        drop(self.handle.spawn(task));
+        let moment = Arc::clone(&self.moment);
+        drop(self.handle.spawn(async move {
+            let mut task = std::pin::pin!(task);
+            // Each turn of a task begins with a look at the clock: what happens in it happens then.
+            std::future::poll_fn(|cx| {
+                moment.note();
+                task.as_mut().poll(cx)
+            })
+            .await;
+        }));
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -152,6 +171,18 @@ impl Worker {
         pools.iter().any(|pool| pool.close_idle(counter))
     }
 
+    /// An idle connection to a host, whose peer is believed now.
+    pub(crate) fn take_upstream(&self, host: &Host, world: &WorldCell) -> Option<Upstream> {
+        loop {
+            let mut upstream = self.pool.take(host)?;
+            let rings = self.bell.rings();
+            if upstream.rings == rings || upstream.is_believed(&world.load()) {
+                upstream.rings = rings;
+                return Some(upstream);
+            }
+        }
+    }
+
     /// A new id for a refusal. It names the node that refused, because that node knows more.
     pub(crate) fn refusal_id(&self, node: &NodeId) -> String {
         format!("{node}.{:016x}", self.random())
@@ -165,6 +196,16 @@ impl Worker {
     /// Nanoseconds of the data path's clock; the same for all workers.
     pub(crate) fn now_ns(&self) -> u64 {
         u64::try_from(self.shared.zero.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// When the turn of the task that runs began, in nanoseconds of the data path's clock.
+    pub(crate) fn noted_ns(&self) -> u64 {
+        self.moment.ns.load(Ordering::Relaxed)
+    }
+
+    /// When the turn of the task that runs began.
+    pub(crate) fn noted(&self) -> Instant {
+        self.moment.zero + Duration::from_nanos(self.noted_ns())
     }
 
     /// When an exchange that began at this moment must be over, by the node's settings.
@@ -188,20 +229,23 @@ impl Worker {
     }
 
     /// Counts one exchange in; false at the limit.
-    pub(crate) fn enter(&self) -> bool {
-        let counts = &self.shared.in_flight;
-        let own = counts[self.number].fetch_add(1, Ordering::Relaxed);
-        // Workers write to their own counts only; who is beyond its share looks at the others'.
-        if own < self.own_share || self.shared.in_flight_sum() <= self.settings().in_flight_max {
-            return true;
-        }
-        self.leave();
-        false
+    pub(crate) fn enter(&self, direction: Direction) -> bool {
+        self.shared.admission.enter(self.number, direction)
     }
 
     /// Counts one exchange out.
     pub(crate) fn leave(&self) {
-        self.shared.in_flight[self.number].fetch_sub(1, Ordering::Relaxed);
+        self.shared.admission.leave(self.number);
+    }
+
+    /// What is in flight, and who waits for it to end.
+    pub(crate) fn admission(&self) -> &Admission {
+        &self.shared.admission
+    }
+
+    /// How short the node is of memory.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.shared.memory
     }
 }
 
@@ -227,6 +271,9 @@ impl DataPath {
         };
         let limiter = Limiter::new(LIMIT_KEYS_MAX, env.random.next_u64());
         let refusals = Refusals::default();
+        let memory = Arc::new(Memory::new(&recorder));
+        let memory_bytes_max = settings.memory_bytes_max;
+        let admission = Admission::new(&recorder, count, settings.in_flight_max, Arc::clone(&memory));
         let shared = Arc::new(Shared {
             settings,
             recorder,
@@ -236,7 +283,8 @@ impl DataPath {
             limiter,
             counts: Arc::default(),
             pools: Mutex::default(),
-            in_flight: (0..count).map(|_| AtomicUsize::new(0)).collect(),
+            admission,
+            memory,
             zero: Instant::now(),
         });
         let mut path = Self { workers: Vec::new(), shared, threads: Vec::new() };
@@ -245,7 +293,12 @@ impl DataPath {
                 Placement::Here => Handle::current(),
                 Placement::Threads => path.start_thread(number)?,
             };
-            path.add_worker(&env, handle, number, count);
+            path.add_worker(&env, handle, number);
+        }
+        // Nodes that share a process share its memory, too: none of them is to blame for it.
+        let bound = memory_bytes_max.or_else(memory::usual_bound).filter(|_| placement == Placement::Threads);
+        if let (Some(bound), Some(first)) = (bound, path.workers.first()) {
+            first.spawn(watch_memory(Arc::downgrade(&path.shared), bound));
         }
         Ok(path)
     }
@@ -267,7 +320,7 @@ impl DataPath {
         Ok(handle)
     }
 
-    fn add_worker(&mut self, env: &Env, handle: Handle, number: usize, count: usize) {
+    fn add_worker(&mut self, env: &Env, handle: Handle, number: usize) {
         let settings = &self.shared.settings;
         let pool: Arc<Pool> = Arc::default();
         let worker = Arc::new(Worker {
@@ -281,8 +334,7 @@ impl DataPath {
             number,
             random: AtomicU64::new(env.random.next_u64() | 1),
             bell: Arc::default(),
-            // With the sum of the shares the node is at its limit: none is unfair, and the last place is found by the sum.
-            own_share: settings.in_flight_max / count.max(1),
+            moment: Arc::new(Moment { zero: self.shared.zero, ns: AtomicU64::new(0) }),
         });
         self.shared.pools.lock().unwrap_or_else(PoisonError::into_inner).push(pool);
         let idle_timeout = settings.idle_timeout;
@@ -308,7 +360,7 @@ impl DataPath {
 
     /// Requests and streams in flight.
     pub fn in_flight(&self) -> usize {
-        self.shared.in_flight_sum()
+        self.shared.admission.in_flight()
     }
 }
 
@@ -335,7 +387,7 @@ impl OpenListener for DataPath {
         }
         let workers = self.workers.clone();
         let bells = workers.iter().map(|worker| Arc::clone(&worker.bell)).collect();
-        let gate = Gate::new(&self.shared.recorder, label_of(&spec), self.shared.settings.connections_max, bells);
+        let gate = Gate::new(&self.shared.recorder, label_of(&spec), connections_max(&self.shared.settings), bells);
         Box::pin(async move {
             let at = claim(&workers, spec.at()).await?;
             for worker in &workers {
@@ -349,6 +401,15 @@ impl OpenListener for DataPath {
     }
 }
 
+/// Connections that a listener may have: as set, and at most half of what the process may open, since each may need another one upstream.
+fn connections_max(settings: &Settings) -> usize {
+    let half = descriptors::descriptors_max().map_or(usize::MAX, |max| max / 2);
+    if half < settings.connections_max {
+        tracing::info!(connections = half, "connections of a listener are limited by the process's file descriptors");
+    }
+    half.min(settings.connections_max)
+}
+
 /// Rings a worker's bell whenever the policy or the trust becomes another, for as long as the worker lives.
 async fn ring(worker: Weak<Worker>, world: Arc<WorldCell>) {
     let (mut policies, mut trusts) = (world.watch_policy(), world.watch_trust());
@@ -360,6 +421,21 @@ async fn ring(worker: Weak<Worker>, world: Arc<WorldCell>) {
         let Some(worker) = worker.upgrade().filter(|_| changed.is_ok()) else { return };
         worker.pool.disbelieve(&world.load());
         worker.bell.ring();
+    }
+}
+
+/// Looks at the memory of the process for as long as the data path lives, and gives back what idle connections hold when it runs short.
+async fn watch_memory(shared: Weak<Shared>, bytes_max: u64) {
+    loop {
+        tokio::time::sleep(memory::LOOK_INTERVAL).await;
+        let Some(shared) = shared.upgrade() else { return };
+        let is_new = memory::resident_bytes().is_some_and(|bytes| shared.memory.look(bytes, bytes_max));
+        if is_new {
+            shared.admission.follow_memory();
+        }
+        if is_new && shared.memory.step() > Step::Free {
+            shared.pools.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|pool| pool.clear());
+        }
     }
 }
 

@@ -57,6 +57,8 @@ pub struct Settings {
     pub in_flight_max: usize,
     /// Most open connections a listener.
     pub connections_max: usize,
+    /// Resident memory that the node is to stay below; none for a share of its cgroup's limit, if that has one.
+    pub memory_bytes_max: Option<u64>,
     /// Nodes that the cell admits.
     pub nodes_max: usize,
     /// The access log: on unless the operator says otherwise.
@@ -130,6 +132,7 @@ impl Default for Settings {
             workers: 0,
             in_flight_max: 10_000,
             connections_max: 10_000,
+            memory_bytes_max: None,
             nodes_max: NODES_DEFAULT,
             access_log: AccessLog::Written,
             restarts: RestartBudget::default(),

@@ -172,7 +172,7 @@ impl EndpointLoad {
         let change = match outcome {
             Outcome::Answered { status } if status >= 500 => self.answered(Success::No, taken),
             Outcome::Answered { .. } | Outcome::Opened => self.answered(Success::Yes, taken),
-            Outcome::Undelivered(Refused::Stale) => None,
+            Outcome::Undelivered(Refused::Stale) | Outcome::Withheld => None,
             _ if !self.ejection.is_news(taken.began_ns) => None,
             Outcome::GatewayError { .. } => {
                 self.flight.answer(taken.ended_ns);
@@ -184,7 +184,7 @@ impl EndpointLoad {
             Outcome::Late => self.late(taken, terms),
             Outcome::Cancelled => self.cancelled(taken, terms),
         };
-        if terms.replica_limit == ReplicaLimit::Adaptive {
+        if terms.replica_limit == ReplicaLimit::Adaptive && outcome != Outcome::Withheld {
             self.adapt(outcome, taken);
         }
         self.ejection.release(taken.began_ns);

@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use http::Method;
 use serde::Serialize;
-use weft_world::settings::Settings;
-use weft_world::World;
-use weft_policy::fields::{Fields, Known};
-use weft_policy::endpoint::{Endpoint, EndpointTable};
+use weft_identity::Protocol;
+use weft_identity::ServiceName;
+use weft_identity::{GrantedLabels, SpiffeId};
 use weft_policy::change::Asked;
+use weft_policy::endpoint::{Endpoint, EndpointTable};
+use weft_policy::fields::{Fields, Known};
 use weft_policy::limit::RateLimit;
 use weft_policy::route::{RouteRule, Target};
 use weft_policy::traffic::{Balancing, Preference, Traffic};
 use weft_policy::{Call, Caller, NormalPath, PathFault, RequestView};
 use weft_policy::{Choice, Subset, Way, choose};
-use weft_identity::ServiceName;
-use weft_identity::Protocol;
-use weft_identity::{GrantedLabels, SpiffeId};
+use weft_world::World;
+use weft_world::settings::Settings;
 
 use super::{Step, settings};
 

@@ -4,14 +4,14 @@
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
-use weft_world::settings::Settings;
+use weft_identity::ServiceName;
 use weft_policy::change::Asked;
 use weft_policy::raw::route::RetryOn;
 use weft_policy::route::{HeaderChanges, Mirror, RouteRule, Target};
+use weft_policy::strict::Percent;
 use weft_policy::traffic::{Preference, Traffic};
 use weft_policy::{Place, RequestView, Routed};
-use weft_policy::strict::Percent;
-use weft_identity::ServiceName;
+use weft_world::settings::Settings;
 
 use super::Step;
 

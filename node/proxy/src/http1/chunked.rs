@@ -158,9 +158,22 @@ mod tests {
     #[test]
     fn anything_but_the_one_form_is_refused() {
         for bad in [
-            "\r\n", "x\r\n", "+3\r\nabc\r\n", "0x3\r\nabc\r\n", "3\nabc\r\n", "3\r\nabcd\r\n", "3\r\nabc\n0\r\n",
-            "-1\r\n", " 3\r\nabc\r\n", "3 \r\nabc\r\n", "3\r\nab\r\n0\r\n", "11111111111111111\r\n", "ffffffffffffffff\r\n",
-            "3;\u{1}\r\nabc\r\n", "3,\r\nabc\r\n", "3\r\nabc0\r\n",
+            "\r\n",
+            "x\r\n",
+            "+3\r\nabc\r\n",
+            "0x3\r\nabc\r\n",
+            "3\nabc\r\n",
+            "3\r\nabcd\r\n",
+            "3\r\nabc\n0\r\n",
+            "-1\r\n",
+            " 3\r\nabc\r\n",
+            "3 \r\nabc\r\n",
+            "3\r\nab\r\n0\r\n",
+            "11111111111111111\r\n",
+            "ffffffffffffffff\r\n",
+            "3;\u{1}\r\nabc\r\n",
+            "3,\r\nabc\r\n",
+            "3\r\nabc0\r\n",
         ] {
             assert!(decoded(bad.as_bytes(), 1).is_err(), "{bad:?}");
             assert!(decoded(bad.as_bytes(), 100).is_err(), "{bad:?}");

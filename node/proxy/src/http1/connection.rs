@@ -33,6 +33,8 @@ pub(crate) enum Fitness {
     Lingers,
     /// It ends.
     Spent,
+    /// It was cut: its end is a reset, and nothing in order comes before.
+    Cut,
 }
 
 /// Which end of a connection this node is.
@@ -74,6 +76,11 @@ impl Connection {
         (io, receiving.into_bytes())
     }
 
+    /// Waits for the first bytes of the next request.
+    pub(crate) fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), HeadFault>> {
+        self.receiving.poll_begun(cx, &mut self.io)
+    }
+
     /// Waits for the head of the next request. Holds no room for bytes while none come.
     pub(crate) fn poll_request(
         &mut self,
@@ -93,17 +100,18 @@ impl Connection {
     }
 
     /// Waits for the head of an answer. One below 200 is followed by another, except 101.
-    pub(crate) fn poll_response(
-        &mut self,
-        cx: &mut Context<'_>,
-        head: &mut ResponseHead,
-    ) -> Poll<Result<(), Broken>> {
+    pub(crate) fn poll_response(&mut self, cx: &mut Context<'_>, head: &mut ResponseHead) -> Poll<Result<(), Broken>> {
         self.receiving.poll_response(cx, &mut self.io, &self.asked.method, head)
     }
 
     /// Whether `Connection: upgrade` was in the head that was received.
     pub(crate) fn asks_for_upgrade(&self) -> bool {
         self.receiving.options().upgrades
+    }
+
+    /// Whether not a byte of the message that is sent was written.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.sending.is_untouched()
     }
 
     /// Whether all of the message that is received was.
@@ -211,6 +219,7 @@ impl Connection {
         // Bytes behind an answer belong to no request.
         let is_clean = role == Role::Server || !has_more;
         match (role, self.sending.is_done(), self.receiving.is_done()) {
+            _ if self.sending.is_broken() => Fitness::Cut,
             (_, true, true) if persists && is_clean => Fitness::Reusable,
             (Role::Server, true, false) => Fitness::Lingers,
             (Role::Server, true, true) if has_more => Fitness::Lingers,

@@ -68,9 +68,11 @@ pub(super) fn request(bytes: &[u8], limits: HeadLimits, head: &mut RequestHead) 
         match framing.take(field)? {
             Known::Host => {
                 hosts += 1;
-                if head.form != Form::Absolute {
+                let named = host(field.value)?;
+                // A target that names one counts alone (RFC 9112, section 3.3).
+                if matches!(head.form, Form::Origin | Form::Asterisk) {
                     head.authority.clear();
-                    head.authority.push_str(host(field.value)?);
+                    head.authority.push_str(named);
                 }
             }
             Known::ContentLength | Known::TransferEncoding => {}
@@ -150,8 +152,7 @@ pub(super) fn response(
 ) -> Result<Options, Malformed> {
     let mut room = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; PARSED_MAX];
     let mut read = httparse::Response::new(&mut []);
-    let outcome =
-        httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut read, bytes, &mut room);
+    let outcome = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut read, bytes, &mut room);
     let fields = parsed(outcome, bytes.len(), read.headers, limits)?;
     head.version = if read.version == Some(0) { HttpVersion::Http10 } else { HttpVersion::Http11 };
     head.status = read.code.unwrap_or_default();
@@ -305,14 +306,28 @@ mod tests {
             ("GET HTTP://web HTTP/1.1", Form::Absolute, "web", "/"),
             ("GET https://web/ HTTP/1.0", Form::Absolute, "web", "/"),
             ("OPTIONS * HTTP/1.1", Form::Asterisk, "orders", "*"),
+            ("CONNECT db:5432 HTTP/1.1", Form::Authority, "db:5432", ""),
         ] {
             let head = of(&format!("{line}\r\nhost: orders\r\n\r\n")).unwrap();
             assert_eq!((head.form, &*head.authority, &*head.path), (form, authority, path), "{line}");
         }
         for bad in [
-            "GET * HTTP/1.1", "GET a HTTP/1.1", "GET /a#b HTTP/1.1", "GET http://svc#/x HTTP/1.1", "GET ftp://a/ HTTP/1.1",
-            "GET http:///a HTTP/1.1", "GET http://u@a/ HTTP/1.1", "GET /\u{e9} HTTP/1.1", "GET  / HTTP/1.1", "GET / HTTP/1.2",
-            "GET / HTTP/2.0", "GET /", "G@T / HTTP/1.1", "GET /\t HTTP/1.1", "CONNECT /a HTTP/1.1", " GET / HTTP/1.1",
+            "GET * HTTP/1.1",
+            "GET a HTTP/1.1",
+            "GET /a#b HTTP/1.1",
+            "GET http://svc#/x HTTP/1.1",
+            "GET ftp://a/ HTTP/1.1",
+            "GET http:///a HTTP/1.1",
+            "GET http://u@a/ HTTP/1.1",
+            "GET /\u{e9} HTTP/1.1",
+            "GET  / HTTP/1.1",
+            "GET / HTTP/1.2",
+            "GET / HTTP/2.0",
+            "GET /",
+            "G@T / HTTP/1.1",
+            "GET /\t HTTP/1.1",
+            "CONNECT /a HTTP/1.1",
+            " GET / HTTP/1.1",
         ] {
             assert!(of(&format!("{bad}\r\nhost: orders\r\n\r\n")).is_err(), "{bad}");
         }
@@ -323,6 +338,7 @@ mod tests {
         assert!(of("GET / HTTP/1.1\r\n\r\n").is_err());
         assert!(of("GET / HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n").is_err());
         assert!(of("GET / HTTP/1.1\r\nhost: a@b\r\n\r\n").is_err());
+        assert!(of("GET http://a/ HTTP/1.1\r\nhost: a@b\r\n\r\n").is_err());
         assert_eq!(of("GET / HTTP/1.0\r\n\r\n").unwrap().authority, "");
         assert_eq!(of("GET / HTTP/1.1\r\nhost:\r\n\r\n").unwrap().authority, "");
     }
@@ -333,12 +349,25 @@ mod tests {
         assert_eq!(with("Transfer-Encoding: Chunked\r\n").unwrap().length, Length::Unknown);
         assert_eq!(with("").unwrap().length, Length::None);
         for bad in [
-            "content-length: 3\r\ncontent-length: 3\r\n", "content-length: 2,2\r\n", "content-length: +5\r\n",
-            "content-length: \r\n", "content-length: 1 1\r\n", "content-length: 0x3\r\n", "content-length: 9999999999999999999\r\n",
-            "transfer-encoding: chunked\r\ncontent-length: 3\r\n", "transfer-encoding: ,chunked\r\n",
-            "transfer-encoding: gzip, chunked\r\n", "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
-            "transfer-encoding: identity\r\n", "transfer-encoding: xchunked\r\n", "x : a\r\n", "x\r\n", " x: a\r\n", "x: a\u{0}\r\n",
-            "x: a\r\n b\r\n", "transfer-encoding\u{b}: chunked\r\n",
+            "content-length: 3\r\ncontent-length: 3\r\n",
+            "content-length: 2,2\r\n",
+            "content-length: +5\r\n",
+            "content-length: \r\n",
+            "content-length: 1 1\r\n",
+            "content-length: 0x3\r\n",
+            "content-length: 9999999999999999999\r\n",
+            "transfer-encoding: chunked\r\ncontent-length: 3\r\n",
+            "transfer-encoding: ,chunked\r\n",
+            "transfer-encoding: gzip, chunked\r\n",
+            "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
+            "transfer-encoding: identity\r\n",
+            "transfer-encoding: xchunked\r\n",
+            "x : a\r\n",
+            "x\r\n",
+            " x: a\r\n",
+            "x: a\u{0}\r\n",
+            "x: a\r\n b\r\n",
+            "transfer-encoding\u{b}: chunked\r\n",
         ] {
             assert!(with(bad).is_err(), "{bad:?}");
         }
@@ -366,7 +395,10 @@ mod tests {
             "HTTP/1.1 200 OK\r\ncontent-length: 2,2\r\n\r\n",
             "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n",
             "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
-            "HTTP/1.1 20 OK\r\n\r\n", "HTTP/2 200 OK\r\n\r\n", "HTTP/1.1 099 OK\r\n\r\n", "ICY 200 OK\r\n\r\n",
+            "HTTP/1.1 20 OK\r\n\r\n",
+            "HTTP/2 200 OK\r\n\r\n",
+            "HTTP/1.1 099 OK\r\n\r\n",
+            "ICY 200 OK\r\n\r\n",
             "HTTP/1.1 200 OK\r\nx: a\r\n b\r\n\r\n",
         ] {
             assert!(answer(bad, &Method::GET).is_err(), "{bad:?}");
@@ -375,7 +407,8 @@ mod tests {
 
     #[test]
     fn trailers_carry_nothing_that_frames() {
-        let fields = trailers(b"grpc-status: 0\r\nhost: a\r\ncontent-length: 3\r\nX-A: 1\r\n\r\n", HeadLimits::NODE).unwrap();
+        let fields =
+            trailers(b"grpc-status: 0\r\nhost: a\r\ncontent-length: 3\r\nX-A: 1\r\n\r\n", HeadLimits::NODE).unwrap();
         let names: Vec<_> = fields.iter().map(|(name, _)| name.to_vec()).collect();
         assert_eq!(names, [b"grpc-status".to_vec(), b"x-a".to_vec()]);
     }

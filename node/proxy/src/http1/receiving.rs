@@ -160,6 +160,18 @@ impl Receiving {
         }
     }
 
+    /// See [`super::Connection::poll_begun`].
+    pub(super) fn poll_begun(&mut self, cx: &mut Context<'_>, io: &mut Transport) -> Poll<Result<(), HeadFault>> {
+        if self.holds_bytes() {
+            return Poll::Ready(Ok(()));
+        }
+        match ready!(self.input.poll_fill(cx, io)) {
+            Ok(0) => Poll::Ready(Err(HeadFault::Ended)),
+            Ok(_) => Poll::Ready(Ok(())),
+            Err(error) => Poll::Ready(Err(HeadFault::Broken(error))),
+        }
+    }
+
     /// See [`super::Connection::poll_response`]; the answer is one to this method.
     pub(super) fn poll_response(
         &mut self,

@@ -28,15 +28,19 @@ pub(super) struct Scan {
     /// Where the current line begins.
     line: usize,
     lines: usize,
+    /// Empty lines before the head that were passed over.
+    skipped: usize,
 }
 
 /// Empty lines before a request that are passed over (RFC 9112, section 2.2, asks for at least one).
 const EMPTY_LINES_MAX: usize = 2;
 
 impl Scan {
-    /// Bytes of the whole head, with the empty line, once it is there. `bytes` starts with the head and grows between calls.
+    /// Bytes of the whole head, with the empty line, once it is there. `bytes` starts with the head and grows between calls; how it grows
+    /// makes no difference.
     pub(super) fn find(&mut self, bytes: &[u8], limits: HeadLimits) -> Result<Option<usize>, Malformed> {
-        for at in memchr::memchr_iter(b'\n', &bytes[self.seen..]) {
+        let window = &bytes[..bytes.len().min(limits.bytes)];
+        for at in memchr::memchr_iter(b'\n', &window[self.seen..]) {
             let at = self.seen + at;
             if at == 0 || bytes[at - 1] != b'\r' {
                 return Err(Malformed::new("a line of the head ends in LF without CR"));
@@ -53,16 +57,19 @@ impl Scan {
                 return Err(Malformed::too_large("the head has too many fields"));
             }
         }
-        self.seen = bytes.len();
+        // A lone CR may be half of an empty line before the head: it is looked at with what follows.
+        self.seen = if window == b"\r" { 0 } else { window.len() };
         if bytes.len() > limits.bytes { Err(Malformed::too_large("the head is too large")) } else { Ok(None) }
     }
 
-    /// Bytes of empty lines before the head; asked before [`Scan::find`], while nothing was looked at.
-    pub(super) fn leading(&self, bytes: &[u8]) -> usize {
+    /// Bytes of empty lines before the head, which are passed over; asked before [`Scan::find`].
+    pub(super) fn leading(&mut self, bytes: &[u8]) -> usize {
         if self.seen > 0 {
             return 0;
         }
-        let lines = bytes.chunks_exact(2).take(EMPTY_LINES_MAX).take_while(|line| *line == b"\r\n").count();
+        let left = EMPTY_LINES_MAX - self.skipped;
+        let lines = bytes.chunks_exact(2).take(left).take_while(|line| *line == b"\r\n").count();
+        self.skipped += lines;
         lines * 2
     }
 }
@@ -98,9 +105,21 @@ mod tests {
     }
 
     #[test]
+    fn a_head_of_the_most_bytes_is_taken_and_no_longer_one() {
+        let head = |len: usize| format!("{}\r\n\r\n", "a".repeat(len - 4));
+        assert_eq!(Scan::default().find(head(100).as_bytes(), LIMITS), Ok(Some(100)));
+        assert!(Scan::default().find(head(101).as_bytes(), LIMITS).unwrap_err().is_too_large);
+        assert!(Scan::default().find((head(101) + "\n").as_bytes(), LIMITS).unwrap_err().is_too_large);
+    }
+
+    #[test]
     fn empty_lines_before_a_head_are_passed_over() {
         assert_eq!(Scan::default().leading(b"\r\nGET"), 2);
-        assert_eq!(Scan::default().leading(b"\r"), 0);
         assert_eq!(Scan::default().leading(b"\r\n\r\n\r\n"), 4);
+        let mut scan = Scan::default();
+        for (bytes, skipped) in [(&b"\r"[..], 0), (b"\r\n", 2), (b"\r", 0), (b"\r\n\r", 2), (b"\r\n", 0)] {
+            assert_eq!(scan.leading(bytes), skipped, "{bytes:?}");
+            assert_eq!(scan.find(&bytes[skipped..bytes.len().min(skipped + 1)], LIMITS), Ok(None));
+        }
     }
 }

@@ -56,12 +56,21 @@ pub(super) struct Sending {
     /// What the head says of the connection.
     persistence: Persistence,
     is_shut: bool,
+    /// Bytes were written since the last message.
+    is_touched: bool,
 }
 
 impl Sending {
     /// Before the first head.
     pub(super) fn new() -> Self {
-        Self { output: Vec::new(), sent: 0, state: State::Head, persistence: Persistence::Keep, is_shut: false }
+        Self {
+            output: Vec::new(),
+            sent: 0,
+            state: State::Head,
+            persistence: Persistence::Keep,
+            is_shut: false,
+            is_touched: false,
+        }
     }
 
     /// All that follows is bytes until the end.
@@ -72,14 +81,27 @@ impl Sending {
     /// Nothing more goes out.
     pub(super) fn cut(&mut self) {
         self.state = State::Broken;
+        // An end in order must not come before the reset.
+        self.is_shut = true;
     }
 
     /// Ready for the next head.
     pub(super) fn renew(&mut self) {
         (self.state, self.persistence) = (State::Head, Persistence::Keep);
+        self.is_touched = false;
         if self.output.capacity() > COPIED_MAX {
             self.output = Vec::new();
         }
+    }
+
+    /// Whether it broke off.
+    pub(super) fn is_broken(&self) -> bool {
+        self.state == State::Broken
+    }
+
+    /// Whether nothing of it was written.
+    pub(super) fn is_untouched(&self) -> bool {
+        !self.is_touched
     }
 
     /// Whether all of the message was given to the transport.
@@ -141,6 +163,10 @@ impl Sending {
         io: &mut Transport,
         data: &[u8],
     ) -> Poll<Result<usize, Broken>> {
+        if data.is_empty() {
+            // A chunk of no bytes would be the last one.
+            return Poll::Ready(Ok(0));
+        }
         if self.waiting() >= OUTPUT_MAX {
             ready!(self.poll_write(cx, io, &[]))?;
         }
@@ -207,12 +233,7 @@ impl Sending {
     }
 
     /// Writes what waits and then `data`, until a byte of `data` went, or all that waits where there is none; how much of `data` went.
-    fn poll_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        io: &mut Transport,
-        data: &[u8],
-    ) -> Poll<Result<usize, Broken>> {
+    fn poll_write(&mut self, cx: &mut Context<'_>, io: &mut Transport, data: &[u8]) -> Poll<Result<usize, Broken>> {
         while self.waiting() > 0 || !data.is_empty() {
             let written = ready!(io.poll_write_both(cx, [&self.output[self.sent..], data]));
             let count = match written {
@@ -222,6 +243,7 @@ impl Sending {
                     return Poll::Ready(Err(Broken::Io(error)));
                 }
             };
+            self.is_touched = true;
             let of_output = count.min(self.waiting());
             self.sent += of_output;
             if self.waiting() == 0 {

@@ -148,6 +148,8 @@ pub(super) fn framing_of(head: &ResponseHead, asked: HttpVersion, may_have_body:
             None if may_have_body && head.status != 304 => AnswerFraming::Stated(0),
             None => AnswerFraming::None,
         },
+        (_, Length::Exact(count)) if !may_have_body => AnswerFraming::Stated(count),
+        (_, Length::Unknown) if !may_have_body => AnswerFraming::None,
         (_, Length::Exact(count)) => AnswerFraming::Length(count),
         (_, Length::Unknown) if asked == HttpVersion::Http10 => AnswerFraming::Close,
         (_, Length::Unknown) => AnswerFraming::Chunked,
@@ -169,7 +171,10 @@ mod tests {
         let mut overlay = Overlay::default();
         overlay.put(Known::Via, b"1.1 a");
         request(&head, &overlay, ConnectionField::None, &mut out);
-        assert_eq!(out, b"GET /a HTTP/1.1\r\nhost: orders\r\nx-a: 1\r\nvia: 1.1 a\r\ntransfer-encoding: chunked\r\n\r\n");
+        assert_eq!(
+            out,
+            b"GET /a HTTP/1.1\r\nhost: orders\r\nx-a: 1\r\nvia: 1.1 a\r\ntransfer-encoding: chunked\r\n\r\n"
+        );
         let answer = ResponseHead { status: 404, length: Length::Exact(120), ..ResponseHead::default() };
         out.clear();
         response(&answer, framing_of(&answer, HttpVersion::Http11, true), ConnectionField::Close, &mut out);

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_policy::fields::Fields;
 use weft_policy::RateLimit;
+use weft_policy::fields::Fields;
 use weft_policy::limit::Admission;
 
 use crate::problem::whole_seconds;

@@ -40,8 +40,8 @@ impl<'a> Arrival<'a> {
         if !self.policy.reads_requests(self.called) {
             return self.judged(record, Call::Tcp).map(|()| None);
         }
-        let path =
-            NormalPath::of(head.path_only()).map_err(|fault| Refusal::new(Code::RequestMalformed, fault.to_string()))?;
+        let path = NormalPath::of(head.path_only())
+            .map_err(|fault| Refusal::new(Code::RequestMalformed, fault.to_string()))?;
         let view = RequestView { method: &head.method, path: &path, query: head.query(), headers: &head.fields };
         self.judged(record, Call::Http(&view))?;
         let is_same = path.forward() == head.path_only() || head.form == Form::Asterisk || head.path.is_empty();

@@ -13,7 +13,8 @@ use weft_identity::Protocol;
 use weft_identity::SpiffeId;
 use weft_policy::Stage;
 use weft_policy::endpoint::{AppAddr, PeerAddr};
-use weft_policy::head::Upgrade;
+use weft_policy::head::{self, Upgrade};
+use weft_world::WorldCell;
 
 use super::exchange::Exchange;
 use super::lease::Lease;
@@ -201,38 +202,79 @@ async fn freed(worker: &Worker, open: &Arc<AtomicU32>, max: u32) -> Slot {
     }
 }
 
-/// Takes a connection and gives it the head of a request, with what this try changes of it.
+/// Takes a connection and gives it the head of a request, with what this try changes of it. It takes no longer than the exchange has, and
+/// no longer than its caller waits.
 pub(crate) async fn begin(
     worker: &Arc<Worker>,
-    watch: &mut Watch,
+    exchange: &mut Exchange<'_>,
+    way: &Way<'_>,
+    source: Source,
+    (sent, times): ((&RequestHead, &Overlay, Upgrade), &Times),
+) -> Result<Lease, Unanswered> {
+    let world = Arc::clone(exchange.watch.world());
+    let beginning = begun(worker, &world, way, source, sent);
+    let mut beginning = std::pin::pin!(beginning);
+    let due = [times.total, times.answer_by].into_iter().flatten().min();
+    let Exchange { watch, side, .. } = exchange;
+    let footing = Footing::default();
+    let waited = watch.until(due, &footing, |cx| {
+        if let Poll::Ready(begun) = beginning.as_mut().poll(cx) {
+            return Poll::Ready(Some(begun));
+        }
+        let is_gone = side.is_received() && matches!(side.poll_hangup(cx), Poll::Ready(Hangup::Failed));
+        if is_gone { Poll::Ready(None) } else { Poll::Pending }
+    });
+    match waited.await {
+        Ok(Some(begun)) => begun,
+        Ok(None) => Err(Unanswered::Ending(Ending::Gone)),
+        Err(Cut::Due) => Err(Unanswered::Failed(Failed {
+            code: Code::RequestTimeout,
+            why: "the time was over before there was a connection".to_owned(),
+            stage: Stage::Connect,
+            is_refused: false,
+            reused: false,
+            is_of_node: false,
+        })),
+        Err(cut) => Err(Unanswered::Ending(Ending::Cut(cut))),
+    }
+}
+
+/// See [`begin`].
+async fn begun(
+    worker: &Arc<Worker>,
+    world: &Arc<WorldCell>,
     way: &Way<'_>,
     source: Source,
     (head, overlay, upgrade): (&RequestHead, &Overlay, Upgrade),
 ) -> Result<Lease, Unanswered> {
     if way.wire == Wire::Http2 {
-        return Box::pin(begin_http2(worker, watch, way, source, &overlay.applied(head))).await;
+        return Box::pin(begin_http2(worker, world, way, source, &overlay.applied(head))).await;
     }
-    let pooled = if source == Source::Pooled { worker.pool.take(&way.host) } else { None };
+    let pooled = if source == Source::Pooled { worker.take_upstream(&way.host, world) } else { None };
     let reused = pooled.is_some();
     let mut upstream = match pooled {
         Some(upstream) => upstream,
-        None => Box::pin(open_http1(worker, way)).await.map_err(|error| unconnected(error, way))?,
+        None => {
+            let opened = Box::pin(open_http1(worker, way)).await;
+            opened.map_err(|error| unconnected(error, way))?
+        }
     };
     upstream.connection.send_request(head, overlay, upgrade);
-    let Upstream { connection, chain, slot } = upstream;
-    Ok(Lease::new(Side::Http1(connection), way.host.clone(), chain, slot, reused))
+    let Upstream { connection, chain, slot, rings } = upstream;
+    Ok(Lease::new(Side::Http1(connection), way.host.clone(), chain, slot, reused).believed_at(rings))
 }
 
 async fn open_http1(worker: &Arc<Worker>, way: &Way<'_>) -> Result<Upstream, DialError> {
     let slot = way.slot(worker).await?;
+    let rings = worker.bell().rings();
     let transport = way.transport(worker).await?;
     let chain = transport.peer_chain();
-    Ok(Upstream { connection: Connection::new(transport, way.limits()), chain, slot })
+    Ok(Upstream { rings, connection: Connection::new(transport, way.limits()), chain, slot })
 }
 
 async fn begin_http2(
     worker: &Arc<Worker>,
-    watch: &mut Watch,
+    world: &Arc<WorldCell>,
     way: &Way<'_>,
     source: Source,
     head: &RequestHead,
@@ -242,10 +284,12 @@ async fn begin_http2(
     let reused = pooled.is_some();
     let mut shared = match pooled {
         Some(shared) => shared,
-        None => shared_http2(worker, watch, way).await.map_err(|error| unconnected(error, way))?,
+        None => shared_http2(worker, world, way, source).await.map_err(|error| unconnected(error, way))?,
     };
     match timeout(way.connect, shared.client.send(head)).await {
         Ok(Ok(stream)) => Ok(Lease::new(Side::Http2(Box::new(stream)), way.host.clone(), shared.chain, None, reused)),
+        // Nothing was sent: the head has no form in HTTP/2, and its caller chose it.
+        Ok(Err(Broken::Malformed(malformed))) => Err(Unanswered::Ending(Ending::Malformed(malformed.why))),
         Ok(Err(broken)) => Err(Unanswered::Failed(failed(&broken, Stage::Unsent, reused))),
         Err(_) => Err(Unanswered::Failed(Failed {
             code: Code::Overloaded,
@@ -259,12 +303,30 @@ async fn begin_http2(
 }
 
 /// A shared connection, opened by the first of those who want it at once.
-async fn shared_http2(worker: &Arc<Worker>, watch: &Watch, way: &Way<'_>) -> Result<Shared, DialError> {
-    let opening = worker.pool.opening(&way.host, Instant::now());
-    let _turn = opening.lock().await;
-    if let Some(client) = worker.pool.shared(&way.host, Instant::now()) {
-        return Ok(client);
+async fn shared_http2(
+    worker: &Arc<Worker>,
+    world: &Arc<WorldCell>,
+    way: &Way<'_>,
+    source: Source,
+) -> Result<Shared, DialError> {
+    let asked = Instant::now();
+    let opening = worker.pool.opening(&way.host, asked);
+    let mut turn = opening.lock().await;
+    if source == Source::Pooled
+        && let Some(shared) = worker.pool.shared(&way.host, Instant::now())
+    {
+        return Ok(shared);
     }
+    // Whoever waited for an opening that failed has its answer: it does not wait for another one.
+    if let Some((_, error)) = turn.as_ref().filter(|(failed_at, _)| *failed_at >= asked) {
+        return Err(error.clone());
+    }
+    let opened = open_http2(worker, world, way).await;
+    *turn = opened.as_ref().err().map(|error| (Instant::now(), error.clone()));
+    opened
+}
+
+async fn open_http2(worker: &Arc<Worker>, world: &Arc<WorldCell>, way: &Way<'_>) -> Result<Shared, DialError> {
     if worker.pool.shared_count(&way.host) >= SHARED_MAX {
         let why = format!("{SHARED_MAX} connections have as many streams open as the other side allows");
         return Err(DialError { code: Code::Overloaded, why });
@@ -287,18 +349,13 @@ async fn shared_http2(worker: &Arc<Worker>, watch: &Watch, way: &Way<'_>) -> Res
         }
     };
     let shared = Shared { client, chain: chain.clone() };
-    worker.spawn(driven(driver, watch.of_upstream(worker), chain, slot));
+    worker.spawn(driven(driver, Watch::of_upstream(worker, world), chain, slot));
     worker.pool.share(&way.host, shared.clone(), Instant::now());
     Ok(shared)
 }
 
 /// Drives a shared connection to its end, or until its peer is no longer believed.
-async fn driven(
-    driver: Driver,
-    mut watch: Watch,
-    chain: Option<crate::vigil::Chain>,
-    slot: Option<Slot>,
-) {
+async fn driven(driver: Driver, mut watch: Watch, chain: Option<crate::vigil::Chain>, slot: Option<Slot>) {
     let _slot = slot;
     let footing = Footing { peer: chain, ..Footing::default() };
     let mut driver = std::pin::pin!(driver);
@@ -324,7 +381,8 @@ pub(crate) async fn answer(
     response: &mut ResponseHead,
 ) -> Result<Instant, Unanswered> {
     let reused = lease.reused;
-    let mut waiting = Waiting::new(times);
+    let worker = Arc::clone(exchange.record.worker());
+    let mut waiting = Waiting::new(times, worker.noted());
     loop {
         let event = waiting.event(exchange, lease, footing, response).await;
         match event {
@@ -334,8 +392,10 @@ pub(crate) async fn answer(
                     let broken = Broken::Malformed(crate::head::Malformed::new("it sends interim answers without end"));
                     return Err(Unanswered::Failed(failed(&broken, Stage::Answered, false)));
                 }
+                head::strip_answer(&mut response.fields, super::message::sender_of(lease.is_application()));
+                response.fields.take_out(weft_policy::fields::Known::WeftRevision);
                 // A caller that cannot be told is found out about when it is answered.
-                let _told = exchange.side.send_response(response, Persistence::Keep);
+                waiting.tells = exchange.side.send_response(response, Persistence::Keep).is_ok();
             }
             Event::Head => return Ok(waiting.flushed_at.unwrap_or(waiting.moved_at)),
             Event::Service(broken) => {
@@ -370,18 +430,21 @@ struct Waiting<'t> {
     /// When the caller shut its sending side.
     half_closed_at: Option<Instant>,
     interims: usize,
+    /// An interim answer is on its way to the caller.
+    tells: bool,
 }
 
 impl<'t> Waiting<'t> {
-    fn new(times: &'t Times) -> Self {
+    fn new(times: &'t Times, now: Instant) -> Self {
         Self {
             times,
-            moved_at: Instant::now(),
+            moved_at: now,
             flushed_at: None,
             stopped: None,
             is_unwritten: false,
             half_closed_at: None,
             interims: 0,
+            tells: false,
         }
     }
 
@@ -408,6 +471,10 @@ impl<'t> Waiting<'t> {
         response: &mut ResponseHead,
     ) -> Event {
         std::future::poll_fn(|cx| {
+            // An interim answer is for now: the caller may wait for it.
+            if self.tells && exchange.side.poll_flush(cx).is_ready() {
+                self.tells = false;
+            }
             if let Some(event) = self.upload(cx, exchange, lease) {
                 return Poll::Ready(event);
             }
@@ -447,13 +514,13 @@ impl<'t> Waiting<'t> {
         }
         let moved = exchange.upload.poll(cx, exchange.side, &mut lease.side);
         if exchange.upload.take_moved() {
-            self.moved_at = Instant::now();
+            self.moved_at = exchange.record.worker().noted();
         }
         match moved {
             Poll::Pending => {}
-            Poll::Ready(Ok(())) => self.flushed_at = Some(self.moved_at),
+            Poll::Ready(Ok(())) => self.flushed_at = Some(exchange.record.worker().noted()),
             Poll::Ready(Err(Stop::To(broken))) => {
-                self.is_unwritten = exchange.upload.bytes == 0;
+                self.is_unwritten = exchange.upload.bytes == 0 && lease.side.is_untouched();
                 self.stopped = Some(broken);
             }
             Poll::Ready(Err(Stop::From(broken))) => {
@@ -474,7 +541,7 @@ impl<'t> Waiting<'t> {
         match exchange.side.poll_hangup(cx) {
             Poll::Pending => None,
             Poll::Ready(Hangup::Ended) if exchange.allows_half_close() => {
-                self.half_closed_at = Some(Instant::now());
+                self.half_closed_at = Some(exchange.record.worker().noted());
                 exchange.is_given_up = true;
                 None
             }
@@ -487,7 +554,8 @@ impl<'t> Waiting<'t> {
     }
 
     fn is_upload_the_reason(&self, exchange: &Exchange<'_>) -> bool {
-        !exchange.side.is_received() && self.times.total.is_none_or(|total| total > Instant::now())
+        let is_in_time = self.times.total.is_none_or(|total| total > exchange.record.worker().noted());
+        is_in_time && exchange.upload.waits_for_its_source()
     }
 }
 
@@ -505,29 +573,28 @@ fn late(waiting: &Waiting<'_>) -> Failed {
         Some(_) => format!("no answer began within {:?} after the request was sent", waiting.times.answer),
         None => "the request could not be sent on: nothing was taken for too long".to_owned(),
     };
-    Failed {
-        code: Code::RequestTimeout,
-        why,
-        stage: Stage::Sent,
-        is_refused: false,
-        reused: false,
-        is_of_node: false,
-    }
+    Failed { code: Code::RequestTimeout, why, stage: Stage::Sent, is_refused: false, reused: false, is_of_node: false }
 }
 
 /// The failure of a service's side before an answer.
 fn failed(broken: &Broken, stage: Stage, reused: bool) -> Failed {
     let (code, why, is_refused) = match broken {
-        Broken::Malformed(malformed) => (Code::AnswerMalformed, format!("its answer is not HTTP: {}", malformed.why), false),
+        Broken::Malformed(malformed) => {
+            (Code::AnswerMalformed, format!("its answer is not HTTP: {}", malformed.why), false)
+        }
         Broken::Truncated => (Code::UpstreamReset, "the connection ended before an answer began".to_owned(), false),
         Broken::Overrun => (Code::Internal, "the request's body does not fit its own length".to_owned(), false),
         Broken::Reset(code) => (Code::UpstreamReset, format!("the stream was reset with code {code}"), false),
-        Broken::Refused => (Code::UpstreamReset, "the other side refused the stream before it looked at it".to_owned(), true),
+        Broken::Refused => {
+            (Code::UpstreamReset, "the other side refused the stream before it looked at it".to_owned(), true)
+        }
         Broken::Io(error) => {
             let code = dial::code_of(error).unwrap_or(Code::UpstreamReset);
             (code, format!("the connection broke before an answer: {error}"), false)
         }
     };
     let stage = if is_refused { Stage::Unsent } else { stage };
+    // Only a connection that ended without a word of this request can have been dead before.
+    let reused = reused && matches!(broken, Broken::Truncated | Broken::Io(_));
     Failed { code, why, stage, is_refused, reused, is_of_node: false }
 }

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use weft_identity::Code;
+use weft_policy::Place;
 use weft_policy::choose::{Nowhere, hash_of};
 use weft_policy::endpoint::{Endpoint, EndpointTable};
 use weft_policy::fields::{Fields, Known};
 use weft_policy::outcome::Terms;
-use weft_policy::Place;
 use weft_policy::raw::route::RetryOn;
 use weft_policy::route::{RouteRule, Target};
 use weft_policy::traffic::{Balancing, Traffic};
@@ -105,11 +105,16 @@ impl<'w> Carriage<'w> {
     /// How much time the next try has.
     pub(crate) fn times(&self, exchange: &Exchange<'_>, answer_by: Option<Instant>) -> Times {
         Times {
-            answer: self.try_timeout.map_or(self.answer, |span| span.min(self.answer)).saturating_sub(exchange.paused),
+            answer: self.try_timeout.unwrap_or(self.answer).min(self.left(exchange)),
             answer_by,
             total: exchange.total,
             upload: exchange.record.worker().settings().upload_timeout,
         }
+    }
+
+    /// What a pause on purpose left of the time in which an answer must begin.
+    pub(crate) fn left(&self, exchange: &Exchange<'_>) -> Duration {
+        self.answer.saturating_sub(exchange.paused)
     }
 
     /// How outcomes are judged.
@@ -127,7 +132,7 @@ impl<'w> Carriage<'w> {
     ) -> Result<&'t Arc<Endpoint>, Nowhere> {
         let zone = world.facts.zone.as_ref();
         let choice =
-            Choice { tried, subset: self.subset, ..Choice::new(worker.now_ns(), zone, self.traffic, self.way) };
+            Choice { tried, subset: self.subset, ..Choice::new(worker.noted_ns(), zone, self.traffic, self.way) };
         choose(table, &choice, &mut |bound| worker.random_below(bound))
     }
 

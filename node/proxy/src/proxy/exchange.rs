@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weft_policy::head::Sender;
 use weft_identity::Code;
+use weft_policy::head::Sender;
 
 use super::Record;
 use crate::pump::Flow;
@@ -23,6 +23,8 @@ pub(crate) struct Exchange<'v> {
     pub(crate) upload: Flow,
     /// Who sent it.
     pub(crate) sender: Sender,
+    /// What had been heard when it was decided about.
+    pub(crate) heard: u64,
     /// When it must be over.
     pub(crate) total: Option<Instant>,
     /// How long the caller waits for an answer to begin, as its node or its deadline says.
@@ -36,8 +38,20 @@ pub(crate) struct Exchange<'v> {
 impl<'v> Exchange<'v> {
     /// One that begins.
     pub(crate) fn new(side: &'v mut Side, watch: &'v mut Watch, record: Record, sender: Sender) -> Self {
+        let heard = watch.heard();
         let total = record.worker().total_deadline(record.started());
-        Self { side, watch, record, upload: Flow::default(), sender, total, patience: None, paused: Duration::ZERO, is_given_up: false }
+        Self {
+            side,
+            watch,
+            record,
+            upload: Flow::default(),
+            sender,
+            heard,
+            total,
+            patience: None,
+            paused: Duration::ZERO,
+            is_given_up: false,
+        }
     }
 
     /// Whether a caller that has shut its sending side may wait for its answer all the same: an application may, a node never does.

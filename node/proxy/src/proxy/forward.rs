@@ -55,6 +55,7 @@ pub(crate) async fn answer(
     persistence: Persistence,
 ) {
     exchange.record.status = head.status;
+    exchange.watch.rests_since(exchange.heard);
     let worker = std::sync::Arc::clone(exchange.record.worker());
     let patience = Patience { silence: worker.settings().answer_timeout, total: exchange.total };
     let mut download = Flow::default();
@@ -68,7 +69,7 @@ pub(crate) async fn answer(
         End::Whole => {
             exchange.record.complete();
             if exchange.upload.is_ended() {
-                lease.release(&worker, Instant::now());
+                lease.release(&worker, worker.noted());
             }
         }
         End::Caller => exchange.side.cut(reset::CANCEL),
@@ -123,6 +124,7 @@ async fn transfer(
     let mut stillness = Stillness::default();
     let mut takes_upload = !exchange.upload.is_ended();
     let mut is_half_closed = exchange.is_given_up;
+    let worker = std::sync::Arc::clone(exchange.record.worker());
     let end = std::future::poll_fn(|cx| {
         if takes_upload && let Some(end) = upload(cx, exchange, lease, &mut takes_upload) {
             return Poll::Ready(end);
@@ -142,7 +144,7 @@ async fn transfer(
         }
         let has_moved = download.take_moved() | exchange.upload.take_moved();
         if has_moved || stillness.is_new() {
-            let now = Instant::now();
+            let now = worker.noted();
             let silent = patience.silence.map(|span| now + span);
             stillness.moved(exchange.watch, now, [silent, patience.total].into_iter().flatten().min());
         }
@@ -173,8 +175,14 @@ fn upload(
 
 /// Carries bytes both ways until both directions ended: a tunnel, or a stream of TCP. A side that ends its sending is ended on the other; a
 /// side that is reset resets the other.
-pub(crate) async fn tunnel(exchange: &mut Exchange<'_>, mut lease: Lease, footing: &Footing<'_>, idle: Option<Duration>) {
+pub(crate) async fn tunnel(
+    exchange: &mut Exchange<'_>,
+    mut lease: Lease,
+    footing: &Footing<'_>,
+    idle: Option<Duration>,
+) {
     let _open = exchange.watch.gate().clone().hold();
+    exchange.watch.rests_since(exchange.heard);
     let (mut up, mut down) = (Flow::default(), Flow::default());
     let mut stillness = Stillness::default();
     let end = std::future::poll_fn(|cx| {

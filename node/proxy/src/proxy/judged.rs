@@ -1,8 +1,8 @@
 //! What the documents say of one exchange: for the access log, for callers who ask which revisions decided, and of rate limits.
 
 use weft_identity::ServiceName;
-use weft_policy::fields::{Fields, Known};
 use weft_policy::Place;
+use weft_policy::fields::{Fields, Known};
 
 use super::allowances::Allowances;
 use crate::metrics::ServiceStates;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use tokio::time::Instant;
-use weft_policy::outcome::{Change, Try, Witness};
 use weft_policy::endpoint::Endpoint;
+use weft_policy::outcome::{Change, Try, Witness};
 
 use crate::http1::{Fitness, Role};
 use crate::metrics::{Meter, Slot};
@@ -20,6 +20,7 @@ pub(crate) struct Lease {
     /// What the other node proved itself with.
     pub(crate) chain: Option<Chain>,
     slot: Option<Slot>,
+    rings: u64,
     /// It came from the pool.
     pub(crate) reused: bool,
     /// Counts the exchange at its endpoint or replica for as long as it lasts.
@@ -36,7 +37,12 @@ pub(crate) enum Held {
 
 impl Lease {
     pub(crate) fn new(side: Side, host: Host, chain: Option<Chain>, slot: Option<Slot>, reused: bool) -> Self {
-        Self { side, host, chain, slot, reused, held: None }
+        Self { side, host, chain, slot, rings: 0, reused, held: None }
+    }
+
+    /// How often the worker's bell had rung when its peer was last believed.
+    pub(crate) fn believed_at(self, rings: u64) -> Self {
+        Self { rings, ..self }
     }
 
     /// Whether an application of this machine answers, and not another node.
@@ -53,9 +59,9 @@ impl Lease {
 
     /// The exchange is over: a connection that can carry another goes back to the pool.
     pub(crate) fn release(self, worker: &Worker, now: Instant) {
-        let Self { side: Side::Http1(connection), host, chain, slot, .. } = self else { return };
+        let Self { side: Side::Http1(connection), host, chain, slot, rings, .. } = self else { return };
         if connection.fitness(Role::Client) == Fitness::Reusable {
-            worker.pool.give(&host, Upstream { connection, chain, slot }, now);
+            worker.pool.give(&host, Upstream { connection, chain, slot, rings }, now);
         }
     }
 }
@@ -69,7 +75,7 @@ pub(crate) struct Tally {
 
 impl Witness for Tally {
     fn now_ns(&self) -> u64 {
-        self.worker.now_ns()
+        self.worker.noted_ns()
     }
 
     fn changed(&self, endpoint: &Endpoint, change: Change) {

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use base64::Engine;
-use http::Method;
 use weft_identity::SpiffeId;
 use weft_policy::fields::{Fields, Known};
 
@@ -55,9 +54,9 @@ pub(crate) fn introduce(overlay: &mut Overlay, head: &RequestHead, who: &Introdu
 /// A request for WebSocket over HTTP/2 (RFC 8441) as HTTP/1.1 asks for it (RFC 6455, section 4.1). Its key proves nothing here: both ends
 /// of the hop are known.
 pub(crate) fn as_http1(overlay: &mut Overlay, head: &RequestHead, mut random: impl FnMut() -> u64) {
-    let Some(protocol) = &head.protocol else { return };
-    overlay.method = Some(Method::GET);
-    overlay.put(Known::Upgrade, protocol.as_bytes());
+    if head.protocol.is_none() {
+        return;
+    }
     let mut nonce = [0; 16];
     nonce[..8].copy_from_slice(&random().to_be_bytes());
     nonce[8..].copy_from_slice(&random().to_be_bytes());

@@ -119,12 +119,11 @@ pub(crate) async fn turn_away(
     world: &World,
     direction: Direction,
     (side, watch): (&mut Side, &mut Watch),
-    refusal: &Refusal,
+    (head, refusal): (&RequestHead, &Refusal),
 ) {
     // Not kept: a node that is at its limit has better things to do, and there is nothing to tell of it.
-    let head = RequestHead::default();
-    let own = reply(refusal, world, direction, &worker.refusal_id(&world.facts.node), &head);
-    let body = own.body.clone();
+    let own = reply(refusal, world, direction, &worker.refusal_id(&world.facts.node), head);
+    let body = if head.method == Method::HEAD { Bytes::new() } else { own.body.clone() };
     let _sent = send(side, watch, own, body, persistence_after(refusal)).await;
 }
 
@@ -134,11 +133,6 @@ fn persistence_after(refusal: &Refusal) -> Persistence {
         Code::RequestMalformed | Code::HeadTooLarge | Code::CallerTooSlow => Persistence::Close,
         _ => Persistence::Keep,
     }
-}
-
-/// The refusal of a node that is at its limit.
-pub(crate) fn at_limit() -> Refusal {
-    Refusal::new(Code::Overloaded, "as many requests are in flight as `limits.in_flight` allows")
 }
 
 fn reply(refusal: &Refusal, world: &World, direction: Direction, id: &str, asked: &RequestHead) -> Own {
@@ -158,7 +152,11 @@ fn reply(refusal: &Refusal, world: &World, direction: Direction, id: &str, asked
 /// A refusal as a call of gRPC reads it: only trailers, in the place of the head.
 fn as_grpc(own: Own, refusal: &Refusal) -> Own {
     let mut fields = Fields::new();
-    own.head.fields.iter_known().filter(|(known, ..)| *known != Known::ContentType).for_each(|(_, name, value)| fields.push(name, value));
+    own.head
+        .fields
+        .iter_known()
+        .filter(|(known, ..)| *known != Known::ContentType)
+        .for_each(|(_, name, value)| fields.push(name, value));
     fields.add(Known::ContentType, b"application/grpc");
     fields.add(Known::GrpcStatus, (grpc::Status::of(refusal.code) as u8).to_string().as_bytes());
     fields.push(b"grpc-message", &encoded(&format!("{}: {}", refusal.code, refusal.why)));

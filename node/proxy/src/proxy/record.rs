@@ -19,6 +19,7 @@ use crate::metrics::{Direction, Meter, Slot};
 use crate::problem::Refusal;
 use crate::refusals::RefusalRecord;
 use crate::trace::Trace;
+use crate::vigil::Watch;
 use crate::worker::Worker;
 
 /// How an exchange ended.
@@ -62,7 +63,22 @@ pub(crate) struct Record {
 impl Record {
     /// Takes an exchange in; none when the node is at its limit.
     pub(crate) fn start(worker: &Arc<Worker>, direction: Direction, started: Instant) -> Option<Self> {
-        worker.enter().then(|| Self {
+        worker.enter(direction).then(|| Self::new(worker, direction, started))
+    }
+
+    /// Takes an exchange in that found the node at its limit, once there is a place for it.
+    pub(crate) async fn waited(
+        worker: &Arc<Worker>,
+        direction: Direction,
+        started: Instant,
+        watch: &mut Watch,
+    ) -> Result<Self, Refusal> {
+        worker.admission().wait(worker.number(), direction, watch).await?;
+        Ok(Self::new(worker, direction, started))
+    }
+
+    fn new(worker: &Arc<Worker>, direction: Direction, started: Instant) -> Self {
+        Self {
             worker: Arc::clone(worker),
             direction,
             started,
@@ -78,7 +94,7 @@ impl Record {
             endpoint: None,
             judged: Judged::default(),
             slots: Vec::new(),
-        })
+        }
     }
 
     /// The worker that serves it.
@@ -174,7 +190,7 @@ impl Record {
     }
 
     fn write(&mut self) {
-        let took = self.started.elapsed();
+        let took = self.worker.noted().saturating_duration_since(self.started);
         let cut = self.end == End::Cut && self.code.is_none();
         if self.status == 0 {
             self.status = STATUS_CANCELLED;

@@ -4,16 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_identity::Code;
+use weft_identity::{Code, ServiceName};
 use weft_policy::fields::Known;
 use weft_policy::head::{self, Upgrade};
 use weft_policy::retry::{Repeat, is_safe};
-use weft_world::LocalService;
+use weft_world::{LocalService, World};
 
 use super::attempt::{self, Destination, Source, Times, Unanswered, Way, Wire};
 use super::exchange::Exchange;
 use super::lease::{Held, Lease, ReplicaFlight};
-use super::request::is_switch_wanted;
+use super::request::{is_switch_wanted, is_unswitched, unswitched};
 use super::{Failure, local, not_http};
 use crate::head::{Overlay, RequestHead, ResponseHead};
 use crate::inbound::Caller;
@@ -26,10 +26,18 @@ use crate::vigil::Footing;
 /// Longest that a called node waits for its application because the caller does.
 const PATIENCE_MAX: Duration = Duration::from_secs(24 * 3_600);
 
-/// How long the calling node waits, as it says in milliseconds; no longer than any document may.
-pub(super) fn patience_of(ms: &[u8]) -> Option<Duration> {
+/// How long the calling node waits, as it says in milliseconds. Longer than this node waits by itself only where a document speaks of the
+/// service: a member's word alone holds nothing here.
+pub(super) fn patience_of(
+    ms: &[u8],
+    exchange: &Exchange<'_>,
+    world: &World,
+    service: &ServiceName,
+) -> Option<Duration> {
     let ms: u64 = std::str::from_utf8(ms).ok()?.parse().ok()?;
-    Some(Duration::from_millis(ms).min(PATIENCE_MAX))
+    let is_documented = world.policy.routes_service(service) || world.policy.traffic(service).request_timeout.is_some();
+    let most = if is_documented { PATIENCE_MAX } else { exchange.record.worker().settings().request_timeout };
+    Some(Duration::from_millis(ms).min(most))
 }
 
 /// Where a call goes on this machine.
@@ -53,7 +61,7 @@ pub(super) async fn answer(
     let To { local, named, meter, path } = to;
     let worker = Arc::clone(exchange.record.worker());
     let wire = Wire::of(local.protocol).ok_or_else(|| not_http(&local.service))?;
-    let upgrade = if wire == Wire::Http2 { Upgrade::None } else { upgrade };
+    let upgrade = super::carried_by(wire, upgrade, head)?;
     let replica = local.for_call(named.as_deref()).ok_or_else(|| {
         Refusal::new(Code::NoHealthyReplica, format!("no application is exposed as {}, or not as asked", local.service))
     })?;
@@ -86,8 +94,8 @@ pub(super) async fn answer(
         let mut response = Recycled::<ResponseHead>::default();
         let flight = ReplicaFlight::enter(replica);
         let tried = async {
-            let begun = attempt::begin(&worker, exchange.watch, &way, source, (head, &overlay, upgrade)).await;
-            let mut lease = begun?;
+            let mut lease =
+                attempt::begin(&worker, exchange, &way, source, ((head, &overlay, upgrade), &times)).await?;
             attempt::answer(exchange, &mut lease, &Footing::default(), &times, &mut response).await?;
             Ok(lease)
         };
@@ -95,6 +103,9 @@ pub(super) async fn answer(
             Ok(_) if response.status == 101 && !is_switch_wanted(head, upgrade, &response) => {
                 let why = "the application switches to a protocol that nobody asked for";
                 return Err(Refusal::new(Code::AnswerMalformed, why).delivered(Delivery::Possible).into());
+            }
+            Ok(_) if is_unswitched(head, &response) => {
+                return Err(unswitched().delivered(Delivery::Possible).into());
             }
             Ok(mut lease) => {
                 lease.held = Some(Held::Replica(flight));

@@ -19,6 +19,7 @@ use super::tries::{Attempt, Attempted, Call, delivered_here};
 use super::{Arrival, local};
 use crate::head::{Overlay, RequestHead, ResponseHead};
 use crate::pool::Host;
+use crate::problem::Refusal;
 use crate::stock::Recycled;
 use crate::vigil::{Footing, Permit, Subject};
 
@@ -77,7 +78,13 @@ impl<'a> RequestTries<'a> {
     }
 
     /// What this try changes of the head.
-    fn overlay(&self, exchange: &Exchange<'_>, endpoint: &Endpoint, to: &Destination<'_>, wire: Wire) -> Recycled<Overlay> {
+    fn overlay(
+        &self,
+        exchange: &Exchange<'_>,
+        endpoint: &Endpoint,
+        to: &Destination<'_>,
+        wire: Wire,
+    ) -> Recycled<Overlay> {
         let Call { matched, carriage, .. } = self.call;
         let mut overlay = Recycled::<Overlay>::default();
         let left = exchange.total.map(|total| total.saturating_duration_since(Instant::now()));
@@ -119,7 +126,7 @@ impl<'a> RequestTries<'a> {
         if let Ok(flushed) = &answered
             && self.answer_by.is_none()
         {
-            self.answer_by = Some(*flushed + self.call.carriage.answer);
+            self.answer_by = Some(*flushed + self.call.carriage.left(exchange));
         }
         if answered.is_err() && self.answer_by.is_none() {
             self.answer_by = Some(exchange.record.started() + self.call.carriage.answer);
@@ -149,8 +156,9 @@ impl Attempt for RequestTries<'_> {
         }
         let overlay = self.overlay(exchange, endpoint, &way.to, way.wire);
         let worker = Arc::clone(exchange.record.worker());
-        let begun = attempt::begin(&worker, exchange.watch, &way, source, (self.head, &overlay, self.upgrade)).await;
-        let mut lease = begun?;
+        let times = self.call.carriage.times(exchange, self.answer_by);
+        let sent = (self.head, &*overlay, self.upgrade);
+        let mut lease = attempt::begin(&worker, exchange, &way, source, (sent, &times)).await?;
         let outcome = self.answer(exchange, &mut lease, held).await?;
         if self.response.status == 101 && !is_switch_wanted(self.head, self.upgrade, &self.response) {
             let why = "it switches to a protocol that nobody asked for".to_owned();
@@ -163,6 +171,9 @@ impl Attempt for RequestTries<'_> {
                 is_of_node: false,
             };
             return Err(Unanswered::Failed(failed).into());
+        }
+        if is_unswitched(self.head, &self.response) {
+            return Err(unswitched().into());
         }
         Ok((lease, outcome))
     }
@@ -179,11 +190,25 @@ impl Attempt for RequestTries<'_> {
     }
 }
 
+/// Whether an answer says that all is well and has not switched, where its request is nothing but the wish to (RFC 8441, section 5): its
+/// caller would take the page for the stream.
+pub(super) fn is_unswitched(asked: &RequestHead, response: &ResponseHead) -> bool {
+    asked.protocol.is_some() && (200..300).contains(&response.status)
+}
+
+/// The refusal of such an answer.
+pub(super) fn unswitched() -> Refusal {
+    Refusal::new(Code::AnswerMalformed, "it answered a request for a WebSocket with a page")
+}
+
 /// Whether an answer of 101 is what was asked for.
 pub(crate) fn is_switch_wanted(asked: &RequestHead, upgrade: Upgrade, response: &ResponseHead) -> bool {
     upgrade == Upgrade::Asked
         && match &asked.protocol {
-            Some(protocol) => response.fields.first(Known::Upgrade).is_some_and(|chosen| chosen.eq_ignore_ascii_case(protocol.as_bytes())),
+            Some(protocol) => response
+                .fields
+                .first(Known::Upgrade)
+                .is_some_and(|chosen| chosen.eq_ignore_ascii_case(protocol.as_bytes())),
             None => head::is_asked_for(&asked.fields, &response.fields),
         }
 }

@@ -53,8 +53,8 @@ pub(super) async fn route<'w>(
     name_host(head);
     let worker = Arc::clone(exchange.record.worker());
     let (departure, path, own) = {
-        let path =
-            NormalPath::of(head.path_only()).map_err(|fault| Refusal::new(Code::RequestMalformed, fault.to_string()))?;
+        let path = NormalPath::of(head.path_only())
+            .map_err(|fault| Refusal::new(Code::RequestMalformed, fault.to_string()))?;
         let view = RequestView { method: &head.method, path: &path, query: head.query(), headers: &head.fields };
         let Some(routed) = world.policy.route(service, &head.authority, &view) else {
             return Ok(Outcome::Unrouted);

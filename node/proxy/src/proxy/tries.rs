@@ -78,7 +78,9 @@ pub(crate) async fn endpoints(
     let worker = Arc::clone(exchange.record.worker());
     let tally = Tally { worker: Arc::clone(&worker), meter: Arc::clone(&matched.meter) };
     let pick = |tried: &[Arc<Endpoint>]| carriage.pick(&worker, world, matched.table, tried);
-    review(matched.table, &carriage.terms(), worker.now_ns(), &mut |endpoint, change| tally.changed(endpoint, change));
+    review(matched.table, &carriage.terms(), worker.noted_ns(), &mut |endpoint, change| {
+        tally.changed(endpoint, change)
+    });
     let (mut tried, mut retried, mut source) = (Vec::new(), 0, Source::Pooled);
     let mut endpoint = pick(&tried).map_err(|nowhere| carriage.nowhere_to_go(matched.table, nowhere))?;
     matched.state.budget.earn(carriage.rates);
@@ -95,7 +97,13 @@ pub(crate) async fn endpoints(
         if of_node {
             spread(call, outcome, endpoint, &tally);
         }
-        let failed = FailedTry { outcome, stage, is_probe: held.is_probe(), retried, left: left_until(attempt.over_at()) };
+        let failed = FailedTry {
+            outcome,
+            stage,
+            is_probe: held.is_probe(),
+            retried,
+            left: left_until(attempt.over_at(), worker.noted()),
+        };
         let wanted = Wanted { attempts: carriage.attempts, on: carriage.on, repeat: attempt.repeat(exchange) };
         let is_final = refusal.as_ref().is_some_and(|refusal| is_final(refusal.code)) || exchange.is_given_up;
         let step = if is_final { Step::Stop } else { next_step(&wanted, &failed) };
@@ -105,9 +113,12 @@ pub(crate) async fn endpoints(
                 tried.extend(matched.table.of_node(&endpoint.node).cloned());
             }
             let anywhere = || (step == Step::Anywhere).then(|| pick(&[]).unwrap_or(endpoint));
-            pick(&tried).ok().map(|other| (other, Source::Pooled)).or_else(|| anywhere().map(|same| (same, Source::Fresh)))
+            pick(&tried)
+                .ok()
+                .map(|other| (other, Source::Pooled))
+                .or_else(|| anywhere().map(|same| (same, Source::Fresh)))
         });
-        let may = |_: &_| matched.state.budget.spend(worker.now_ns(), carriage.rates);
+        let may = |_: &_| matched.state.budget.spend(worker.noted_ns(), carriage.rates);
         let Some((other, from)) = next.flatten().filter(may) else {
             return match (lease, refusal) {
                 (Some(mut lease), _) => {
@@ -167,7 +178,7 @@ fn outcome_of(failed: &Failed) -> Outcome {
     match (failed.code, failed.stage) {
         _ if failed.is_refused => Outcome::Undelivered(Refused::Stream),
         // A limit of this node's own.
-        (Code::Overloaded, _) => Outcome::Overloaded,
+        (Code::Overloaded, _) => Outcome::Withheld,
         (Code::RequestTimeout, _) => Outcome::Late,
         (_, Stage::Connect) => Outcome::Undelivered(Refused::Connect),
         _ if failed.reused => Outcome::Undelivered(Refused::Stale),
@@ -175,8 +186,8 @@ fn outcome_of(failed: &Failed) -> Outcome {
     }
 }
 
-fn left_until(over: Option<Instant>) -> Duration {
-    over.map_or(Duration::MAX, |over| over.saturating_duration_since(Instant::now()))
+fn left_until(over: Option<Instant>, now: Instant) -> Duration {
+    over.map_or(Duration::MAX, |over| over.saturating_duration_since(now))
 }
 
 /// A node that cannot be reached has none of its replicas: what was found out at one says something of each.

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use weft_env::{Listener, Reuse, Stream};
 use weft_identity::{Code, Failure};
-use weft_world::opener::ListenerSpec;
 use weft_world::WorldCell;
+use weft_world::opener::ListenerSpec;
 
+use super::descriptors::is_shortage;
 use super::{Gate, Phase, Worker};
 use crate::inbound::{self, Inbound};
+use crate::memory::Step;
 use crate::outbound::{self, Outbound};
 use crate::tcp::{self, Bound};
 
@@ -111,6 +113,10 @@ pub(super) async fn accept(worker: Arc<Worker>, listener: Listener, server: Serv
             None => return,
             Some(Ok((stream, _from))) => {
                 is_short = false;
+                if worker.memory().step() == Step::Exhausted {
+                    gate.count_refused();
+                    continue;
+                }
                 let Some(pass) = gate.pass() else { continue };
                 let server = server.clone();
                 worker.spawn(async move {
@@ -118,13 +124,14 @@ pub(super) async fn accept(worker: Arc<Worker>, listener: Listener, server: Serv
                     server.serve(stream).await;
                 });
             }
+            // The connection was gone before it was accepted.
+            Some(Err(error)) if !is_shortage(&error) => {}
             Some(Err(error)) => {
-                if !is_short {
-                    tracing::warn!(%error, "accept failed; are there file descriptors left?");
+                gate.say_short(&error);
+                if !std::mem::replace(&mut is_short, true) {
+                    // Idle upstream connections make room, once: what is under way needs those that are opened from now on.
+                    worker.pool.clear();
                 }
-                // Said once, until connections are accepted again. Idle upstream connections make room.
-                is_short = true;
-                worker.pool.clear();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -1,12 +1,17 @@
 //! What lets connections of one listener in and sees them out: open, draining, closed.
 
+use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use metrics::{Counter, Gauge};
+use tokio::time::Instant;
 use weft_world::opener::OpenHandle;
 
+use super::descriptors::Episode;
 use crate::bell::Bell;
+use crate::handshakes::{Handshake, Handshakes};
 use crate::metrics::{self as names, SharedRecorder};
 
 /// Where a listener stands.
@@ -31,6 +36,9 @@ pub(crate) struct Gate {
     open_gauge: Gauge,
     taken: Counter,
     refused: Counter,
+    handshakes: Arc<Handshakes>,
+    full: Episode,
+    short: Episode,
 }
 
 impl Gate {
@@ -49,6 +57,9 @@ impl Gate {
             open_gauge: names::gauge(recorder, names::CONNECTIONS_OPEN, &labels),
             taken: names::counter(recorder, names::CONNECTIONS_TOTAL, &labels),
             refused: names::counter(recorder, names::CONNECTIONS_REFUSED_TOTAL, &labels),
+            handshakes: Handshakes::new(open_max),
+            full: Episode::default(),
+            short: Episode::default(),
         })
     }
 
@@ -62,6 +73,9 @@ impl Gate {
             open_gauge: Gauge::noop(),
             taken: Counter::noop(),
             refused: Counter::noop(),
+            handshakes: Handshakes::new(usize::MAX),
+            full: Episode::default(),
+            short: Episode::default(),
         })
     }
 
@@ -85,6 +99,12 @@ impl Gate {
     pub(crate) fn pass(self: &Arc<Self>) -> Option<Pass> {
         if self.open.load(Ordering::Relaxed) >= self.open_max {
             self.count_refused();
+            if self.full.begins(Instant::now()) {
+                tracing::warn!(
+                    open = self.open_max,
+                    "as many connections are open as the listener may have; others are refused"
+                );
+            }
             return None;
         }
         self.taken.increment(1);
@@ -96,6 +116,18 @@ impl Gate {
         self.open.fetch_add(1, Ordering::Relaxed);
         self.open_gauge.increment(1.0);
         Pass(Arc::clone(self))
+    }
+
+    /// Begins a handshake; none when the address has too many under way.
+    pub(crate) fn handshake(&self, from: IpAddr) -> Option<Handshake> {
+        self.handshakes.begin(from)
+    }
+
+    /// Says once that the machine is short of something that a connection needs.
+    pub(super) fn say_short(&self, error: &io::Error) {
+        if self.short.begins(Instant::now()) {
+            tracing::warn!(%error, "accept failed, and is tried again; are there file descriptors left?");
+        }
     }
 
     /// Counts a connection that was turned away.

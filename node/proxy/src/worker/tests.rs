@@ -17,12 +17,10 @@ use weft_actors::telemetry::Telemetry;
 use weft_actors::world::{Credential, Credentials, LocalReplica, LocalService, NodeFacts, World};
 use weft_env::{Clock, Random, Timestamp};
 use weft_gateway::endpoint::{AppAddr, Endpoint, EndpointLoad, EndpointTable, PeerAddr};
+use weft_gossip::signer::{Founding, NewMesh, make_mesh};
 use weft_identity::Protocol;
 use weft_identity::tls::{self, ALPN_HTTP1, ALPN_HTTP2, ALPN_TCP};
-use weft_identity::{
-    GrantedLabels, IssuedCertificate, LeafSubject, SigningKey, SpiffeId, Subject, Trust, TrustBundle,
-};
-use weft_gossip::signer::{Founding, NewMesh, make_mesh};
+use weft_identity::{GrantedLabels, IssuedCertificate, LeafSubject, SigningKey, SpiffeId, Subject, Trust, TrustBundle};
 
 mod authorisation;
 mod impostor;

@@ -46,6 +46,8 @@ const CERTIFICATE_LIFETIME_MIN: Duration = Duration::from_secs(10);
 const CERTIFICATE_LIFETIME_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Most connections or requests that can be asked for: the order of what file descriptors allow.
 const LIMIT_MAX: u64 = 1_000_000;
+/// Least memory that a node can be told to stay below: it takes some 20 MiB when nobody calls.
+const MEMORY_BYTES_MIN: u64 = 32 * 1024 * 1024;
 /// Most workers: more than any machine has cores.
 const WORKERS_MAX: u64 = 1024;
 /// Ports below 1 do not exist; 0 would mean a port by chance.
@@ -101,10 +103,12 @@ pub const KEYS: &[Key] = &[
         Kind::Span(|c, d| c.settings.health_timeout = d, MILLISECOND, HOUR)),
     key("health.unhealthy_after", "2", "Probes in a row that must fail before a replica counts as unhealthy.",
         Kind::Count(|c, n| c.settings.unhealthy_after = u32::try_from(n).unwrap_or(u32::MAX), 1, 1000)),
-    key("limits.in_flight", "10000", "Most requests and streams in flight in all; one more gets the code `overloaded`.",
+    key("limits.in_flight", "10000", "Most requests and streams in flight in all; one more waits 100 ms at most, in a standing overload 5 ms, and gets the code `overloaded`.",
         Kind::Count(|c, n| c.settings.in_flight_max = whole(n), 1, LIMIT_MAX)),
     key("limits.connections", "10000", "Most open connections a listener.",
         Kind::Count(|c, n| c.settings.connections_max = whole(n), 1, LIMIT_MAX)),
+    key("limits.memory", "80 % of the cgroup's limit, if it has one", "Resident memory that the node is to stay below, such as `\"512MiB\"` or `\"2GiB\"`. At 80 % of it connections of applications end with their answers, at 90 % new requests of applications are refused, at 95 % new connections; see [overload](overload.md).",
+        Kind::Text(|c, text| { c.settings.memory_bytes_max = Some(bytes(text)?); Ok(()) })),
     key("limits.nodes", "600", "Nodes that the cell admits, the same on every node of it: a signer admits no more. Gossip grows with each.",
         Kind::Count(|c, n| c.settings.nodes_max = whole(n), 1, NODES_MAX as u64)),
     key("access_log.enabled", "true", "Whether each request is written to the access log, a JSON line each, in the state directory.",
@@ -113,6 +117,17 @@ pub const KEYS: &[Key] = &[
 
 fn whole(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// Reads a number of bytes: a whole number and `KiB`, `MiB` or `GiB`.
+fn bytes(text: &str) -> Result<u64, String> {
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+    let read = units.iter().find_map(|(unit, size): &(&str, u64)| {
+        let count = text.strip_suffix(unit)?.trim_end().parse::<u64>().ok()?;
+        count.checked_mul(*size)
+    });
+    let read = read.ok_or_else(|| format!("{text:?} is not a size such as \"512MiB\" or \"2GiB\""))?;
+    if read < MEMORY_BYTES_MIN { Err("a node needs 32 MiB at least".to_owned()) } else { Ok(read) }
 }
 
 fn port(number: u64) -> u16 {

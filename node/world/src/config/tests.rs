@@ -40,6 +40,17 @@ fn every_mistake_is_reported_at_once_with_its_place_and_the_nearest_key() {
 }
 
 #[test]
+fn memory_is_read_with_its_unit() {
+    let read =
+        |text: &str| parse(&format!("limits.memory = {text:?}"), "n").map(|config| config.settings.memory_bytes_max);
+    assert_eq!(read("512MiB").unwrap(), Some(512 << 20));
+    assert_eq!(read("2 GiB").unwrap(), Some(2 << 30));
+    for wrong in ["512", "512MB", "1MiB", "GiB", "99999999999GiB"] {
+        assert!(read(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn a_syntax_error_has_a_place() {
     let found = parse("bind = \n", "n").unwrap_err();
     assert_eq!((found.len(), found[0].line), (1, 1), "{found:?}");

@@ -36,7 +36,8 @@ pub(super) enum Window {
 /// # Errors
 /// Where the kernel or a sandbox does not let it be asked, and for a stream that is gone.
 pub(super) fn of(local: SocketAddr, peer: SocketAddr) -> io::Result<Window> {
-    let socket = Socket::new(Domain::from(AF_NETLINK), Type::DGRAM.nonblocking(), Some(Protocol::from(NETLINK_SOCK_DIAG)))?;
+    let socket =
+        Socket::new(Domain::from(AF_NETLINK), Type::DGRAM.nonblocking(), Some(Protocol::from(NETLINK_SOCK_DIAG)))?;
     socket.send(&question(local, peer))?;
     // The answer without attributes is 88 bytes, an error 36 and the question.
     let mut answer = [0; 256];
