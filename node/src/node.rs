@@ -95,7 +95,8 @@ impl RunningNode {
         }
         for binding in &config.bindings {
             let at = self.desk.local(binding.port);
-            let spec = BindSpec { at, service: binding.service.clone(), identity: binding.identity.clone() };
+            let (service, identity) = (binding.service.clone(), binding.identity.clone());
+            let spec = BindSpec { at, service, identity, proxy_protocol: binding.proxy_protocol };
             self.control().bind(spec).await?;
         }
         Ok(())

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use weft_env::Env;
-use weft_identity::{Code, Failure, ReplicaName, ServiceName};
+use weft_identity::{Code, Failure, Protocol, ReplicaName, ServiceName};
 use weft_policy::endpoint::AppAddr;
 use weft_world::service_spec::{ProbeKind, ReplicaId, ServiceSpec};
 use weft_world::{LocalReplica, LocalService, LocalTable};
@@ -41,7 +41,9 @@ impl Role for Health {
     type Seed = Arc<Core>;
 
     async fn start(core: Arc<Core>) -> Result<Self, Failure> {
-        let kept: Vec<ServiceSpec> = core.kept(key::EXPOSED).await?.unwrap_or_default();
+        let mut kept: Vec<ServiceSpec> = core.kept(key::EXPOSED).await?.unwrap_or_default();
+        let proxied: Vec<ReplicaId> = core.kept(key::EXPOSED_PROXIED).await?.unwrap_or_default();
+        kept.iter_mut().for_each(|spec| spec.proxy_protocol = proxied.contains(&spec.id()));
         core.exposed.store(Arc::new(kept.into_iter().map(|spec| (spec.id(), spec)).collect()));
         let mut health = Self { core, probes: BTreeMap::new(), failed: BTreeMap::new() };
         health.publish();
@@ -65,6 +67,10 @@ impl Health {
         check_fits(&self.core, &spec).await?;
         let mut exposed = Exposed::clone(&self.core.exposed.load());
         speaks_like_others(&exposed, &spec)?;
+        if spec.proxy_protocol && spec.protocol != Protocol::Tcp {
+            let detail = "a PROXY header begins a stream of TCP; requests of HTTP tell who calls in their fields";
+            return Err(Failure::new(Code::ProtocolMismatch, detail));
+        }
         let id = spec.id();
         exposed.insert(id.clone(), spec);
         self.keep(exposed).await?;
@@ -90,6 +96,9 @@ impl Health {
     }
 
     async fn keep(&self, exposed: Exposed) -> Result<(), Failure> {
+        let proxied: Vec<ReplicaId> =
+            exposed.values().filter(|spec| spec.proxy_protocol).map(ServiceSpec::id).collect();
+        self.core.keep(key::EXPOSED_PROXIED, &proxied).await?;
         let rows: Vec<_> = exposed.values().cloned().collect();
         self.core.keep(key::EXPOSED, &rows).await?;
         self.core.exposed.store(Arc::new(exposed));
@@ -172,11 +181,12 @@ fn local_service(specs: &[&ServiceSpec], old: Option<&Arc<LocalService>>) -> Arc
     let old = old.filter(|old| old.protocol == first.protocol);
     let replica = |spec: &&ServiceSpec| {
         let same = old.and_then(|old| old.named(spec.replica.as_str().as_bytes()));
-        match same.filter(|same| same.app.0 == spec.app) {
+        match same.filter(|same| same.app.0 == spec.app && same.proxy_protocol == spec.proxy_protocol) {
             Some(same) => Arc::clone(same),
             None => {
                 let (name, app) = (spec.replica.clone(), AppAddr(spec.app));
-                Arc::new(LocalReplica { name, app, healthy: true.into(), in_flight: 0.into() })
+                let proxy_protocol = spec.proxy_protocol;
+                Arc::new(LocalReplica { name, app, proxy_protocol, healthy: true.into(), in_flight: 0.into() })
             }
         }
     };

@@ -155,6 +155,7 @@ pub(super) async fn expose(dir: &Path, output: Output, options: ExposeOptions) -
         weight,
         labels,
         health,
+        proxy_protocol: options.proxy_protocol,
     };
     ask(dir, Method::POST, "/v1/services", Some(body(&request)?)).await?;
     let said =
@@ -173,7 +174,12 @@ pub(super) async fn bind(dir: &Path, output: Output, options: BindOptions) -> Re
     let (Some(service), Some(port)) = (options.service, options.port) else {
         return Err(Failure::new(Code::UsageInvalid, "give a service and a port"));
     };
-    let request = BindRequest { service: service.clone(), port, identity: options.identity };
+    let request = BindRequest {
+        service: service.clone(),
+        port,
+        identity: options.identity,
+        proxy_protocol: options.proxy_protocol,
+    };
     ask(dir, Method::POST, "/v1/bindings", Some(body(&request)?)).await?;
     let services = ask(dir, Method::GET, "/v1/services", None).await?;
     let is_offered = services.as_array().into_iter().flatten().any(|row| row["service"] == service.as_str());

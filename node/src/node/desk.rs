@@ -54,7 +54,12 @@ impl NodeDesk {
             Question::Unexpose(service, replica) => self.done(self.control.unexpose(service, replica).await),
             Question::Bind(request) => {
                 let at = self.local(request.port);
-                let spec = BindSpec { at, service: request.service, identity: request.identity };
+                let spec = BindSpec {
+                    at,
+                    service: request.service,
+                    identity: request.identity,
+                    proxy_protocol: request.proxy_protocol,
+                };
                 self.control.bind(spec).await?;
                 Ok(json!({ "at": at }))
             }

@@ -67,6 +67,9 @@ pub struct ExposeRequest {
     pub labels: BTreeMap<String, String>,
     /// How it is probed.
     pub health: HealthRequest,
+    /// Each stream to it begins with a PROXY header of version 2.
+    #[serde(default)]
+    pub proxy_protocol: bool,
 }
 
 /// How a replica is probed.
@@ -95,6 +98,9 @@ pub struct BindRequest {
     /// Which of the node's services the calls come from.
     #[serde(default, rename = "as")]
     pub identity: Option<ServiceName>,
+    /// Each stream from its callers begins with a PROXY header of version 2.
+    #[serde(default)]
+    pub proxy_protocol: bool,
 }
 
 /// Body of `POST /v1/tokens`.

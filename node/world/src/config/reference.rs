@@ -49,6 +49,7 @@ The same as `weft expose`, from the start of the node on. The node's enrolment m
 | `weight` | `100` | Its share of the load against the other replicas, 1 to 1000. |
 | `labels` | `{}` | Names and values, such as `{ tier = \"gold\" }`, by which routes choose replicas; at most 32 of 128 bytes. |
 | `health` | `{ kind = \"tcp\" }` | How it is probed: `kind` is `none`, `tcp` (a connection is accepted) or `http` (`GET path` answers below 400; `path` is `/` by default); `interval` is the space between two probes. |
+| `proxy_protocol` | `false` | For `tcp`: each stream to the application begins with a PROXY header of version 2. Its source is the node that calls, or the caller on this machine; a value of type 0xE0 is the SPIFFE id that the caller proved. |
 
 ## `[[binding]]`: local ports that lead to a service
 
@@ -59,6 +60,7 @@ The same as `weft bind`, from the start of the node on.
 | `service` | needed | The service that the port leads to. |
 | `port` | needed | The local port. |
 | `as` | see below | Which of the node's services the calls come from. Without it: the single service that the node offers or is granted, else the node itself. |
+| `proxy_protocol` | `false` | Each stream from a caller must begin with a PROXY header of version 2, within `timeouts.head`: for a balancer in front of the port. Its source is passed on to an application of this machine that asks for one. |
 ";
 
 /// The whole page.
