@@ -46,8 +46,8 @@ const CERTIFICATE_LIFETIME_MIN: Duration = Duration::from_secs(10);
 const CERTIFICATE_LIFETIME_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Most connections or requests that can be asked for: the order of what file descriptors allow.
 const LIMIT_MAX: u64 = 1_000_000;
-/// Least memory that a node can be told to stay below: it takes some 20 MiB when nobody calls.
-const MEMORY_BYTES_MIN: u64 = 32 * 1024 * 1024;
+/// Least memory that a node can be told to stay below: below it none starts.
+const MEMORY_BYTES_MIN: u64 = 16 * 1024 * 1024;
 /// Most workers: more than any machine has cores.
 const WORKERS_MAX: u64 = 1024;
 /// Ports below 1 do not exist; 0 would mean a port by chance.
@@ -127,7 +127,7 @@ fn bytes(text: &str) -> Result<u64, String> {
         count.checked_mul(*size)
     });
     let read = read.ok_or_else(|| format!("{text:?} is not a size such as \"512MiB\" or \"2GiB\""))?;
-    if read < MEMORY_BYTES_MIN { Err("a node needs 32 MiB at least".to_owned()) } else { Ok(read) }
+    if read < MEMORY_BYTES_MIN { Err("a node needs 16 MiB at least".to_owned()) } else { Ok(read) }
 }
 
 fn port(number: u64) -> u16 {
