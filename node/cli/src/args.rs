@@ -246,7 +246,7 @@ pub struct ExposeOptions {
     /// A label by which routes choose replicas, beside the version; may be repeated.
     #[arg(long = "label", value_parser = label, value_name = "NAME=VALUE")]
     pub labels: Vec<(String, String)>,
-    /// How it is probed: none, tcp, or the path of a GET that must answer below 400.
+    /// How it is probed: none, tcp, or the path of a GET, in the service's protocol, that must answer below 400.
     #[arg(long, default_value = "tcp", value_name = "none|tcp|/PATH")]
     pub health: String,
     /// Offers the service no more; with --replica only that replica.

@@ -48,7 +48,7 @@ The same as `weft expose`, from the start of the node on. The node's enrolment m
 | `version` | `\"\"` | The application's version, at most 64 bytes; told to the other nodes. |
 | `weight` | `100` | Its share of the load against the other replicas, 1 to 1000. |
 | `labels` | `{}` | Names and values, such as `{ tier = \"gold\" }`, by which routes choose replicas; at most 32 of 128 bytes. |
-| `health` | `{ kind = \"tcp\" }` | How it is probed: `kind` is `none`, `tcp` (a connection is accepted) or `http` (`GET path` answers below 400; `path` is `/` by default); `interval` is the space between two probes. |
+| `health` | `{ kind = \"tcp\" }` | How it is probed: `kind` is `none`, `tcp` (a connection is accepted) or `http` (`GET path` answers 2xx or 3xx, asked in the service's protocol with the host `<name>.weft.internal` and the user agent `weft-health`; `path` is `/` by default); `interval` is the space between two probes. |
 
 ## `[[binding]]`: local ports that lead to a service
 
