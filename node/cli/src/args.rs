@@ -249,6 +249,9 @@ pub struct ExposeOptions {
     /// How it is probed: none, tcp, or the path of a GET, in the service's protocol, that must answer below 400.
     #[arg(long, default_value = "tcp", value_name = "none|tcp|/PATH")]
     pub health: String,
+    /// Also if the other nodes speak the service in another protocol: what most nodes state then holds.
+    #[arg(long)]
+    pub anyway: bool,
     /// Offers the service no more; with --replica only that replica.
     #[arg(long, conflicts_with = "app")]
     pub remove: bool,

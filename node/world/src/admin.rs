@@ -67,6 +67,20 @@ pub struct ExposeRequest {
     pub labels: BTreeMap<String, String>,
     /// How it is probed.
     pub health: HealthRequest,
+    /// Whether the other nodes must speak it in the same protocol.
+    #[serde(default)]
+    pub agreement: Agreement,
+}
+
+/// What a service is measured by that other nodes offer, too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Agreement {
+    /// It is refused where the others speak another protocol.
+    #[default]
+    Needed,
+    /// It is offered whatever the others speak.
+    Waived,
 }
 
 /// How a replica is probed.

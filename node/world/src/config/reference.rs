@@ -44,7 +44,7 @@ The same as `weft expose`, from the start of the node on. The node's enrolment m
 | `replica` | like `name` | The replica's name, where this node offers several of one service; they may be of different versions. |
 | `port` | needed | The port on which the application listens. |
 | `address` | `\"127.0.0.1\"` | The address on which the application listens. |
-| `protocol` | `\"http\"` | `http` (HTTP/1.1), `http2` (HTTP/2 with prior knowledge: gRPC; also written `grpc`) or `tcp`. |
+| `protocol` | `\"http\"` | `http` (HTTP/1.1), `http2` (HTTP/2 with prior knowledge: gRPC; also written `grpc`) or `tcp`; the same on every node ([else](../errors/protocol-mismatch.md)). |
 | `version` | `\"\"` | The application's version, at most 64 bytes; told to the other nodes. |
 | `weight` | `100` | Its share of the load against the other replicas, 1 to 1000. |
 | `labels` | `{}` | Names and values, such as `{ tier = \"gold\" }`, by which routes choose replicas; at most 32 of 128 bytes. |
