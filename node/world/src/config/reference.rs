@@ -11,7 +11,8 @@ A node works without one. `weft run` reads `node.toml` in the state directory or
 reported at once with file, line, column and the nearest key. `weft check` reads the file without starting anything. A
 change is taken up when the node starts again.
 
-Spans are a whole number and a unit: `500ms`, `20s`, `5m`, `24h`, `30d`.
+Spans are a whole number and a unit: `500ms`, `20s`, `5m`, `24h`, `30d`. [Timeouts](timeouts.md) draws which part of a request
+each of the `timeouts` covers.
 
     bind = \"10.0.0.11\"
 
