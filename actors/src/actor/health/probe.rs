@@ -99,19 +99,33 @@ mod tests {
         String::from_utf8(head).unwrap()
     }
 
+    /// Answers one request; returns its head.
+    async fn answer_http1(listener: &TcpListener, line: &str) -> String {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let head = read_head(&mut stream).await;
+        let answer = format!("HTTP/1.1 {line}\r\ncontent-length: 0\r\n\r\n");
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        head
+    }
+
+    /// The same in HTTP/2.
+    async fn answer_http2(listener: &TcpListener, status: u16) -> Request<h2::RecvStream> {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        let (request, mut answer) = connection.accept().await.unwrap().unwrap();
+        let response = http::Response::builder().status(status).body(()).unwrap();
+        answer.send_response(response, true).unwrap();
+        // The answer goes out while the next request is waited for; the probe ends the connection.
+        let _ended = connection.accept().await;
+        request
+    }
+
     #[tokio::test]
     async fn an_http_probe_names_the_service_as_host() {
         let (listener, spec) = replica(Protocol::Http).await;
         for (line, expected) in [("200 OK", true), ("302 Found", true), ("404 Not Found", false), ("503 Busy", false)] {
-            let application = async {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                let head = read_head(&mut stream).await;
-                let answer = format!("HTTP/1.1 {line}\r\ncontent-length: 0\r\n\r\n");
-                stream.write_all(answer.as_bytes()).await.unwrap();
-                head
-            };
             let env = Env::machine();
-            let (found, head) = tokio::join!(answers(&env, &spec), application);
+            let (found, head) = tokio::join!(answers(&env, &spec), answer_http1(&listener, line));
             assert_eq!(found, expected, "{line}");
             let lines: Vec<&str> = head.split("\r\n").collect();
             assert_eq!(lines[0], "GET /health?deep HTTP/1.1");
@@ -123,18 +137,8 @@ mod tests {
     async fn an_http2_service_is_probed_in_http2() {
         let (listener, spec) = replica(Protocol::Http2).await;
         for (status, expected) in [(200, true), (307, true), (404, false), (503, false)] {
-            let application = async {
-                let (stream, _) = listener.accept().await.unwrap();
-                let mut connection = h2::server::handshake(stream).await.unwrap();
-                let (request, mut answer) = connection.accept().await.unwrap().unwrap();
-                let response = http::Response::builder().status(status).body(()).unwrap();
-                answer.send_response(response, true).unwrap();
-                // The answer goes out while the next request is waited for; the probe ends the connection.
-                let _ended = connection.accept().await;
-                request
-            };
             let env = Env::machine();
-            let (found, request) = tokio::join!(answers(&env, &spec), application);
+            let (found, request) = tokio::join!(answers(&env, &spec), answer_http2(&listener, status));
             assert_eq!(found, expected, "{status}");
             assert_eq!(request.uri().to_string(), "http://orders.weft.internal/health?deep");
             assert_eq!(
