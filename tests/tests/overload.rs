@@ -156,7 +156,11 @@ fn with_few_descriptors_a_node_keeps_some_and_serves_again() {
     until_true("an answer after the silent ones", Duration::from_secs(20), || {
         weft_tests::http::get(node.outbound(), "/", "orders.weft.internal").is_ok_and(|reply| reply.status == 200)
     });
-    println!("{} lines of a shortage, {} of a limit", lines(&node, "accept failed"), lines(&node, "as many connections"));
+    println!(
+        "{} lines of a shortage, {} of a limit",
+        lines(&node, "accept failed"),
+        lines(&node, "as many connections")
+    );
     assert!((1..=2).contains(&lines(&node, "as many connections")), "said once an episode");
     drop(held);
     assert_eq!(node.get("orders", "/").status, 200);
@@ -187,7 +191,8 @@ fn silent_connections_of_one_address_leave_members_their_handshakes() {
         let member = mesh.join_running(name, &one, &["web"]);
         for _ in 0..20 {
             let reply = weft_tests::http::get(member.outbound(), "/", "orders.weft.internal");
-            failed += usize::from(!reply.is_ok_and(|reply| reply.status == 200 || reply.problem() == "service-unknown"));
+            failed +=
+                usize::from(!reply.is_ok_and(|reply| reply.status == 200 || reply.problem() == "service-unknown"));
         }
     }
     let open = flood.join().expect("the flood does not panic");

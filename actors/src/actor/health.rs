@@ -5,15 +5,14 @@
 //! - Publishes: [`LocalTable`] into the world; the exposed replicas, from which this node's record follows.
 //! - A crash loses: the count of failed probes in a row; the replicas are on disk, the last health stays in the world.
 
+mod probe;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
-use weft_env::Env;
 use weft_identity::{Code, Failure, Protocol, ReplicaName, ServiceName};
 use weft_policy::endpoint::AppAddr;
 use weft_world::service_spec::{ProbeKind, ReplicaId, ServiceSpec};
@@ -25,9 +24,6 @@ use crate::message::health::Message;
 use crate::message::membership;
 use crate::message::store::key;
 use crate::shell::Role;
-
-/// Enough of a response to read its status line.
-const STATUS_LEN: usize = 12;
 
 /// Health's state.
 pub(crate) struct Health {
@@ -122,7 +118,7 @@ impl Health {
         self.failed.retain(|id, _| exposed.contains_key(id));
         for spec in exposed.values().filter(|spec| spec.health.kind != ProbeKind::Off) {
             let core = &self.core;
-            self.probes.entry(spec.id()).or_insert_with(|| tokio::spawn(probe(Arc::clone(core), spec.clone())));
+            self.probes.entry(spec.id()).or_insert_with(|| tokio::spawn(probe::run(Arc::clone(core), spec.clone())));
         }
     }
 
@@ -203,26 +199,4 @@ fn local_service(specs: &[&ServiceSpec], old: Option<&Arc<LocalService>>) -> Arc
             turn: 0.into(),
         }),
     }
-}
-
-async fn probe(core: Arc<Core>, spec: ServiceSpec) {
-    let interval = spec.health.interval_ms.map_or(core.settings.health_interval, Duration::from_millis);
-    loop {
-        let found = tokio::time::timeout(core.settings.health_timeout, answers(&core.env, &spec)).await;
-        // A full mailbox: the next probe says it again.
-        let _ = core.health.try_send(Message::Probed(spec.id(), spec.app, found.unwrap_or(false)));
-        tokio::time::sleep(core.env.random.jitter(interval, 0.1)).await;
-    }
-}
-
-async fn answers(env: &Env, spec: &ServiceSpec) -> bool {
-    let Ok(mut stream) = env.network.connect(spec.app).await else { return false };
-    let ProbeKind::Http(path) = &spec.health.kind else { return true };
-    let request =
-        format!("GET {path} HTTP/1.1\r\nhost: {}\r\nuser-agent: weft-health\r\nconnection: close\r\n\r\n", spec.app);
-    if stream.write_all(request.as_bytes()).await.is_err() {
-        return false;
-    }
-    let mut status = [0; STATUS_LEN];
-    stream.read_exact(&mut status).await.is_ok() && status.starts_with(b"HTTP/1.") && matches!(status[9], b'2' | b'3')
 }

@@ -84,7 +84,9 @@ fn wrong(why: &str) -> io::Error {
 
 /// How long the whole header is that begins so.
 fn announced(fixed: &[u8]) -> Result<usize, &'static str> {
-    let Some((signature, &[command, family, high, low])) = fixed.split_last_chunk() else { return Err("it is cut short") };
+    let Some((signature, &[command, family, high, low])) = fixed.split_last_chunk() else {
+        return Err("it is cut short");
+    };
     if signature != SIGNATURE {
         return Err("it does not begin like one");
     }
@@ -120,7 +122,8 @@ fn parsed(header: &[u8]) -> Result<Option<Ends>, &'static str> {
 }
 
 fn ends_v4(rest: &[u8]) -> Result<(Ends, &[u8]), &'static str> {
-    let Some((&[a, b, c, d, e, f, g, h, from_high, from_low, to_high, to_low], values)) = rest.split_first_chunk() else {
+    let Some((&[a, b, c, d, e, f, g, h, from_high, from_low, to_high, to_low], values)) = rest.split_first_chunk()
+    else {
         return Err("it is shorter than its addresses");
     };
     let ips = [Ipv4Addr::new(a, b, c, d), Ipv4Addr::new(e, f, g, h)].map(IpAddr::V4);
@@ -137,7 +140,8 @@ fn ends_v6(rest: &[u8]) -> Result<(Ends, &[u8]), &'static str> {
 }
 
 fn ends(ips: [IpAddr; 2], ports: [[u8; 2]; 2]) -> Ends {
-    let [source, destination] = [0, 1].map(|end| SocketAddr::new(ips[end].to_canonical(), u16::from_be_bytes(ports[end])));
+    let [source, destination] =
+        [0, 1].map(|end| SocketAddr::new(ips[end].to_canonical(), u16::from_be_bytes(ports[end])));
     Ends { source, destination }
 }
 

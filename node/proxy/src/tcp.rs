@@ -24,11 +24,11 @@ use crate::inbound::Caller;
 use crate::metrics::{Direction, Slot};
 use crate::pool::Host;
 use crate::problem::Refusal;
-use crate::proxy_protocol::{self, Ends};
 use crate::proxy::{
     self, Arrival, Attempt, Attempted, Carriage, Exchange, Failed, Failure, Held, Lease, Matched, Record,
     ReplicaFlight, Source, Tally, TriesCall, Unanswered, delivered_here,
 };
+use crate::proxy_protocol::{self, Ends};
 use crate::side::Side;
 use crate::trace::Trace;
 use crate::transport::Transport;

@@ -70,6 +70,20 @@ pub struct ExposeRequest {
     /// Each stream to it begins with a PROXY header of version 2.
     #[serde(default)]
     pub proxy_protocol: bool,
+    /// Whether the other nodes must speak it in the same protocol.
+    #[serde(default)]
+    pub agreement: Agreement,
+}
+
+/// What a service is measured by that other nodes offer, too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Agreement {
+    /// It is refused where the others speak another protocol.
+    #[default]
+    Needed,
+    /// It is offered whatever the others speak.
+    Waived,
 }
 
 /// How a replica is probed.

@@ -9,8 +9,8 @@ use weft_policy::head::Upgrade;
 use super::receiving::{Hangup, HeadFault, Received, Receiving};
 use super::scan::HeadLimits;
 use super::sending::{Asked, Persistence, Sending};
-use crate::proxy_protocol::Ends;
 use crate::head::{HttpVersion, Overlay, RequestHead, ResponseHead};
+use crate::proxy_protocol::Ends;
 use crate::side::{Broken, Part};
 use crate::transport::Transport;
 
@@ -92,11 +92,6 @@ impl Connection {
             self.asked = Asked { version: head.version, method: head.method.clone() };
         }
         received
-    }
-
-    /// Whether bytes of a next head are there already.
-    pub(crate) fn has_begun(&self) -> bool {
-        self.receiving.holds_bytes()
     }
 
     /// Waits for the head of an answer. One below 200 is followed by another, except 101.
