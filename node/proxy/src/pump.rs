@@ -75,31 +75,38 @@ impl Flow {
         std::mem::take(&mut self.has_moved)
     }
 
+    /// Moves on what is at hand.
+    fn poll_data(&mut self, cx: &mut Context<'_>, from: &mut Side, to: &mut Side) -> Poll<Result<(), Stop>> {
+        self.waits_for_source = false;
+        let sent = ready!(to.poll_send(cx, from.data())).map_err(Stop::To)?;
+        if let Some(tee) = &self.tee {
+            tee.data(&from.data()[..sent]);
+        }
+        from.consume(sent);
+        self.bytes += sent as u64;
+        self.has_moved = true;
+        Poll::Ready(Ok(()))
+    }
+
+    /// The source is at its end.
+    fn ends(&mut self, from: &mut Side) {
+        self.trailers = from.take_trailers();
+        if let Some(trailers) = &mut self.trailers {
+            strip_trailers(trailers);
+        }
+        self.state = State::Ending;
+        self.has_moved = true;
+        if let Some(tee) = self.tee.take() {
+            tee.end(self.trailers.as_ref());
+        }
+    }
+
     /// Moves as much as can be moved; ready at the end.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, from: &mut Side, to: &mut Side) -> Poll<Result<(), Stop>> {
         while self.state == State::Open {
             match from.poll_part(cx) {
-                Poll::Ready(Ok(Part::Data)) => {
-                    self.waits_for_source = false;
-                    let sent = ready!(to.poll_send(cx, from.data())).map_err(Stop::To)?;
-                    if let Some(tee) = &self.tee {
-                        tee.data(&from.data()[..sent]);
-                    }
-                    from.consume(sent);
-                    self.bytes += sent as u64;
-                    self.has_moved = true;
-                }
-                Poll::Ready(Ok(Part::End)) => {
-                    self.trailers = from.take_trailers();
-                    if let Some(trailers) = &mut self.trailers {
-                        strip_trailers(trailers);
-                    }
-                    self.state = State::Ending;
-                    self.has_moved = true;
-                    if let Some(tee) = self.tee.take() {
-                        tee.end(self.trailers.as_ref());
-                    }
-                }
+                Poll::Ready(Ok(Part::Data)) => ready!(self.poll_data(cx, from, to))?,
+                Poll::Ready(Ok(Part::End)) => self.ends(from),
                 Poll::Ready(Err(broken)) => return Poll::Ready(Err(Stop::From(broken))),
                 Poll::Pending => {
                     self.waits_for_source = false;
