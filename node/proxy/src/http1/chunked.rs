@@ -130,14 +130,9 @@ mod tests {
                 Step::More => have = (have + piece).min(bytes.len()),
                 Step::Skip(count) => at += count,
                 Step::Trailers => return Ok((body, bytes.len() - at)),
+                Step::Data(_) if at == bytes.len() => return Err(Malformed::new("cut")),
+                Step::Data(_) if at == have => have = (have + piece).min(bytes.len()),
                 Step::Data(left) => {
-                    if at == have {
-                        if have == bytes.len() {
-                            return Err(Malformed::new("cut"));
-                        }
-                        have = (have + piece).min(bytes.len());
-                        continue;
-                    }
                     let count = usize::try_from(left).unwrap_or(usize::MAX).min(have - at);
                     body.extend_from_slice(&bytes[at..at + count]);
                     chunked.used(count as u64);

@@ -162,7 +162,7 @@ impl Mesh {
         for spec in specs {
             listeners.push(path.open(spec, Arc::clone(&world)).await.unwrap());
         }
-        Node { path: path, world, listeners, outbound }
+        Node { path, world, listeners, outbound }
     }
 
     pub(super) fn table(&self, service: &str, protocol: Protocol, nodes: &[u8]) -> Arc<EndpointTable> {
