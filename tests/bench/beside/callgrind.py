@@ -12,7 +12,7 @@ import sys
 import time
 
 from . import backends, loads
-from .site import SERVICE, SMALL_BACKEND, Setup, Target, sites
+from .site import HOST, SERVICE, SMALL_BACKEND, Setup, Target, sites
 from .weft import OUTBOUND, PASSPHRASE, Node
 
 # Requests of the two loads: under valgrind a node serves two to three thousand a second.
@@ -50,7 +50,7 @@ def start_nodes(stage, binary, counted, before):
         last.start(workers=WORKERS, more=SETTINGS)
     last.weft("expose", SERVICE, SMALL_BACKEND, "--protocol", "http")
     address = f"{site.near_ip}:{OUTBOUND}"
-    stage.wait_for(f"http://{address}{Setup().ready_path}", {"Host": f"{SERVICE}.weft.internal"}, 60)
+    stage.wait_for(f"http://{address}{Setup().ready_path}", {"Host": HOST}, 60)
     return Target("weft", address, []), (last if counted == "far" else near).pid
 
 
