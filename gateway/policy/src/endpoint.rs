@@ -25,7 +25,7 @@ use crate::outcome::{Change, Outcome, Taken, Terms};
 
 pub use ejection::{EJECTION_BASE, EJECTION_MAX, Presence};
 pub use latency::EWMA_DECAY;
-pub use load::{EndpointLoad, InFlight};
+pub use load::EndpointLoad;
 pub use remembered::Remembered;
 pub use review::{Reviewed, review};
 

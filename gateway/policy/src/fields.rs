@@ -4,8 +4,6 @@
 //! nor hashed, and whoever assembles the head that is sent on walks the list. Lookups of names in [`Known`] cost one bit where the name
 //! is absent, which is what nearly every lookup on the way of a request finds.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
-
 /// Header fields in the order in which they came.
 #[derive(Debug, Clone, Default)]
 pub struct Fields {
@@ -254,30 +252,10 @@ impl Fields {
     fn value(&self, field: &Field) -> &[u8] {
         &self.text[field.value_at as usize..field.value_at as usize + field.value_len as usize]
     }
-
-    /// The same fields in the form of the `http` crate; what has no such form is left out.
-    pub fn to_map(&self) -> HeaderMap {
-        let pair = |(name, value): (&[u8], &[u8])| {
-            Some((HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?))
-        };
-        let mut map = HeaderMap::with_capacity(self.len());
-        self.iter().filter_map(pair).for_each(|(name, value)| {
-            map.append(name, value);
-        });
-        map
-    }
 }
 
 fn name_in<'t>(text: &'t [u8], field: &Field) -> &'t [u8] {
     &text[field.at as usize..field.value_at as usize]
-}
-
-impl From<&HeaderMap> for Fields {
-    fn from(map: &HeaderMap) -> Self {
-        let mut fields = Self::new();
-        map.iter().for_each(|(name, value)| fields.push(name.as_str().as_bytes(), value.as_bytes()));
-        fields
-    }
 }
 
 /// Members of a field whose value is a list: parts between commas, without space around them, empty ones left out (RFC 9110, section 5.6.1).

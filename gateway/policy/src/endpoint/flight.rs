@@ -19,11 +19,6 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    /// Counts an exchange in flight.
-    pub(super) fn enter(&self) {
-        self.counts.fetch_add(IN_FLIGHT, Ordering::Relaxed);
-    }
-
     /// Counts an exchange in flight whose try waits for its answer.
     pub(super) fn begin(&self, now_ns: u64) {
         let before = self.counts.fetch_add(WAITING | IN_FLIGHT, Ordering::Relaxed);

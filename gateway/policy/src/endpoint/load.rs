@@ -1,7 +1,6 @@
 //! What the data path knows of an endpoint. Fed by the outcomes of tries alone ([`crate::outcome`]), read by
 //! [`choose`](crate::choose::choose).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -52,14 +51,6 @@ pub struct EndpointLoad {
 }
 
 impl EndpointLoad {
-    /// Counts one exchange in whose outcome is learned apart from it ([`Endpoint::learn`](super::Endpoint::learn)); the guard counts it out
-    /// when dropped.
-    pub fn enter(self: &Arc<Self>, now_ns: u64) -> InFlight {
-        self.flight.enter();
-        self.ejection.begin(now_ns);
-        InFlight(Arc::clone(self))
-    }
-
     /// Requests and streams in flight.
     pub fn in_flight(&self) -> u32 {
         self.flight.in_flight()
@@ -342,16 +333,6 @@ impl EndpointLoad {
         // The try itself has been counted out.
         let waiting = self.flight.waiting() + 1;
         self.concurrency.take_in(Sample { latency_ns: taken.waited_ns(), waiting, fate }, taken.ended_ns);
-    }
-}
-
-/// One request or stream in flight; dropping it counts it out.
-#[derive(Debug)]
-pub struct InFlight(Arc<EndpointLoad>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.leave();
     }
 }
 

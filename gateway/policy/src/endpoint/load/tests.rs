@@ -33,13 +33,14 @@ fn of(consecutive_failures: u32, consecutive_gateway_errors: u32) -> Terms {
 
 #[test]
 fn an_endpoint_that_was_never_asked_is_asked_once_and_not_flooded() {
-    let (known, new) = (EndpointLoad::default(), Arc::new(EndpointLoad::default()));
+    let (known, new) = (EndpointLoad::default(), EndpointLoad::default());
     learn(&known, OK, MS / 10, SECOND);
     assert!(new.cost(SECOND) < known.cost(SECOND), "however fast the other is");
-    let asked = new.enter(SECOND);
+    new.begin(SECOND);
+    new.settle();
     assert!(new.cost(SECOND) > 100 * known.cost(SECOND));
     learn(&new, OK, MS / 10, SECOND);
-    drop(asked);
+    new.leave();
     assert_eq!(new.cost(SECOND), known.cost(SECOND));
 }
 

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::body::{Frame, Incoming};
 use hyper_util::rt::TokioIo;
@@ -51,14 +51,32 @@ fn seen(fields: &Fields) -> Vec<(String, String)> {
     list
 }
 
+/// The fields as hyper has them.
+fn map_of(fields: &Fields) -> HeaderMap {
+    let pair = |(name, value): (&[u8], &[u8])| {
+        Some((HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?))
+    };
+    let mut map = HeaderMap::with_capacity(fields.len());
+    fields.iter().filter_map(pair).for_each(|(name, value)| {
+        map.append(name, value);
+    });
+    map
+}
+
+fn fields_of(map: &HeaderMap) -> Fields {
+    let mut fields = Fields::new();
+    map.iter().for_each(|(name, value)| fields.push(name.as_str().as_bytes(), value.as_bytes()));
+    fields
+}
+
 async fn collected(line: String, fields: &HeaderMap, body: Incoming) -> Option<Message> {
     let body = body.collect().await.ok()?;
-    let mut trailers = body.trailers().map(Fields::from).unwrap_or_default();
+    let mut trailers = body.trailers().map(fields_of).unwrap_or_default();
     // Left behind by whoever reads them.
     trailers.retain(|known, _| !is_forbidden_in_trailers(known));
     let mut trailers = listed(&trailers);
     trailers.sort();
-    let fields = seen(&Fields::from(fields));
+    let fields = seen(&fields_of(fields));
     Some(Message { line, fields, body: body.to_bytes().to_vec(), trailers })
 }
 
@@ -99,7 +117,7 @@ impl Plan {
     fn hyper_body(&self) -> BoxBody<Bytes, Infallible> {
         let Some(trailers) = &self.trailers else { return Full::new(Bytes::from(self.body())).boxed() };
         let frames = self.pieces.iter().map(|piece| Frame::data(Bytes::from(piece.clone())));
-        let frames = frames.chain([Frame::trailers(trailers.to_map())]).map(Ok);
+        let frames = frames.chain([Frame::trailers(map_of(trailers))]).map(Ok);
         BoxBody::new(StreamBody::new(futures_util::stream::iter(frames.collect::<Vec<_>>())))
     }
 
@@ -164,7 +182,7 @@ fn hyper_server(io: DuplexStream, status: u16, answer: Plan) -> Arc<Mutex<Vec<Me
             kept.lock().unwrap().extend(message);
             let mut response = Response::new(answer.hyper_body());
             *response.status_mut() = http::StatusCode::from_u16(status).unwrap();
-            *response.headers_mut() = answer.fields.to_map();
+            *response.headers_mut() = map_of(&answer.fields);
             Ok::<_, Infallible>(response)
         }
     });
@@ -216,7 +234,7 @@ proptest! {
             let mut server = Connection::new(Transport::Memory(near), HeadLimits::APPLICATION);
             for _ in 0..2 {
                 let mut sent = Request::builder().method(method).uri(&path).header("host", "a");
-                sent.headers_mut().unwrap().extend(asked.fields.to_map());
+                sent.headers_mut().unwrap().extend(map_of(&asked.fields));
                 let answering = tokio::spawn(sender.send_request(sent.body(asked.hyper_body()).unwrap()));
                 let head = request(&mut server).await;
                 let line = format!("{} {}", head.method, head.path);
