@@ -177,6 +177,24 @@ impl Malformed {
     }
 }
 
+/// What Content-Length states: digits and nothing else, of up to 18 places.
+pub(crate) fn content_length(text: &[u8]) -> Result<u64, Malformed> {
+    if text.is_empty() || text.len() > 18 || !text.iter().all(u8::is_ascii_digit) {
+        return Err(Malformed::new("Content-Length is not a number"));
+    }
+    Ok(text.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
+}
+
+/// Whether a host and a port may have this byte. None is an `@`: nobody is named before them.
+pub(crate) fn is_of_authority(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(&byte)
+}
+
+/// Whether a request of this method usually has a body, so that one without says that there is none (RFC 9110, section 8.6).
+pub(crate) fn has_usually_body(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}
+
 /// Most fields of a head.
 pub(crate) const FIELDS_MAX: usize = 100;
 /// Most bytes of a head, as HTTP/1.1 writes it.

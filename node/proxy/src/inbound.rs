@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest;
 use bytes::Bytes;
 use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
@@ -13,7 +12,7 @@ use weft_env::Stream;
 use weft_gossip::enrol::{self, SignDesk};
 use weft_identity::ServiceName;
 use weft_identity::tls::{ALPN_HTTP2, ALPN_SIGN, ALPN_TCP};
-use weft_identity::{GrantedLabels, SpiffeId, Subject, dialled_identity, peer_identity, peer_labels};
+use weft_identity::{Fingerprint, GrantedLabels, SpiffeId, Subject, dialled_identity, peer_identity, peer_labels};
 use weft_world::WorldCell;
 
 use crate::head::RequestHead;
@@ -150,7 +149,8 @@ async fn call(entry: &Inbound, stream: TlsStream<Stream>) {
     };
     let by = service.as_ref().map(|service| SpiffeId::service(&world.facts.mesh, service).to_string());
     let address = stream.get_ref().0.peer_addr().ok().map(|addr| addr.ip());
-    let introduced = Introduced::new(&by.unwrap_or_default(), &fingerprint(&chain), &identity.to_string(), address);
+    let hash = Fingerprint::of(chain.first().map_or(&[][..], |own| own.as_ref())).to_string();
+    let introduced = Introduced::new(&by.unwrap_or_default(), &hash, &identity.to_string(), address);
     drop(world);
     let alpn = tls.alpn_protocol().map(<[u8]>::to_vec);
     let caller = Arc::new(Caller {
@@ -168,15 +168,4 @@ async fn call(entry: &Inbound, stream: TlsStream<Stream>) {
         Some(ALPN_HTTP2) => server::serve_http2(caller, transport, Bytes::new(), watch).await,
         _ => server::serve(caller, Connection::new(transport, HeadLimits::NODE), watch).await,
     }
-}
-
-/// The SHA-256 of the caller's own certificate, in hexadecimal.
-fn fingerprint(chain: &Chain) -> String {
-    use std::fmt::Write;
-    let hash = digest::digest(&digest::SHA256, chain.first().map_or(&[][..], |own| own.as_ref()));
-    hash.as_ref().iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a text cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

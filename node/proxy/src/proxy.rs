@@ -35,7 +35,7 @@ use weft_policy::authority;
 use weft_policy::endpoint::EndpointTable;
 use weft_policy::fields::Known;
 use weft_policy::head::{Sender, Upgrade};
-use weft_world::{Credential, LocalService, World};
+use weft_world::{Credential, LocalService, World, WorldCell};
 
 use crate::head::{Form, RequestHead};
 use crate::inbound::Caller;
@@ -55,7 +55,7 @@ pub(crate) use settle::carried_by;
 use settle::{goes_round_once, settled};
 use tries::Call;
 
-pub(crate) use arrival::Arrival;
+pub(crate) use arrival::{Arrival, normal_path};
 pub(crate) use attempt::{Ending, Failed, Unanswered};
 pub(crate) use carriage::{Carriage, hash_way};
 pub(crate) use connect::Source;
@@ -85,17 +85,8 @@ impl From<Refusal> for Failure {
 
 /// Serves one request of an application of this machine.
 pub(crate) async fn outbound(entry: &Outbound, side: &mut Side, watch: &mut Watch, head: &mut RequestHead) {
-    let (worker, direction, started) = (&entry.worker, Direction::Outbound, entry.worker.noted());
-    let record = match Record::start(worker, direction, started) {
-        Some(record) => record,
-        None => match Box::pin(Record::waited(worker, direction, started, watch)).await {
-            Ok(record) => record,
-            Err(refusal) => {
-                let world = entry.world.load();
-                return Box::pin(turn_away(worker, &world, direction, (side, watch), (head, &refusal))).await;
-            }
-        },
-    };
+    let place = (&entry.worker, &*entry.world, Direction::Outbound);
+    let Some(record) = entered(place, side, watch, head).await else { return };
     let world = entry.world.load();
     let mut exchange = Exchange::new(side, watch, record, Sender::Application);
     let caller = || credential_of(&world, entry.identity.as_ref()).map(|credential| &credential.identity);
@@ -106,21 +97,28 @@ pub(crate) async fn outbound(entry: &Outbound, side: &mut Side, watch: &mut Watc
 
 /// Serves one request that came in over mutual TLS.
 pub(crate) async fn inbound(caller: &Caller, side: &mut Side, watch: &mut Watch, head: &mut RequestHead) {
-    let (worker, direction, started) = (&caller.worker, Direction::Inbound, caller.worker.noted());
-    let record = match Record::start(worker, direction, started) {
-        Some(record) => record,
-        None => match Box::pin(Record::waited(worker, direction, started, watch)).await {
-            Ok(record) => record,
-            Err(refusal) => {
-                let world = caller.world.load();
-                return Box::pin(turn_away(worker, &world, direction, (side, watch), (head, &refusal))).await;
-            }
-        },
-    };
+    let place = (&caller.worker, &*caller.world, Direction::Inbound);
+    let Some(record) = entered(place, side, watch, head).await else { return };
     let world = caller.world.load();
     let mut exchange = Exchange::new(side, watch, record, Sender::Node);
     if let Err(failure) = deliver(caller, &world, &mut exchange, head).await {
         Box::pin(failed(&mut exchange, failure, &world, Some(&caller.identity), head)).await;
+    }
+}
+
+/// Takes a request in, or turns it away where the node has no place for it.
+async fn entered(
+    (worker, world, direction): (&Arc<Worker>, &WorldCell, Direction),
+    side: &mut Side,
+    watch: &mut Watch,
+    head: &RequestHead,
+) -> Option<Record> {
+    match Record::enter(worker, direction, watch).await {
+        Ok(record) => Some(record),
+        Err(refusal) => {
+            Box::pin(turn_away(worker, &world.load(), direction, (side, watch), (head, &refusal))).await;
+            None
+        }
     }
 }
 
@@ -287,9 +285,7 @@ async fn connect(entry: &Outbound, world: &World, exchange: &mut Exchange<'_>, s
         let why = format!("{service} is an HTTP service; CONNECT is for TCP");
         return Err(Refusal::new(Code::ProtocolMismatch, why).into());
     }
-    let (lease, permit) = tcp::open(world, exchange, &matched, exchange.side.ends()).await?;
-    let labels = Some(&matched.credential.labels).filter(|labels| !labels.is_empty());
-    let footing = Footing { permit, peer: lease.chain.clone(), labels };
+    let (lease, footing) = tcp::open(world, exchange, &matched, exchange.side.ends()).await?;
     serve(exchange, Served::Tunnel(lease, footing), &RequestHead::default()).await;
     Ok(())
 }

@@ -78,12 +78,8 @@ pub(crate) async fn outbound(bound: &Bound, mut stream: Stream) {
     let Some(ends) = ends_told(bound, &mut stream).await else { return stream.reset_on_close() };
     let mut watch = Watch::new(&bound.worker, &bound.world, &bound.gate, None);
     let mut side = Side::Http1(Connection::tunnel(Transport::Plain(stream)));
-    let (worker, direction, started) = (&bound.worker, Direction::Outbound, bound.worker.noted());
-    let record = match Record::start(worker, direction, started) {
-        Some(record) => Ok(record),
-        None => Box::pin(Record::waited(worker, direction, started, &mut watch)).await,
-    };
-    let Ok(mut record) = record else { return side.cut(0) };
+    let entered = Record::enter(&bound.worker, Direction::Outbound, &mut watch).await;
+    let Ok(mut record) = entered else { return side.cut(0) };
     let world = bound.world.load();
     record.streamed(Some(Trace::created(bound.worker.random(), bound.worker.random(), bound.worker.random())));
     let mut exchange = Exchange::new(&mut side, &mut watch, record, Sender::Application);
@@ -127,9 +123,7 @@ async fn ends_told(bound: &Bound, stream: &mut Stream) -> Option<Ends> {
 }
 
 async fn carry(world: &World, exchange: &mut Exchange<'_>, matched: &Matched<'_>, ends: Ends) -> Result<(), Failure> {
-    let (lease, permit) = open(world, exchange, matched, Some(ends)).await?;
-    let labels = Some(&matched.credential.labels).filter(|labels| !labels.is_empty());
-    let footing = Footing { permit, peer: lease.chain.clone(), labels };
+    let (lease, footing) = open(world, exchange, matched, Some(ends)).await?;
     exchange.record.status = 200;
     let idle = exchange.record.worker().settings().stream_timeout;
     proxy::tunnel(exchange, lease, &footing, idle).await;
@@ -137,14 +131,14 @@ async fn carry(world: &World, exchange: &mut Exchange<'_>, matched: &Matched<'_>
 }
 
 /// Opens a stream to a service: on another endpoint after a failure, as long as retries last. Nothing of the caller is sent yet,
-/// so that every retry is safe. With it comes what it was let pass as, where its service is on this machine. `ends` are of the caller's side, as
-/// far as it has its own.
+/// so that every retry is safe. With it comes what it rests on: as what it was let pass, where its service is on this machine, and the labels
+/// with which it was called. `ends` are of the caller's side, as far as it has its own.
 pub(crate) async fn open<'w>(
     world: &'w World,
     exchange: &mut Exchange<'_>,
     matched: &'w Matched<'w>,
     ends: Option<Ends>,
-) -> Result<(Lease, Option<Permit<'w>>), Failure> {
+) -> Result<(Lease, Footing<'w>), Failure> {
     let worker = Arc::clone(exchange.record.worker());
     let carriage = Carriage::new(world, (&worker, None), matched, None);
     carriage.enter(&mut exchange.record, &matched.state)?;
@@ -160,7 +154,9 @@ pub(crate) async fn open<'w>(
     let called = &matched.table.service;
     let protocol = attempt.admitted.filter(|_| lease.is_application());
     let permit = protocol.map(|protocol| Permit { caller, called, subject: Subject::Stream(protocol) });
-    Ok((lease, permit))
+    let labels = Some(&matched.credential.labels).filter(|labels| !labels.is_empty());
+    let footing = Footing { permit, peer: lease.chain.clone(), labels };
+    Ok((lease, footing))
 }
 
 /// A stream and all its tries.
@@ -272,7 +268,7 @@ impl Opening<'_> {
 
 fn unopened(code: Code, why: String, is_of_node: bool) -> Attempted {
     let stage = weft_policy::Stage::Connect;
-    Unanswered::Failed(Failed { code, why, stage, is_refused: false, reused: false, is_of_node }).into()
+    Unanswered::Failed(Failed { is_of_node, ..Failed::new(code, why, stage) }).into()
 }
 
 /// Carries one stream from the mesh to the local replica.
@@ -287,12 +283,7 @@ pub(crate) async fn inbound(caller: &Caller, mut transport: Transport, mut watch
         }
         Err(_) => return,
     };
-    let (worker, direction, started) = (&caller.worker, Direction::Inbound, caller.worker.noted());
-    let record = match Record::start(worker, direction, started) {
-        Some(record) => Ok(record),
-        None => Box::pin(Record::waited(worker, direction, started, &mut watch)).await,
-    };
-    let Ok(mut record) = record else {
+    let Ok(mut record) = Record::enter(&caller.worker, Direction::Inbound, &mut watch).await else {
         answer(&mut transport, Some(Code::Overloaded.to_string())).await;
         return;
     };

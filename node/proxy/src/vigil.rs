@@ -12,13 +12,13 @@ use weft_identity::GrantedLabels;
 use weft_identity::Protocol;
 use weft_identity::{Code, ServiceName};
 use weft_policy::fields::Known;
-use weft_policy::{Call, Caller, NormalPath, RequestView};
+use weft_policy::{Call, Caller, RequestView};
 use weft_world::{World, WorldCell};
 
 use crate::bell::Seat;
 use crate::head::RequestHead;
 use crate::problem::Refusal;
-use crate::proxy::Arrival;
+use crate::proxy::{Arrival, normal_path};
 use crate::timer::Timer;
 use crate::worker::{Gate, Phase, Worker};
 
@@ -210,8 +210,7 @@ impl Permit<'_> {
         if !world.policy.reads_requests(self.called) {
             return arrival.goes_on(Call::Tcp);
         }
-        let path = NormalPath::of(head.path_only())
-            .map_err(|fault| Refusal::new(Code::RequestMalformed, fault.to_string()))?;
+        let path = normal_path(head)?;
         let named;
         let headers = if head.fields.has(Known::Host) {
             &head.fields

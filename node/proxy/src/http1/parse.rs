@@ -7,7 +7,7 @@ use http::Method;
 use weft_policy::fields::{Fields, Known, members};
 
 use super::scan::HeadLimits;
-use crate::head::{Form, HttpVersion, Length, Malformed, RequestHead, ResponseHead};
+use crate::head::{Form, HttpVersion, Length, Malformed, RequestHead, ResponseHead, content_length, is_of_authority};
 
 /// Fields that httparse can take in one head; the limits are below it.
 const PARSED_MAX: usize = 128;
@@ -85,19 +85,15 @@ pub(super) fn request(bytes: &[u8], limits: HeadLimits, head: &mut RequestHead) 
         0 => return Err(Malformed::new("there is no Host field")),
         _ => return Err(Malformed::new("there are two Host fields")),
     }
-    head.length = match framing.length(head.version)? {
-        Some(length) => length,
-        None => Length::None,
-    };
+    head.length = framing.length(head.version)?.unwrap_or(Length::None);
     Ok(Options { is_chunked: framing.is_chunked, ..options(&head.fields, head.version) })
 }
 
 /// The text of a Host field: what an authority may be made of, and no user before it.
 fn host(value: &[u8]) -> Result<&str, Malformed> {
     let value = value.trim_ascii();
-    let is_fit = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(byte);
     match std::str::from_utf8(value) {
-        Ok(text) if value.iter().all(is_fit) => Ok(text),
+        Ok(text) if text.bytes().all(is_of_authority) => Ok(text),
         _ => Err(Malformed::new("the Host field is not a host and a port")),
     }
 }
@@ -211,7 +207,7 @@ impl Framing {
             return Ok(Known::Host);
         }
         if name.eq_ignore_ascii_case(b"content-length") {
-            let length = number(field.value.trim_ascii())?;
+            let length = content_length(field.value.trim_ascii())?;
             if self.length.replace(length).is_some() {
                 return Err(Malformed::new("there are two Content-Length fields"));
             }
@@ -240,14 +236,6 @@ impl Framing {
             (false, None) => Ok(None),
         }
     }
-}
-
-/// Digits and nothing else, of up to 18 places.
-fn number(text: &[u8]) -> Result<u64, Malformed> {
-    if text.is_empty() || text.len() > 18 || !text.iter().all(u8::is_ascii_digit) {
-        return Err(Malformed::new("Content-Length is not a number"));
-    }
-    Ok(text.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
 }
 
 fn options(fields: &Fields, version: HttpVersion) -> Options {

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use weft_policy::fields::{Fields, Known};
 
-use crate::head::{Form, HttpVersion, KnownSet, Length, Overlay, RequestHead, ResponseHead};
+use crate::head::{Form, HttpVersion, KnownSet, Length, Overlay, RequestHead, ResponseHead, has_usually_body};
 
 /// What `Connection` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,17 +45,12 @@ pub(super) fn request(head: &RequestHead, overlay: &Overlay, connection: Connect
     fields(&overlay.plus, into);
     into.extend_from_slice(connection.text());
     match head.length {
-        // Methods that usually have a body say that there is none (RFC 9110, section 8.6).
         Length::None if has_usually_body(method) => into.extend_from_slice(b"content-length: 0\r\n"),
         Length::None => {}
         Length::Exact(count) => content_length(count, into),
         Length::Unknown => into.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
     into.extend_from_slice(b"\r\n");
-}
-
-fn has_usually_body(method: &http::Method) -> bool {
-    matches!(*method, http::Method::POST | http::Method::PUT | http::Method::PATCH)
 }
 
 /// How the body of an answer is framed for whoever asked.

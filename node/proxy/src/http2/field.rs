@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use weft_policy::fields::{Fields, Known};
 
-use crate::head::Malformed;
+use crate::head::{Malformed, content_length};
 use crate::http1::{HeadLimits, is_forbidden_in_trailers};
 
 /// Values of a head whose text is up to this lie in one buffer; larger texts would be held by the tables of HPACK for one value of each.
@@ -39,7 +39,7 @@ pub(super) fn received(map: &HeaderMap, limits: HeadLimits) -> Result<Received, 
                 return Err(Malformed::new("there are two Host fields"));
             }
         } else if name == header::CONTENT_LENGTH {
-            if received.length.replace(number(value.as_bytes())?).is_some() {
+            if received.length.replace(content_length(value.as_bytes())?).is_some() {
                 return Err(Malformed::new("there are two Content-Length fields"));
             }
         } else {
@@ -80,14 +80,6 @@ fn check(name: &HeaderName, value: &HeaderValue) -> Result<(), Malformed> {
         return Err(Malformed::new("the value of a field begins or ends with space"));
     }
     Ok(())
-}
-
-/// Digits and nothing else, of up to 18 places.
-fn number(text: &[u8]) -> Result<u64, Malformed> {
-    if text.is_empty() || text.len() > 18 || !text.iter().all(u8::is_ascii_digit) {
-        return Err(Malformed::new("Content-Length is not a number"));
-    }
-    Ok(text.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
 }
 
 /// The fields in the form of h2, without those that belong to a connection or are said by other means.

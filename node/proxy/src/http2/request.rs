@@ -5,7 +5,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Uri, request};
 
 use super::field::{self, Received};
-use crate::head::{Form, HttpVersion, Length, Malformed, RequestHead};
+use crate::head::{Form, HttpVersion, Length, Malformed, RequestHead, has_usually_body, is_of_authority};
 use crate::http1::HeadLimits;
 
 /// Whether END_STREAM came with a head.
@@ -83,9 +83,8 @@ fn authority(uri: &Uri, host: Option<&HeaderValue>) -> Result<String, Malformed>
         (None, Some(host)) => host,
         (None, None) => "",
     };
-    // As of HTTP/1.1, and nobody in front of an `@`.
-    let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte);
-    if !authority.bytes().all(is_fit) {
+    // And a comma: here no two fields can have been joined by it.
+    if !authority.bytes().all(|byte| is_of_authority(byte) || byte == b',') {
         return Err(Malformed::new("the authority is not a host and a port"));
     }
     Ok(authority.to_owned())
@@ -120,8 +119,7 @@ pub(super) fn of(head: &RequestHead) -> Result<Request<()>, Malformed> {
     *request.headers_mut() = field::map_of(&head.fields);
     let length = match head.length {
         Length::Exact(length) => Some(length),
-        // Methods that usually have a body say that there is none (RFC 9110, section 8.6).
-        Length::None if matches!(head.method, Method::POST | Method::PUT | Method::PATCH) => Some(0),
+        Length::None if has_usually_body(&head.method) => Some(0),
         Length::None | Length::Unknown => None,
     };
     field::state_length(request.headers_mut(), length);

@@ -40,8 +40,7 @@ impl<'a> Arrival<'a> {
         if !self.policy.reads_requests(self.called) {
             return self.judged(record, Call::Tcp).map(|()| None);
         }
-        let path = NormalPath::of(head.path_only())
-            .map_err(|fault| Refusal::new(Code::RequestMalformed, fault.to_string()))?;
+        let path = normal_path(head)?;
         let view = RequestView { method: &head.method, path: &path, query: head.query(), headers: &head.fields };
         self.judged(record, Call::Http(&view))?;
         let is_same = path.forward() == head.path_only() || head.form == Form::Asterisk || head.path.is_empty();
@@ -131,6 +130,11 @@ impl<'a> Arrival<'a> {
         };
         Refusal { steps, ..Refusal::new(Code::NotAllowed, why) }
     }
+}
+
+/// The path as rules look at it.
+pub(crate) fn normal_path(head: &RequestHead) -> Result<NormalPath<'_>, Refusal> {
+    NormalPath::of(head.path_only()).map_err(|fault| Refusal::new(Code::RequestMalformed, fault.to_string()))
 }
 
 /// Puts the host among the fields, for rules that look there. Whoever writes the head names the authority all the same.

@@ -50,6 +50,13 @@ pub(crate) struct Failed {
     pub(crate) is_of_node: bool,
 }
 
+impl Failed {
+    /// On a new connection, not refused by the other side's own word, and not of all the node.
+    pub(crate) fn new(code: Code, why: String, stage: Stage) -> Self {
+        Self { code, why, stage, is_refused: false, reused: false, is_of_node: false }
+    }
+}
+
 /// Why an exchange ends without an answer of its service, for a reason that is its caller's or this node's.
 #[derive(Debug)]
 pub(crate) enum Ending {
@@ -267,7 +274,7 @@ fn late(waiting: &Waiting<'_>) -> Failed {
         Some(_) => format!("no answer began within {:?} after the request was sent", waiting.times.answer),
         None => "the request could not be sent on: nothing was taken for too long".to_owned(),
     };
-    Failed { code: Code::RequestTimeout, why, stage: Stage::Sent, is_refused: false, reused: false, is_of_node: false }
+    Failed::new(Code::RequestTimeout, why, Stage::Sent)
 }
 
 /// The failure of a service's side before an answer.
@@ -290,5 +297,5 @@ pub(super) fn failed(broken: &Broken, stage: Stage, reused: bool) -> Failed {
     let stage = if is_refused { Stage::Unsent } else { stage };
     // Only a connection that ended without a word of this request can have been dead before.
     let reused = reused && matches!(broken, Broken::Truncated | Broken::Io(_));
-    Failed { code, why, stage, is_refused, reused, is_of_node: false }
+    Failed { is_refused, reused, ..Failed::new(code, why, stage) }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use weft_identity::Code;
 use weft_policy::Place;
-use weft_policy::choose::{Nowhere, hash_of};
+use weft_policy::choose::{Again, Nowhere, hash_of};
 use weft_policy::endpoint::{Endpoint, EndpointTable};
 use weft_policy::fields::{Fields, Known};
 use weft_policy::outcome::Terms;
@@ -128,11 +128,11 @@ impl<'w> Carriage<'w> {
         worker: &Worker,
         world: &World,
         table: &'t EndpointTable,
-        tried: &[Arc<Endpoint>],
+        (tried, again): (&[Arc<Endpoint>], Again),
     ) -> Result<&'t Arc<Endpoint>, Nowhere> {
         let zone = world.facts.zone.as_ref();
-        let choice =
-            Choice { tried, subset: self.subset, ..Choice::new(worker.noted_ns(), zone, self.traffic, self.way) };
+        let choice = Choice::new(worker.noted_ns(), zone, self.traffic, self.way);
+        let choice = Choice { tried, again, subset: self.subset, ..choice };
         choose(table, &choice, &mut |bound| worker.random_below(bound))
     }
 

@@ -21,7 +21,7 @@ use super::lease::Lease;
 use crate::dial::{self, DialError, PeerDial};
 use crate::head::{Overlay, RequestHead};
 use crate::http1::{Connection, Hangup, HeadLimits};
-use crate::http2::{ClientSettings, Driver, Pings, Trust};
+use crate::http2::{Client, ClientSettings, Driver, Ended, Pings, Trust};
 use crate::metrics::Slot;
 use crate::pool::{Host, Shared, Upstream};
 use crate::side::{Broken, Side};
@@ -173,14 +173,10 @@ pub(crate) async fn begin(
     match waited.await {
         Ok(Some(begun)) => begun,
         Ok(None) => Err(Unanswered::Ending(Ending::Gone)),
-        Err(Cut::Due) => Err(Unanswered::Failed(Failed {
-            code: Code::RequestTimeout,
-            why: "the time was over before there was a connection".to_owned(),
-            stage: Stage::Connect,
-            is_refused: false,
-            reused: false,
-            is_of_node: false,
-        })),
+        Err(Cut::Due) => {
+            let why = "the time was over before there was a connection".to_owned();
+            Err(Unanswered::Failed(Failed::new(Code::RequestTimeout, why, Stage::Connect)))
+        }
         Err(cut) => Err(Unanswered::Ending(Ending::Cut(cut))),
     }
 }
@@ -237,14 +233,10 @@ async fn begin_http2(
         // Nothing was sent: the head has no form in HTTP/2, and its caller chose it.
         Ok(Err(Broken::Malformed(malformed))) => Err(Unanswered::Ending(Ending::Malformed(malformed.why))),
         Ok(Err(broken)) => Err(Unanswered::Failed(failed(&broken, Stage::Unsent, reused))),
-        Err(_) => Err(Unanswered::Failed(Failed {
-            code: Code::Overloaded,
-            why: "as many streams are open as the other side allows".to_owned(),
-            stage: Stage::Unsent,
-            is_refused: false,
-            reused,
-            is_of_node: false,
-        })),
+        Err(_) => {
+            let why = "as many streams are open as the other side allows".to_owned();
+            Err(Unanswered::Failed(Failed { reused, ..Failed::new(Code::Overloaded, why, Stage::Unsent) }))
+        }
     }
 }
 
@@ -283,17 +275,13 @@ async fn open_http2(worker: &Arc<Worker>, world: &Arc<WorldCell>, way: &Way<'_>)
     let trust = if chain.is_some() { Trust::Proven } else { Trust::Stranger };
     let pings = chain.is_some().then(Pings::default);
     let settings = ClientSettings { trust, head_timeout: way.connect, pings };
-    let started = timeout(way.connect, crate::http2::Client::start(transport, settings)).await;
-    let (client, driver) = match started {
-        Ok(Ok(started)) => started,
-        Ok(Err(ended)) => {
-            return Err(DialError { code: Code::UpstreamReset, why: format!("start HTTP/2: {ended}") });
-        }
-        Err(_) => {
+    let (client, driver) = Client::start(transport, settings).await.map_err(|ended| match ended {
+        Ended::Late(_) => {
             let why = format!("the other side did not begin HTTP/2 within {:?}", way.connect);
-            return Err(DialError { code: Code::ConnectTimeout, why });
+            DialError { code: Code::ConnectTimeout, why }
         }
-    };
+        ended => DialError { code: Code::UpstreamReset, why: format!("start HTTP/2: {ended}") },
+    })?;
     let shared = Shared { client, chain: chain.clone() };
     worker.spawn(driven(driver, Watch::of_upstream(worker, world), chain, slot));
     worker.pool.share(&way.host, shared.clone(), Instant::now());
@@ -321,5 +309,5 @@ async fn driven(driver: Driver, mut watch: Watch, chain: Option<Chain>, slot: Op
 fn unconnected(error: DialError, way: &Way<'_>) -> Unanswered {
     let DialError { code, why } = error;
     let is_of_node = matches!(way.to, Destination::Peer(..));
-    Unanswered::Failed(Failed { code, why, stage: Stage::Connect, is_refused: false, reused: false, is_of_node })
+    Unanswered::Failed(Failed { is_of_node, ..Failed::new(code, why, Stage::Connect) })
 }

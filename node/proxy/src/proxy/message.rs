@@ -69,8 +69,7 @@ pub(crate) async fn answer_own(exchange: &mut Exchange<'_>, mut own: Own, head: 
 
 async fn send_own(exchange: &mut Exchange<'_>, own: Own, head: &RequestHead, wanted: Persistence) {
     let persistence = if exchange.watch.is_draining() { Persistence::Close } else { wanted };
-    let body = if head.method == Method::HEAD { Bytes::new() } else { own.body.clone() };
-    let sent = send(exchange.side, exchange.watch, own, body, persistence).await;
+    let sent = send(exchange.side, exchange.watch, own, &head.method, persistence).await;
     exchange.record.received = exchange.upload.bytes;
     if let Some(sent) = sent {
         exchange.record.sent = sent as u64;
@@ -78,18 +77,19 @@ async fn send_own(exchange: &mut Exchange<'_>, own: Own, head: &RequestHead, wan
     }
 }
 
-/// Sends an answer of our own; how many bytes of it went, if all did.
-async fn send(side: &mut Side, watch: &mut Watch, own: Own, body: Bytes, persistence: Persistence) -> Option<usize> {
-    let Own { mut head, body: whole } = own;
+/// Sends an answer of our own to a request of this method; how many bytes of it went, if all did.
+async fn send(side: &mut Side, watch: &mut Watch, own: Own, asked: &Method, persistence: Persistence) -> Option<usize> {
+    let Own { mut head, body } = own;
     if !head.fields.has(Known::Date) {
         head.fields.add(Known::Date, problem::date(watch.wall()).as_bytes());
     }
-    let len = whole.len() as u64;
-    (head.length, head.stated) = match (body.is_empty(), len) {
-        (true, 0) => (Length::None, None),
-        (true, _) => (Length::None, Some(len)),
-        (false, _) => (Length::Exact(len), None),
+    let len = body.len() as u64;
+    (head.length, head.stated) = match len {
+        0 => (Length::None, None),
+        _ if *asked == Method::HEAD => (Length::None, Some(len)),
+        _ => (Length::Exact(len), None),
     };
+    let body = if *asked == Method::HEAD { Bytes::new() } else { body };
     side.send_response(&head, persistence).ok()?;
     let mut at = 0;
     let due = tokio::time::Instant::now() + REPLY_MAX;
@@ -123,8 +123,7 @@ pub(crate) async fn turn_away(
 ) {
     // Not kept: a node that is at its limit has better things to do, and there is nothing to tell of it.
     let own = reply(refusal, world, direction, &worker.refusal_id(&world.facts.node), head);
-    let body = if head.method == Method::HEAD { Bytes::new() } else { own.body.clone() };
-    let _sent = send(side, watch, own, body, persistence_after(refusal)).await;
+    let _sent = send(side, watch, own, &head.method, persistence_after(refusal)).await;
 }
 
 /// After a message that breaks the rules nobody knows where the next begins.

@@ -66,14 +66,13 @@ impl Record {
         worker.enter(direction).then(|| Self::new(worker, direction, started))
     }
 
-    /// Takes an exchange in that found the node at its limit, once there is a place for it.
-    pub(crate) async fn waited(
-        worker: &Arc<Worker>,
-        direction: Direction,
-        started: Instant,
-        watch: &mut Watch,
-    ) -> Result<Self, Refusal> {
-        worker.admission().wait(worker.number(), direction, watch).await?;
+    /// Takes an exchange in that begins now; when the node is at its limit, once there is a place for it.
+    pub(crate) async fn enter(worker: &Arc<Worker>, direction: Direction, watch: &mut Watch) -> Result<Self, Refusal> {
+        let started = worker.noted();
+        if let Some(record) = Self::start(worker, direction, started) {
+            return Ok(record);
+        }
+        Box::pin(worker.admission().wait(worker.number(), direction, watch)).await?;
         Ok(Self::new(worker, direction, started))
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 use weft_identity::Code;
+use weft_policy::Stage;
 use weft_policy::endpoint::Endpoint;
 use weft_policy::fields::Known;
 use weft_policy::grpc;
@@ -11,7 +12,7 @@ use weft_policy::head::{self, Upgrade};
 use weft_policy::outcome::{Outcome, Try};
 use weft_policy::retry::Repeat;
 
-use super::attempt::{self, Failed, Unanswered};
+use super::attempt::{self, Failed, Times, Unanswered};
 use super::connect::{self, Destination, Source, Way, Wire};
 use super::exchange::Exchange;
 use super::lease::{Lease, Tally};
@@ -118,20 +119,14 @@ impl<'a> RequestTries<'a> {
         &mut self,
         exchange: &mut Exchange<'_>,
         lease: &mut Lease,
-        held: &mut Try<Tally>,
+        times: &Times,
     ) -> Result<Outcome, Attempted> {
-        held.asked();
-        let times = self.call.carriage.times(exchange, self.answer_by);
         let footing = Footing { peer: lease.chain.clone(), ..Footing::default() };
-        let answered = attempt::answer(exchange, lease, &footing, &times, &mut self.response).await;
-        if let Ok(flushed) = &answered
-            && self.answer_by.is_none()
-        {
-            self.answer_by = Some(*flushed + self.call.carriage.left(exchange));
-        }
-        if answered.is_err() && self.answer_by.is_none() {
-            self.answer_by = Some(exchange.record.started() + self.call.carriage.answer);
-        }
+        let answered = attempt::answer(exchange, lease, &footing, times, &mut self.response).await;
+        self.answer_by.get_or_insert_with(|| match &answered {
+            Ok(flushed) => *flushed + self.call.carriage.left(exchange),
+            Err(_) => exchange.record.started() + self.call.carriage.answer,
+        });
         answered?;
         if lease.is_application() {
             return Ok(Outcome::of_status(self.response.status));
@@ -160,18 +155,11 @@ impl Attempt for RequestTries<'_> {
         let times = self.call.carriage.times(exchange, self.answer_by);
         let sent = (self.head, &*overlay, self.upgrade);
         let mut lease = connect::begin(&worker, exchange, &way, source, (sent, &times)).await?;
-        let outcome = self.answer(exchange, &mut lease, held).await?;
+        held.asked();
+        let outcome = self.answer(exchange, &mut lease, &times).await?;
         if self.response.status == 101 && !is_switch_wanted(self.head, self.upgrade, &self.response) {
             let why = "it switches to a protocol that nobody asked for".to_owned();
-            let failed = Failed {
-                code: Code::AnswerMalformed,
-                why,
-                stage: weft_policy::Stage::Answered,
-                is_refused: false,
-                reused: false,
-                is_of_node: false,
-            };
-            return Err(Unanswered::Failed(failed).into());
+            return Err(Unanswered::Failed(Failed::new(Code::AnswerMalformed, why, Stage::Answered)).into());
         }
         if is_unswitched(self.head, &self.response) {
             return Err(unswitched().into());

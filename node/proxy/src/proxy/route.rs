@@ -8,10 +8,10 @@ use tokio::time::Instant;
 use weft_identity::{Code, ServiceName};
 use weft_policy::change::Asked;
 use weft_policy::route::{Mirror, RouteRule, Target};
-use weft_policy::{NormalPath, RequestView, Routed};
+use weft_policy::{RequestView, Routed};
 use weft_world::World;
 
-use super::arrival::{name_host, with_query};
+use super::arrival::{name_host, normal_path, with_query};
 use super::attempt::Ending;
 use super::exchange::Exchange;
 use super::{Failure, Matched, Own};
@@ -53,8 +53,7 @@ pub(super) async fn route<'w>(
     name_host(head);
     let worker = Arc::clone(exchange.record.worker());
     let (departure, path, own) = {
-        let path = NormalPath::of(head.path_only())
-            .map_err(|fault| Refusal::new(Code::RequestMalformed, fault.to_string()))?;
+        let path = normal_path(head)?;
         let view = RequestView { method: &head.method, path: &path, query: head.query(), headers: &head.fields };
         let Some(routed) = world.policy.route(service, &head.authority, &view) else {
             return Ok(Outcome::Unrouted);

@@ -7,13 +7,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 use weft_identity::{Code, ServiceName};
 use weft_policy::Stage;
-use weft_policy::choose::Nowhere;
+use weft_policy::choose::{Again, Nowhere};
 use weft_policy::endpoint::{Endpoint, review};
 use weft_policy::outcome::{Outcome, Refused, Taken, Try, Witness};
 use weft_policy::retry::{Failure as FailedTry, Repeat, Step, Wanted, next_step};
 use weft_world::{LocalService, World};
 
-use super::attempt::{Ending, Failed, Unanswered};
+use super::attempt::{Failed, Unanswered};
 use super::connect::Source;
 use super::exchange::Exchange;
 use super::lease::{Held, Lease, Tally};
@@ -78,12 +78,12 @@ pub(crate) async fn endpoints(
     let Call { world, matched, carriage } = call;
     let worker = Arc::clone(exchange.record.worker());
     let tally = Tally { worker: Arc::clone(&worker), meter: Arc::clone(&matched.meter) };
-    let pick = |tried: &[Arc<Endpoint>]| carriage.pick(&worker, world, matched.table, tried);
+    let pick = |tried: &[Arc<Endpoint>], again| carriage.pick(&worker, world, matched.table, (tried, again));
     review(matched.table, &carriage.terms(), worker.noted_ns(), &mut |endpoint, change| {
         tally.changed(endpoint, change)
     });
     let (mut tried, mut retried, mut source) = (Vec::new(), 0, Source::Pooled);
-    let mut endpoint = pick(&tried).map_err(|nowhere| carriage.nowhere_to_go(matched.table, nowhere))?;
+    let mut endpoint = pick(&tried, Again::Never).map_err(|nowhere| carriage.nowhere_to_go(matched.table, nowhere))?;
     matched.state.budget.earn(carriage.rates);
     loop {
         exchange.record.goes_to(endpoint);
@@ -108,19 +108,18 @@ pub(crate) async fn endpoints(
         let wanted = Wanted { attempts: carriage.attempts, on: carriage.on, repeat: attempt.repeat(exchange) };
         let is_final = refusal.as_ref().is_some_and(|refusal| is_final(refusal.code)) || exchange.is_given_up;
         let step = if is_final { Step::Stop } else { next_step(&wanted, &failed) };
-        let next = (step != Step::Stop).then(|| {
+        let next = step.again().and_then(|again| {
             tried.push(Arc::clone(endpoint));
             if of_node {
                 tried.extend(matched.table.of_node(&endpoint.node).cloned());
             }
-            let anywhere = || (step == Step::Anywhere).then(|| pick(&[]).unwrap_or(endpoint));
-            pick(&tried)
-                .ok()
-                .map(|other| (other, Source::Pooled))
-                .or_else(|| anywhere().map(|same| (same, Source::Fresh)))
+            let same = (again == Again::WhereNoneIsLeft).then_some(endpoint);
+            let other = pick(&tried, again).ok().or(same)?;
+            let is_tried = tried.iter().any(|tried| Arc::ptr_eq(tried, other));
+            Some((other, if is_tried { Source::Fresh } else { Source::Pooled }))
         });
         let may = |_: &_| matched.state.budget.spend(worker.noted_ns(), carriage.rates);
-        let Some((other, from)) = next.flatten().filter(may) else {
+        let Some((other, from)) = next.filter(may) else {
             return match (lease, refusal) {
                 (Some(mut lease), _) => {
                     lease.held = Some(Held::Endpoint(held));
@@ -213,11 +212,4 @@ pub(crate) fn delivered_here<'w>(
         return None;
     }
     world.local.get(service)
-}
-
-/// What ends an exchange without a word to its caller.
-impl From<Ending> for Failure {
-    fn from(ending: Ending) -> Self {
-        Self::Ending(ending)
-    }
 }
