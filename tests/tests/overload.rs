@@ -118,8 +118,9 @@ fn limited_by(mesh: &str, limit: &Path) -> Mesh {
     let program = limit.with_extension("sh");
     let (binary, limit) = (weft_tests::weft::binary().display().to_string(), limit.display());
     std::fs::write(&program, format!("#!/bin/sh\nulimit -n $(cat {limit})\nexec {binary} \"$@\"\n"))
-        .expect("it can be had");
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("it can be had");
+        .expect("the scratch folder can be written");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))
+        .expect("the scratch folder can be written");
     Mesh::of_program(mesh, program)
 }
 

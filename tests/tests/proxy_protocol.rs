@@ -2,10 +2,11 @@
 #![allow(clippy::disallowed_methods, reason = "real processes live in real time")]
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use weft_tests::loopback::free_port;
 use weft_tests::mesh::SPREAD_LIMIT;
+use weft_tests::peer::Peer;
 use weft_tests::programs::dial;
 use weft_tests::wait::until_true;
 use weft_tests::{Mesh, Node};
@@ -13,18 +14,11 @@ use weft_tests::{Mesh, Node};
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// Sends back what it gets, as it is, after its first bytes have come.
-fn mirror() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-    let port = listener.local_addr().expect("it is bound").port();
-    std::thread::spawn(move || {
-        while let Ok((mut stream, _)) = listener.accept() {
-            std::thread::spawn(move || {
-                let mut to = stream.try_clone()?;
-                std::io::copy(&mut stream, &mut to)
-            });
-        }
-    });
-    port
+fn mirror() -> Peer {
+    Peer::serving(|stream| {
+        // A caller that goes ends it, which is no news here.
+        let _gone = stream.try_clone().and_then(|mut to| std::io::copy(stream, &mut to));
+    })
 }
 
 /// What an application was told: source, destination and identity; and what came behind.
@@ -48,10 +42,10 @@ fn ask(to: SocketAddr, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
 fn told(bytes: &[u8]) -> Told {
     assert_eq!((&bytes[..12], bytes[12], bytes[13]), (SIGNATURE, 0x21, 0x11), "{bytes:?}");
     let number = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
-    let ip = |at: usize| IpAddr::from(<[u8; 4]>::try_from(&bytes[at..at + 4]).expect("it can be had"));
+    let ip = |at: usize| IpAddr::from(<[u8; 4]>::try_from(&bytes[at..at + 4]).expect("four bytes are an address"));
     let end = 16 + usize::from(number(14));
     assert_eq!((bytes[28], 31 + usize::from(number(29))), (0xe0, end));
-    let identity = String::from_utf8(bytes[31..end].to_vec()).expect("it can be had");
+    let identity = String::from_utf8(bytes[31..end].to_vec()).expect("an identity is text");
     let (source, destination) = (SocketAddr::new(ip(16), number(24)), SocketAddr::new(ip(20), number(26)));
     Told { source, destination, identity, rest: bytes[end..].to_vec() }
 }
@@ -75,7 +69,7 @@ fn header(source: [u8; 4], port: u16) -> Vec<u8> {
 fn an_application_is_told_who_calls_and_a_port_takes_a_balancers_word() {
     let mut mesh = Mesh::new("proxied");
     let mut near = mesh.init_running("near");
-    let port = mirror().to_string();
+    let port = mirror().port.to_string();
     let words = ["expose", "database", &port, "--proxy-protocol", "--health", "none"];
     assert_eq!(near.weft(&words).code(), "protocol-mismatch", "requests have fields for it");
     near.weft(&[&words[..], &["--protocol", "tcp"]].concat()).json();

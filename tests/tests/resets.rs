@@ -2,12 +2,13 @@
 #![allow(clippy::disallowed_methods, reason = "real processes live in real time")]
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use weft_tests::loopback::free_port;
 use weft_tests::mesh::SPREAD_LIMIT;
+use weft_tests::peer::Peer;
 use weft_tests::programs::dial;
 use weft_tests::wait::until_true;
 use weft_tests::{Mesh, Node};
@@ -67,21 +68,14 @@ impl Scene {
 /// An application that does what the first byte of a stream says: `e` sends it back, `r` sends it back and resets, `h` reads to the end and
 /// then answers with the count, `f` ends its own half and then reads, `m` sends much.
 fn application() -> (u16, Receiver<io::Result<usize>>) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-    let port = listener.local_addr().expect("it is bound").port();
     let (tell, ends) = channel();
-    std::thread::spawn(move || {
-        while let Ok((stream, _)) = listener.accept() {
-            let tell = tell.clone();
-            std::thread::spawn(move || {
-                let _unheard = tell.send(serve(stream));
-            });
-        }
+    let peer = Peer::serving(move |stream| {
+        let _unheard = tell.send(serve(stream));
     });
-    (port, ends)
+    (peer.port, ends)
 }
 
-fn serve(mut stream: TcpStream) -> io::Result<usize> {
+fn serve(stream: &mut TcpStream) -> io::Result<usize> {
     let mut word = [0];
     stream.read_exact(&mut word)?;
     let mut rest = Vec::new();
