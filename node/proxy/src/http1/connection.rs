@@ -93,11 +93,6 @@ impl Connection {
         received
     }
 
-    /// Whether bytes of a next head are there already.
-    pub(crate) fn has_begun(&self) -> bool {
-        self.receiving.holds_bytes()
-    }
-
     /// Waits for the head of an answer. One below 200 is followed by another, except 101.
     pub(crate) fn poll_response(&mut self, cx: &mut Context<'_>, head: &mut ResponseHead) -> Poll<Result<(), Broken>> {
         self.receiving.poll_response(cx, &mut self.io, &self.asked.method, head)

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weft_identity::Code;
 use weft_policy::head::Sender;
 
 use super::Record;
@@ -63,10 +62,5 @@ impl<'v> Exchange<'v> {
     pub(crate) fn ends_within(&mut self, span: Duration) {
         let end = self.record.started() + span;
         self.total = Some(self.total.map_or(end, |total| total.min(end)));
-    }
-
-    /// It is over without an answer, and this is why.
-    pub(crate) fn broken(&mut self, code: Code) {
-        self.record.broken(code);
     }
 }

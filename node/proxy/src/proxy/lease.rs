@@ -32,7 +32,7 @@ pub(crate) enum Held {
     /// At an endpoint: what became of the try there.
     Endpoint(Try<Tally>),
     /// At a replica of this machine, on the way in.
-    Replica(ReplicaFlight),
+    Replica(#[allow(dead_code, reason = "held to be dropped with the lease")] ReplicaFlight),
 }
 
 impl Lease {
