@@ -133,23 +133,8 @@ impl Receiving {
         head: &mut RequestHead,
     ) -> Poll<Result<Received, HeadFault>> {
         loop {
-            let skipped = self.scan.leading(self.input.bytes());
-            self.input.consume(skipped);
-            let bytes = self.input.bytes();
-            let compared = bytes.len().min(PREFACE.len());
-            // Three bytes tell: no method of a request begins as the preface does and goes on otherwise.
-            if compared > 0 && bytes[..compared] == PREFACE[..compared] {
-                if compared == PREFACE.len() {
-                    return Poll::Ready(Ok(Received::Http2));
-                }
-            } else if !bytes.is_empty() {
-                let found = self.scan.find(bytes, self.limits).map_err(HeadFault::Malformed)?;
-                if let Some(len) = found {
-                    let options = parse::request(&bytes[..len], self.limits, head).map_err(HeadFault::Malformed)?;
-                    self.input.consume(len);
-                    self.begin(options, head.length);
-                    return Poll::Ready(Ok(Received::Request));
-                }
+            if let Some(received) = self.next_request(head).map_err(HeadFault::Malformed)? {
+                return Poll::Ready(Ok(received));
             }
             match ready!(self.input.poll_fill(cx, io)) {
                 Ok(0) if self.input.is_empty() => return Poll::Ready(Err(HeadFault::Ended)),
@@ -172,6 +157,26 @@ impl Receiving {
         }
     }
 
+    /// The request at hand; none where more bytes are needed.
+    fn next_request(&mut self, head: &mut RequestHead) -> Result<Option<Received>, Malformed> {
+        let skipped = self.scan.leading(self.input.bytes());
+        self.input.consume(skipped);
+        let bytes = self.input.bytes();
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let compared = bytes.len().min(PREFACE.len());
+        // Three bytes tell: no method of a request begins as the preface does and goes on otherwise.
+        if bytes[..compared] == PREFACE[..compared] {
+            return Ok((compared == PREFACE.len()).then_some(Received::Http2));
+        }
+        let Some(len) = self.scan.find(bytes, self.limits)? else { return Ok(None) };
+        let options = parse::request(&bytes[..len], self.limits, head)?;
+        self.input.consume(len);
+        self.begin(options, head.length);
+        Ok(Some(Received::Request))
+    }
+
     /// See [`super::Connection::poll_response`]; the answer is one to this method.
     pub(super) fn poll_response(
         &mut self,
@@ -181,25 +186,10 @@ impl Receiving {
         head: &mut ResponseHead,
     ) -> Poll<Result<(), Broken>> {
         loop {
-            let bytes = self.input.bytes();
-            let found = if bytes.is_empty() { Ok(None) } else { self.scan.find(bytes, self.limits) };
-            match found {
+            match self.next_response(asked, head) {
+                Ok(true) => return Poll::Ready(Ok(())),
+                Ok(false) => {}
                 Err(malformed) => return Poll::Ready(Err(self.breaks(Broken::Malformed(malformed)))),
-                Ok(Some(len)) => {
-                    let parsed = parse::response(&bytes[..len], self.limits, asked, head);
-                    self.input.consume(len);
-                    let options = match parsed {
-                        Ok(options) => options,
-                        Err(malformed) => return Poll::Ready(Err(self.breaks(Broken::Malformed(malformed)))),
-                    };
-                    if head.status >= 200 || head.status == 101 {
-                        self.begin(options, head.length);
-                    } else {
-                        self.scan = Scan::default();
-                    }
-                    return Poll::Ready(Ok(()));
-                }
-                Ok(None) => {}
             }
             match ready!(self.input.poll_fill(cx, io)) {
                 Ok(0) => return Poll::Ready(Err(self.breaks(Broken::Truncated))),
@@ -207,6 +197,23 @@ impl Receiving {
                 Err(error) => return Poll::Ready(Err(self.breaks(Broken::Io(error)))),
             }
         }
+    }
+
+    /// Whether the head of an answer is at hand; if not, more bytes are needed.
+    fn next_response(&mut self, asked: &Method, head: &mut ResponseHead) -> Result<bool, Malformed> {
+        let bytes = self.input.bytes();
+        if bytes.is_empty() {
+            return Ok(false);
+        }
+        let Some(len) = self.scan.find(bytes, self.limits)? else { return Ok(false) };
+        let options = parse::response(&bytes[..len], self.limits, asked, head)?;
+        self.input.consume(len);
+        if head.status >= 200 || head.status == 101 {
+            self.begin(options, head.length);
+        } else {
+            self.scan = Scan::default();
+        }
+        Ok(true)
     }
 
     /// A head was received; this much follows it.
@@ -271,16 +278,21 @@ impl Receiving {
                     self.at_hand = usize::try_from(left).unwrap_or(usize::MAX).min(held.len());
                     return Ok(Some(Part::Data));
                 }
-                Step::Trailers => {
-                    let Some(len) = self.scan.find(held, self.limits)? else { return Ok(None) };
-                    self.scan = Scan::default();
-                    let trailers = parse::trailers(&held[..len], self.limits)?;
-                    self.trailers = Some(trailers).filter(|trailers| !trailers.is_empty());
-                    self.input.consume(len);
-                    self.state = State::Done;
-                }
+                Step::Trailers => return self.next_trailers(),
             }
         }
+    }
+
+    /// The end of the body with its trailers; none where more bytes are needed.
+    fn next_trailers(&mut self) -> Result<Option<Part>, Malformed> {
+        let held = self.input.bytes();
+        let Some(len) = self.scan.find(held, self.limits)? else { return Ok(None) };
+        self.scan = Scan::default();
+        let trailers = parse::trailers(&held[..len], self.limits)?;
+        self.trailers = Some(trailers).filter(|trailers| !trailers.is_empty());
+        self.input.consume(len);
+        self.state = State::Done;
+        Ok(Some(Part::End))
     }
 
     /// See [`crate::side::Side::data`].
