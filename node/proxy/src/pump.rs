@@ -79,35 +79,10 @@ impl Flow {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, from: &mut Side, to: &mut Side) -> Poll<Result<(), Stop>> {
         while self.state == State::Open {
             match from.poll_part(cx) {
-                Poll::Ready(Ok(Part::Data)) => {
-                    self.waits_for_source = false;
-                    let sent = ready!(to.poll_send(cx, from.data())).map_err(Stop::To)?;
-                    if let Some(tee) = &self.tee {
-                        tee.data(&from.data()[..sent]);
-                    }
-                    from.consume(sent);
-                    self.bytes += sent as u64;
-                    self.has_moved = true;
-                }
-                Poll::Ready(Ok(Part::End)) => {
-                    self.trailers = from.take_trailers();
-                    if let Some(trailers) = &mut self.trailers {
-                        strip_trailers(trailers);
-                    }
-                    self.state = State::Ending;
-                    self.has_moved = true;
-                    if let Some(tee) = self.tee.take() {
-                        tee.end(self.trailers.as_ref());
-                    }
-                }
+                Poll::Ready(Ok(Part::Data)) => ready!(self.poll_piece(cx, from, to))?,
+                Poll::Ready(Ok(Part::End)) => self.has_read_all(from),
                 Poll::Ready(Err(broken)) => return Poll::Ready(Err(Stop::From(broken))),
-                Poll::Pending => {
-                    self.waits_for_source = false;
-                    // What was taken goes on while there is nothing to add to it.
-                    ready!(to.poll_flush(cx)).map_err(Stop::To)?;
-                    self.waits_for_source = true;
-                    return Poll::Pending;
-                }
+                Poll::Pending => return self.poll_still(cx, to),
             }
         }
         if self.state == State::Ending {
@@ -117,4 +92,41 @@ impl Flow {
         }
         Poll::Ready(Ok(()))
     }
+
+    /// Moves what is at hand.
+    fn poll_piece(&mut self, cx: &mut Context<'_>, from: &mut Side, to: &mut Side) -> Poll<Result<(), Stop>> {
+        self.waits_for_source = false;
+        let sent = ready!(to.poll_send(cx, from.data())).map_err(Stop::To)?;
+        if let Some(tee) = &self.tee {
+            tee.data(&from.data()[..sent]);
+        }
+        from.consume(sent);
+        self.bytes += sent as u64;
+        self.has_moved = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn has_read_all(&mut self, from: &mut Side) {
+        // Told once: whoever begins anew still has them.
+        if let Some(mut trailers) = from.take_trailers() {
+            strip_trailers(&mut trailers);
+            self.trailers = Some(trailers);
+        }
+        self.state = State::Ending;
+        self.has_moved = true;
+        if let Some(tee) = self.tee.take() {
+            tee.end(self.trailers.as_ref());
+        }
+    }
+
+    /// Nothing comes: what was taken goes on while there is nothing to add to it.
+    fn poll_still(&mut self, cx: &mut Context<'_>, to: &mut Side) -> Poll<Result<(), Stop>> {
+        self.waits_for_source = false;
+        ready!(to.poll_flush(cx)).map_err(Stop::To)?;
+        self.waits_for_source = true;
+        Poll::Pending
+    }
 }
+
+#[cfg(test)]
+mod tests;
