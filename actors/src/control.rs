@@ -19,10 +19,12 @@ use weft_world::service_spec::{BindSpec, ServiceSpec};
 use weft_world::{World, admin};
 
 use crate::actor::health::check_fits;
+use crate::actor::upstreams::check_agrees;
 use crate::core::Core;
 use crate::enlist::{self, JoinDone};
 use crate::message::{health, identity, listeners, membership, signer};
 
+pub use crate::actor::upstreams::Dissent;
 pub use listing::{CertRow, EndpointRow, NodeRow, ServiceRow};
 
 /// The life of a token that states none.
@@ -92,6 +94,8 @@ pub struct NodeStatus {
     pub bindings: Vec<BindSpec>,
     /// The replicas that this node offers.
     pub exposed: Vec<ServiceSpec>,
+    /// What it offers in another protocol than the mesh goes by, so that nobody calls it.
+    pub dissents: Vec<Dissent>,
 }
 
 /// What can be asked of a running node. Cheap to clone.
@@ -145,6 +149,7 @@ impl NodeControl {
             restarts: core.restarts.by_name().into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
             bindings: core.bindings.load().values().cloned().collect(),
             exposed: core.exposed.load().values().cloned().collect(),
+            dissents: self.dissents().into_iter().filter(|one| one.node == file.node).collect(),
         }
     }
 
@@ -154,7 +159,14 @@ impl NodeControl {
     }
 
     /// Offers a replica of a service, or changes how it is offered; done once it is on disk and the service's certificate is there.
+    /// Refused with [`Code::ProtocolMismatch`] where the other nodes speak the service in another protocol.
     pub async fn expose(&self, spec: ServiceSpec) -> Result<(), Failure> {
+        check_agrees(&self.0, &spec)?;
+        self.expose_anyway(spec).await
+    }
+
+    /// [`NodeControl::expose`], whatever the other nodes speak: most of them decide for which protocol the mesh goes.
+    pub async fn expose_anyway(&self, spec: ServiceSpec) -> Result<(), Failure> {
         self.granted(&spec.service)?;
         check_fits(&self.0, &spec).await?;
         let id = SpiffeId::service(&self.0.file.mesh, &spec.service);

@@ -91,11 +91,13 @@ impl RunningNode {
     /// Puts into force what the configuration file says this node offers and binds.
     async fn offer(&self, config: &NodeConfig) -> Result<(), Failure> {
         for service in &config.services {
-            self.control().expose(ServiceSpec::from(service)).await?;
+            // A mistake of another node must not keep this one from starting; the log and `weft status` tell of it.
+            self.control().expose_anyway(ServiceSpec::from(service)).await?;
         }
         for binding in &config.bindings {
             let at = self.desk.local(binding.port);
-            let spec = BindSpec { at, service: binding.service.clone(), identity: binding.identity.clone() };
+            let (service, identity) = (binding.service.clone(), binding.identity.clone());
+            let spec = BindSpec { at, service, identity, proxy_protocol: binding.proxy_protocol };
             self.control().bind(spec).await?;
         }
         Ok(())

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""An application for the tests: app.py NAME PORT [--slow S] [--status N] [--tcp | --mute | --deaf].
+"""An application for the tests: app.py NAME PORT [--slow S] [--status N] [--host NAME] [--tcp | --mute | --deaf].
 
 GET /            200, the name (padded to eight bytes) and the path
 GET /headers     200, the request's headers as JSON
@@ -12,6 +12,7 @@ GET /kept        200, the last body that was posted
 POST /echo       200, the body
 --slow S         GET / answers after S seconds
 --status N       GET / answers with status N
+--host NAME      any other host than this one gets 400, as frameworks with a list of hosts answer
 --tcp            instead: a TCP server that sends its name and a newline, then echoes
 --mute           instead: a TCP server that takes connections and neither reads nor writes
 --deaf           instead: a TCP server that reads a little and closes
@@ -35,6 +36,7 @@ def given(word, default):
 
 SLOW = float(given("--slow", "0"))
 STATUS = int(given("--status", "200"))
+HOST = given("--host", None)
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
@@ -55,7 +57,9 @@ class App(BaseHTTPRequestHandler):
 
     def do_GET(self):
         path, _, query = self.path.partition("?")
-        if path == "/headers":
+        if HOST is not None and self.headers.get("host") != HOST:
+            self.answer(b"no such host", 400)
+        elif path == "/headers":
             self.answer(json.dumps([[k.lower(), v] for k, v in self.headers.items()]).encode(), kind="application/json")
         elif path == "/slow":
             time.sleep(float(query))

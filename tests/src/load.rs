@@ -31,6 +31,8 @@ pub struct Tally {
     pub good: u64,
     /// Everything else, by status or error text.
     pub bad: BTreeMap<String, u64>,
+    /// When each reply with status 503 was asked for, since the start, and how long it took.
+    pub refused: Vec<(Duration, Duration)>,
     /// The slowest good reply.
     pub slowest: Duration,
     /// How long each good reply took; a load of an hour at 1,000 a second has 30 MB of them.
@@ -56,6 +58,7 @@ impl Tally {
         self.good += other.good;
         self.slowest = self.slowest.max(other.slowest);
         self.took.extend(other.took);
+        self.refused.extend(other.refused);
         other.bad.into_iter().for_each(|(what, count)| *self.bad.entry(what).or_default() += count);
         other.by_replica.into_iter().for_each(|(who, count)| *self.by_replica.entry(who).or_default() += count);
     }
@@ -94,7 +97,8 @@ impl Load {
 
 fn one_connection(plan: &Plan, number: u32, stop: &AtomicBool) -> Tally {
     let step = Duration::from_secs(1) * plan.connections / plan.rate;
-    let mut next = Instant::now() + step * number / plan.connections;
+    let started = Instant::now();
+    let mut next = started + step * number / plan.connections;
     let mut connection = None;
     let mut tally = Tally::default();
     while !stop.load(Ordering::Relaxed) {
@@ -111,6 +115,9 @@ fn one_connection(plan: &Plan, number: u32, stop: &AtomicBool) -> Tally {
                 *tally.by_replica.entry(who).or_default() += 1;
             }
             Ok((status, body)) => {
+                if status == 503 {
+                    tally.refused.push((asked - started, asked.elapsed()));
+                }
                 let what = format!("{status} {}", String::from_utf8_lossy(&body));
                 *tally.bad.entry(what).or_default() += 1;
             }

@@ -5,16 +5,15 @@
 //! - Publishes: [`LocalTable`] into the world; the exposed replicas, from which this node's record follows.
 //! - A crash loses: the count of failed probes in a row; the replicas are on disk, the last health stays in the world.
 
+mod probe;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
-use weft_env::Env;
-use weft_identity::{Code, Failure, ReplicaName, ServiceName};
+use weft_identity::{Code, Failure, Protocol, ReplicaName, ServiceName};
 use weft_policy::endpoint::AppAddr;
 use weft_world::service_spec::{ProbeKind, ReplicaId, ServiceSpec};
 use weft_world::{LocalReplica, LocalService, LocalTable};
@@ -25,9 +24,6 @@ use crate::message::health::Message;
 use crate::message::membership;
 use crate::message::store::key;
 use crate::shell::Role;
-
-/// Enough of a response to read its status line.
-const STATUS_LEN: usize = 12;
 
 /// Health's state.
 pub(crate) struct Health {
@@ -41,7 +37,9 @@ impl Role for Health {
     type Seed = Arc<Core>;
 
     async fn start(core: Arc<Core>) -> Result<Self, Failure> {
-        let kept: Vec<ServiceSpec> = core.kept(key::EXPOSED).await?.unwrap_or_default();
+        let mut kept: Vec<ServiceSpec> = core.kept(key::EXPOSED).await?.unwrap_or_default();
+        let proxied: Vec<ReplicaId> = core.kept(key::EXPOSED_PROXIED).await?.unwrap_or_default();
+        kept.iter_mut().for_each(|spec| spec.proxy_protocol = proxied.contains(&spec.id()));
         core.exposed.store(Arc::new(kept.into_iter().map(|spec| (spec.id(), spec)).collect()));
         let mut health = Self { core, probes: BTreeMap::new(), failed: BTreeMap::new() };
         health.publish();
@@ -65,6 +63,10 @@ impl Health {
         check_fits(&self.core, &spec).await?;
         let mut exposed = Exposed::clone(&self.core.exposed.load());
         speaks_like_others(&exposed, &spec)?;
+        if spec.proxy_protocol && spec.protocol != Protocol::Tcp {
+            let detail = "a PROXY header begins a stream of TCP; requests of HTTP tell who calls in their fields";
+            return Err(Failure::new(Code::ProtocolMismatch, detail));
+        }
         let id = spec.id();
         exposed.insert(id.clone(), spec);
         self.keep(exposed).await?;
@@ -90,6 +92,9 @@ impl Health {
     }
 
     async fn keep(&self, exposed: Exposed) -> Result<(), Failure> {
+        let proxied: Vec<ReplicaId> =
+            exposed.values().filter(|spec| spec.proxy_protocol).map(ServiceSpec::id).collect();
+        self.core.keep(key::EXPOSED_PROXIED, &proxied).await?;
         let rows: Vec<_> = exposed.values().cloned().collect();
         self.core.keep(key::EXPOSED, &rows).await?;
         self.core.exposed.store(Arc::new(exposed));
@@ -113,7 +118,7 @@ impl Health {
         self.failed.retain(|id, _| exposed.contains_key(id));
         for spec in exposed.values().filter(|spec| spec.health.kind != ProbeKind::Off) {
             let core = &self.core;
-            self.probes.entry(spec.id()).or_insert_with(|| tokio::spawn(probe(Arc::clone(core), spec.clone())));
+            self.probes.entry(spec.id()).or_insert_with(|| tokio::spawn(probe::run(Arc::clone(core), spec.clone())));
         }
     }
 
@@ -172,11 +177,12 @@ fn local_service(specs: &[&ServiceSpec], old: Option<&Arc<LocalService>>) -> Arc
     let old = old.filter(|old| old.protocol == first.protocol);
     let replica = |spec: &&ServiceSpec| {
         let same = old.and_then(|old| old.named(spec.replica.as_str().as_bytes()));
-        match same.filter(|same| same.app.0 == spec.app) {
+        match same.filter(|same| same.app.0 == spec.app && same.proxy_protocol == spec.proxy_protocol) {
             Some(same) => Arc::clone(same),
             None => {
                 let (name, app) = (spec.replica.clone(), AppAddr(spec.app));
-                Arc::new(LocalReplica { name, app, healthy: true.into(), in_flight: 0.into() })
+                let proxy_protocol = spec.proxy_protocol;
+                Arc::new(LocalReplica { name, app, proxy_protocol, healthy: true.into(), in_flight: 0.into() })
             }
         }
     };
@@ -193,26 +199,4 @@ fn local_service(specs: &[&ServiceSpec], old: Option<&Arc<LocalService>>) -> Arc
             turn: 0.into(),
         }),
     }
-}
-
-async fn probe(core: Arc<Core>, spec: ServiceSpec) {
-    let interval = spec.health.interval_ms.map_or(core.settings.health_interval, Duration::from_millis);
-    loop {
-        let found = tokio::time::timeout(core.settings.health_timeout, answers(&core.env, &spec)).await;
-        // A full mailbox: the next probe says it again.
-        let _ = core.health.try_send(Message::Probed(spec.id(), spec.app, found.unwrap_or(false)));
-        tokio::time::sleep(core.env.random.jitter(interval, 0.1)).await;
-    }
-}
-
-async fn answers(env: &Env, spec: &ServiceSpec) -> bool {
-    let Ok(mut stream) = env.network.connect(spec.app).await else { return false };
-    let ProbeKind::Http(path) = &spec.health.kind else { return true };
-    let request =
-        format!("GET {path} HTTP/1.1\r\nhost: {}\r\nuser-agent: weft-health\r\nconnection: close\r\n\r\n", spec.app);
-    if stream.write_all(request.as_bytes()).await.is_err() {
-        return false;
-    }
-    let mut status = [0; STATUS_LEN];
-    stream.read_exact(&mut status).await.is_ok() && status.starts_with(b"HTTP/1.") && matches!(status[9], b'2' | b'3')
 }

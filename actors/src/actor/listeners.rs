@@ -32,12 +32,13 @@ impl Role for Listeners {
     async fn start(core: Arc<Core>) -> Result<Self, Failure> {
         let listeners = Self(core);
         let core = &listeners.0;
+        let proxied: Vec<SocketAddr> = core.kept(key::BINDINGS_PROXIED).await?.unwrap_or_default();
         let bindings: Bindings = core
             .kept::<Vec<BindSpec>>(key::BINDINGS)
             .await?
             .unwrap_or_default()
             .into_iter()
-            .map(|one| (one.at, one))
+            .map(|one| (one.at, BindSpec { proxy_protocol: proxied.contains(&one.at), ..one }))
             .collect();
         let outbound = SocketAddr::new(local_ip(core.file.bind.ip()), core.settings.ports.outbound);
         let desk: Arc<dyn weft_gossip::enrol::SignDesk> = Arc::new(Desk(Arc::clone(core)));
@@ -106,6 +107,8 @@ impl Listeners {
     }
 
     async fn keep(&self, bindings: Bindings) -> Result<(), Failure> {
+        let proxied: Vec<SocketAddr> = bindings.values().filter(|one| one.proxy_protocol).map(|one| one.at).collect();
+        self.0.keep(key::BINDINGS_PROXIED, &proxied).await?;
         let rows: Vec<_> = bindings.values().cloned().collect();
         self.0.keep(key::BINDINGS, &rows).await?;
         self.0.bindings.store(Arc::new(bindings));
@@ -114,5 +117,6 @@ impl Listeners {
 }
 
 fn bound(spec: &BindSpec) -> ListenerSpec {
-    ListenerSpec::Bound { at: spec.at, service: spec.service.clone(), identity: spec.identity.clone() }
+    let BindSpec { at, service, identity, proxy_protocol } = spec.clone();
+    ListenerSpec::Bound { at, service, identity, proxy_protocol }
 }

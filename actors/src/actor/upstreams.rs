@@ -1,11 +1,13 @@
 //! The Upstreams actor: from what the members offer to the endpoint tables that the data path reads.
 //!
-//! - Owns: the load figures of every endpoint, kept by node and generation across tables.
+//! - Owns: the load figures of every endpoint, kept by node and generation across tables; of which dissent over protocols it has spoken.
 //! - Receives: that the view of the members, or what this node offers itself, has changed.
 //! - Publishes: [`ServiceTable`] into the world.
 //! - A crash loses: nothing; the figures are taken over from the tables in the world.
 
-use std::collections::BTreeMap;
+mod agreement;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -20,10 +22,17 @@ use crate::core::{Core, Exposed};
 use crate::message::upstreams::Message;
 use crate::shell::Role;
 
+pub use agreement::Dissent;
+pub(crate) use agreement::{check_agrees, dissents};
+
+use agreement::agreed;
+
 /// Upstreams' state.
 pub(crate) struct Upstreams {
     core: Arc<Core>,
     watchers: [JoinHandle<()>; 2],
+    /// What the log has said of nodes that state another protocol than most.
+    told: BTreeSet<Dissent>,
 }
 
 impl Role for Upstreams {
@@ -36,13 +45,14 @@ impl Role for Upstreams {
             core.upstreams.follow(core.members.subscribe(), || Message::Changed),
             core.upstreams.follow(core.offered.subscribe(), || Message::Changed),
         ];
-        publish(&core);
-        Ok(Self { core, watchers })
+        let mut upstreams = Self { core, watchers, told: BTreeSet::new() };
+        upstreams.publish();
+        Ok(upstreams)
     }
 
     async fn handle(&mut self, message: Message) -> Result<(), Failure> {
         match message {
-            Message::Changed => publish(&self.core),
+            Message::Changed => self.publish(),
         }
         Ok(())
     }
@@ -54,11 +64,33 @@ impl Drop for Upstreams {
     }
 }
 
-fn publish(core: &Core) {
+impl Upstreams {
+    fn publish(&mut self) {
+        let offered = stated(&self.core);
+        self.tell(dissents(&offered));
+        let table = Arc::new(service_table(offered, &self.core.world.load().services));
+        self.core.world.change(|world| world.services = Arc::clone(&table));
+    }
+
+    /// Each dissent once, and its end.
+    fn tell(&mut self, found: Vec<Dissent>) {
+        let found: BTreeSet<Dissent> = found.into_iter().collect();
+        for Dissent { service, node, stated, agreed } in found.difference(&self.told) {
+            let (stated, agreed) = (stated.as_str(), agreed.as_str());
+            tracing::warn!(%service, %node, stated, agreed, "a node offers a service in another protocol; its replicas are left out");
+        }
+        for Dissent { service, node, .. } in self.told.difference(&found) {
+            tracing::info!(%service, %node, "a node dissents no more over the protocol of a service");
+        }
+        self.told = found;
+    }
+}
+
+/// What every member and this node state that they offer, in whatever protocol.
+pub(crate) fn stated(core: &Core) -> BTreeMap<ServiceName, Vec<Offer>> {
     let view = core.members.borrow().clone();
-    let world = core.world.load();
     let mut offered = offers(&view);
-    let own = own_offers(core, &world.local);
+    let own = own_offers(core, &core.world.load().local);
     // Of itself a node knows better than gossip does.
     for list in offered.values_mut() {
         list.retain(|offer| offer.node != core.file.node);
@@ -66,8 +98,7 @@ fn publish(core: &Core) {
     for offer in own {
         offered.entry(offer.replica.service.clone()).or_default().push(offer);
     }
-    let table = Arc::new(service_table(offered, &world.services));
-    core.world.change(|world| world.services = Arc::clone(&table));
+    offered
 }
 
 fn own_offers(core: &Core, local: &LocalTable) -> Vec<Offer> {
@@ -106,14 +137,14 @@ pub(crate) fn replicas_of(exposed: &Exposed, local: &LocalTable) -> Vec<ReplicaR
     exposed.values().map(record).collect()
 }
 
-/// The endpoint tables; the same replica in the same life of its node keeps its load figures.
+/// The endpoint tables, each of one protocol; the same replica in the same life of its node keeps its load figures.
 fn service_table(offered: BTreeMap<ServiceName, Vec<Offer>>, old: &ServiceTable) -> ServiceTable {
     let mut table = ServiceTable::new();
     for (service, list) in offered {
-        let Some(protocol) = list.first().map(|offer| offer.replica.protocol) else { continue };
+        let Some(protocol) = agreed(&list) else { continue };
         let before = old.get(&service).map(Arc::as_ref);
         let mut by_node: BTreeMap<NodeId, BTreeMap<ReplicaName, Offer>> = BTreeMap::new();
-        for offer in list {
+        for offer in list.into_iter().filter(|offer| offer.replica.protocol == protocol) {
             by_node.entry(offer.node.clone()).or_default().insert(offer.replica.name.clone(), offer);
         }
         let endpoints = by_node.into_values().flat_map(|offers| endpoints_of(offers, before)).collect();

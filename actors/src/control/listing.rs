@@ -11,7 +11,8 @@ use weft_identity::{GrantedLabels, NodeId, Protocol, ReplicaName, ServiceName, Z
 use weft_policy::endpoint::Endpoint;
 use weft_world::Credential;
 
-use super::NodeControl;
+use super::{Dissent, NodeControl};
+use crate::actor::upstreams;
 
 /// One member in a list.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -41,6 +42,8 @@ pub struct ServiceRow {
     pub protocol: Protocol,
     /// Who offers it.
     pub endpoints: Vec<EndpointRow>,
+    /// Who offers it in another protocol, and is left out.
+    pub dissents: Vec<Dissent>,
 }
 
 /// One endpoint of a service in a list.
@@ -111,14 +114,21 @@ impl NodeControl {
             healthy: endpoint.healthy,
             in_flight: endpoint.load.in_flight(),
         };
+        let mut dissents = self.dissents();
         let tables = world.services.values();
         tables
             .map(|table| ServiceRow {
                 service: table.service.clone(),
                 protocol: table.protocol,
                 endpoints: table.endpoints.iter().map(row).collect(),
+                dissents: dissents.extract_if(.., |one| one.service == table.service).collect(),
             })
             .collect()
+    }
+
+    /// Who states another protocol for a service than the mesh goes by.
+    pub(super) fn dissents(&self) -> Vec<Dissent> {
+        upstreams::dissents(&upstreams::stated(&self.0))
     }
 
     /// The certificates of this node.

@@ -15,6 +15,10 @@ pub(crate) mod key {
     pub(crate) const EXPOSED: &str = "exposed";
     /// The local ports that lead to services.
     pub(crate) const BINDINGS: &str = "bindings";
+    /// Those of the first whose streams begin with a PROXY header.
+    pub(crate) const EXPOSED_PROXIED: &str = "exposed-proxied";
+    /// Those of the second.
+    pub(crate) const BINDINGS_PROXIED: &str = "bindings-proxied";
     /// The documents that could be compiled last.
     pub(crate) const POLICY: &str = "policy";
     /// What the signer knows of tokens and nodes.

@@ -10,10 +10,7 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use http::Method;
-use weft_identity::ServiceName;
 use weft_identity::{GrantedLabels, ServiceName, SpiffeId};
-use weft_identity::{GrantedLabels, SpiffeId};
-use weft_ledger::{Document, DocumentId, DocumentParts};
 use weft_ledger::{Document, DocumentId, DocumentParts};
 use weft_policy::fields::Fields;
 use weft_policy::{

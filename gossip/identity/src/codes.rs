@@ -75,7 +75,7 @@ codes! {
     UpstreamReset, "upstream-reset", Upstream, 502, "connection_terminated", "the connection to the service broke before it answered", "look at the log of the service and of its node";
     IdentityMismatch, "identity-mismatch", Upstream, 502, "tls_certificate_error", "what answered could not prove to be the service that was dialled", "run `weft ls certs` on the node that answered";
     IdentityRefused, "identity-refused", Upstream, 403, "tls_alert_received", "the called node refused this caller's identity", "run `weft status` and `weft ls certs` here: is this node revoked, is its certificate current?";
-    ProtocolMismatch, "protocol-mismatch", Client, 502, "http_protocol_error", "the service does not speak the protocol that was asked of it", "bind a TCP service with `weft bind`";
+    ProtocolMismatch, "protocol-mismatch", Client, 502, "http_protocol_error", "the service does not speak the protocol that was asked of it", "see `weft ls services`: reach a TCP service through `weft bind`, offer a service as the other nodes do";
     HostMissing, "host-missing", Client, 400, "http_request_error", "the request names no service", "send `Host: <service>.weft.internal`";
     RequestMalformed, "request-malformed", Client, 400, "http_request_error", "the request is not valid HTTP", "correct the request; the detail names what was wrong";
     HeadTooLarge, "head-too-large", Client, 431, "http_request_error", "the request's head is over the limit", "send fewer or smaller headers";

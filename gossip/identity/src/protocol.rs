@@ -13,3 +13,14 @@ pub enum Protocol {
     /// Any stream of bytes.
     Tcp,
 }
+
+impl Protocol {
+    /// As operators write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Http2 => "http2",
+            Self::Tcp => "tcp",
+        }
+    }
+}

@@ -246,9 +246,15 @@ pub struct ExposeOptions {
     /// A label by which routes choose replicas, beside the version; may be repeated.
     #[arg(long = "label", value_parser = label, value_name = "NAME=VALUE")]
     pub labels: Vec<(String, String)>,
-    /// How it is probed: none, tcp, or the path of a GET that must answer below 400.
+    /// How it is probed: none, tcp, or the path of a GET, in the service's protocol, that must answer below 400.
     #[arg(long, default_value = "tcp", value_name = "none|tcp|/PATH")]
     pub health: String,
+    /// Begins each stream to the application with a PROXY header (version 2) that tells who calls; with --protocol tcp.
+    #[arg(long)]
+    pub proxy_protocol: bool,
+    /// Also if the other nodes speak the service in another protocol: what most nodes state then holds.
+    #[arg(long)]
+    pub anyway: bool,
     /// Offers the service no more; with --replica only that replica.
     #[arg(long, conflicts_with = "app")]
     pub remove: bool,
@@ -266,6 +272,9 @@ pub struct BindOptions {
     /// Which of the node's services the calls come from.
     #[arg(long = "as", value_name = "SERVICE")]
     pub identity: Option<ServiceName>,
+    /// Takes in streams that begin with a PROXY header (version 2), and no other: for a balancer in front of the port.
+    #[arg(long)]
+    pub proxy_protocol: bool,
     /// Closes the local port.
     #[arg(long, value_name = "PORT", conflicts_with_all = ["service", "port", "identity"])]
     pub remove: Option<u16>,

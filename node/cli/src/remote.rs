@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use weft_identity::{Code, Failure, GrantedLabels, LabelChanges, LabelError, ReplicaName};
-use weft_world::admin::{BindRequest, ExposeRequest, HealthRequest, JoinRequest, TokenRequest};
+use weft_world::admin::{Agreement, BindRequest, ExposeRequest, HealthRequest, JoinRequest, TokenRequest};
 
 use super::args::{BindOptions, ExposeOptions, Listing};
 use super::client::{ask, body};
@@ -48,6 +48,7 @@ pub(super) async fn list(dir: &Path, output: Output, what: Listing, only: Option
     };
     let is_wanted = |row: &Value| only.as_deref().is_none_or(|only| row[columns[0]] == only);
     let rows: Vec<Value> = rows.into_iter().filter(is_wanted).collect();
+    rows.iter().filter_map(dissent).for_each(|text| output.note(&text));
     if let (Some(only), true) = (&only, rows.is_empty()) {
         let detail = format!("{only:?} is not among the {name}; `weft ls {name}` lists them");
         return Err(Failure::new(Code::UsageInvalid, detail));
@@ -155,6 +156,8 @@ pub(super) async fn expose(dir: &Path, output: Output, options: ExposeOptions) -
         weight,
         labels,
         health,
+        proxy_protocol: options.proxy_protocol,
+        agreement: if options.anyway { Agreement::Waived } else { Agreement::Needed },
     };
     ask(dir, Method::POST, "/v1/services", Some(body(&request)?)).await?;
     let said =
@@ -173,7 +176,12 @@ pub(super) async fn bind(dir: &Path, output: Output, options: BindOptions) -> Re
     let (Some(service), Some(port)) = (options.service, options.port) else {
         return Err(Failure::new(Code::UsageInvalid, "give a service and a port"));
     };
-    let request = BindRequest { service: service.clone(), port, identity: options.identity };
+    let request = BindRequest {
+        service: service.clone(),
+        port,
+        identity: options.identity,
+        proxy_protocol: options.proxy_protocol,
+    };
     ask(dir, Method::POST, "/v1/bindings", Some(body(&request)?)).await?;
     let services = ask(dir, Method::GET, "/v1/services", None).await?;
     let is_offered = services.as_array().into_iter().flatten().any(|row| row["service"] == service.as_str());
@@ -192,8 +200,35 @@ pub(super) async fn leave(dir: &Path, output: Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One row a replica, so that the list reads as a table; a service without any keeps one row.
+/// What a row of `weft ls services` says of a node that is left out.
+fn dissent(row: &Value) -> Option<String> {
+    let agreed = row["agreed"].as_str()?;
+    let (node, service, stated) = (text(row, "node"), text(row, "service"), text(row, "protocol"));
+    Some(format!(
+        "node {node} offers {service} as {stated}, the mesh goes by {agreed}: its replicas get no calls; \
+         `weft expose {service} PORT --protocol {agreed}` there brings them in"
+    ))
+}
+
+/// One row a replica, so that the list reads as a table, then one for each node that is left out for its protocol; a service without any
+/// keeps one row.
 fn by_replica(service: &Value) -> Vec<Value> {
+    let left_out = |one: &Value| {
+        json!({
+            "service": service["service"],
+            "node": one["node"],
+            "protocol": one["stated"],
+            "agreed": one["agreed"],
+            "healthy": false,
+        })
+    };
+    let dissents: Vec<Value> = service["dissents"].as_array().into_iter().flatten().map(left_out).collect();
+    let mut rows = in_table(service);
+    rows.extend(dissents);
+    rows
+}
+
+fn in_table(service: &Value) -> Vec<Value> {
     let named = |mut row: Value| {
         row["service"] = service["service"].clone();
         row["protocol"] = service["protocol"].clone();

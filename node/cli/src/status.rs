@@ -26,6 +26,7 @@ pub(super) fn text(status: &Value) -> String {
     }
     lines.push(format!("mesh: {}, {}", counted(&status["members"], "member"), counted(&status["services"], "service")));
     lines.extend(rows(&status["exposed"]).iter().map(offered));
+    lines.extend(rows(&status["dissents"]).iter().map(dissent));
     lines.extend(rows(&status["bindings"]).iter().map(bound));
     let restarts = status["restarts"].as_object().into_iter().flatten();
     let restarts: Vec<String> = restarts.map(|(actor, count)| format!("{actor} {count}")).collect();
@@ -49,6 +50,17 @@ fn offered(service: &Value) -> String {
     parts.extend(version.map(|version| format!("version {version}")));
     parts.extend(labels.map(|(name, value)| format!("{name}={}", shown(value))));
     parts.join(", ")
+}
+
+/// `CONFLICT: orders is offered here as tcp, the mesh goes by http: ...`.
+fn dissent(one: &Value) -> String {
+    format!(
+        "CONFLICT: {} is offered here as {}, the mesh goes by {}: nobody calls it here; expose it again with --protocol {}",
+        shown(&one["service"]),
+        shown(&one["stated"]),
+        shown(&one["agreed"]),
+        shown(&one["agreed"]),
+    )
 }
 
 /// `local port: 127.0.0.1:5432 leads to ledger-db as web`.
@@ -92,7 +104,9 @@ mod tests {
         assert_eq!(text(&status), expected);
         status["revoked"] = json!("stolen (policies/r.toml:1)");
         status["restarts"] = json!({ "membership": 2 });
+        status["dissents"] = json!([{ "service": "web", "node": "vm-a", "stated": "tcp", "agreed": "http" }]);
         let told = text(&status);
+        assert!(told.contains("CONFLICT: web is offered here as tcp, the mesh goes by http"), "{told}");
         assert!(
             told.contains("REVOKED: stolen (policies/r.toml:1)") && told.ends_with("restarts: membership 2"),
             "{told}"

@@ -27,7 +27,8 @@ pub(crate) struct Admission {
     /// Exchanges in flight on each worker. Workers write to their own counts, but for a place that one hands to another's request.
     in_flight: Box<[AtomicUsize]>,
     in_flight_max: usize,
-    /// What a worker may have in flight without asking how the others fare; none while memory is scarce, so that everybody asks.
+    /// What a worker may have in flight without asking how the others fare. None while somebody waits or memory is scarce, so that
+    /// everybody asks: shares that others have used up must not add up to more than the limit.
     share: AtomicUsize,
     memory: Arc<Memory>,
     /// How many wait. Written only at the limit, so that reading it costs nothing.
@@ -148,7 +149,7 @@ impl Admission {
 
     fn takes(&self, worker: usize, class: Class) -> bool {
         let own = self.in_flight[worker].fetch_add(1, Ordering::SeqCst);
-        // Workers write to their own counts only; who is beyond its share looks at the others'.
+        // Who is beyond its share looks at the others' counts.
         if own < self.share.load(Ordering::Relaxed) || self.has_place(class) {
             return true;
         }
@@ -176,9 +177,7 @@ impl Admission {
 
     /// Follows the memory's step: while it is scarce every request asks.
     pub(crate) fn follow_memory(&self) {
-        let share =
-            if self.memory.step() < Step::Scarce { self.in_flight_max / self.in_flight.len().max(1) } else { 0 };
-        self.share.store(share, Ordering::Relaxed);
+        self.tell(&self.queue());
     }
 
     /// Waits for a place, which is counted when it is there. A caller that is refused has waited 5 ms in a standing overload, at most 100.
@@ -255,6 +254,9 @@ impl Admission {
     fn tell(&self, queue: &Queue<Arc<Place>>) {
         let len = queue.len();
         self.waiting.store(len, Ordering::SeqCst);
+        let is_free = len == 0 && self.memory.step() < Step::Scarce;
+        let share = if is_free { self.in_flight_max / self.in_flight.len().max(1) } else { 0 };
+        self.share.store(share, Ordering::Relaxed);
         #[allow(clippy::cast_precision_loss, reason = "at most WAITING_MAX")]
         self.told.waiting.set(len as f64);
     }

@@ -6,11 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
+use tokio::io::AsyncWriteExt;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use weft_env::{Network, Stream};
 use weft_identity::Code;
 use weft_identity::{SpiffeId, dial_name};
+use weft_world::LocalReplica;
+
+use crate::proxy_protocol::{self, Ends};
 use weft_policy::endpoint::{AppAddr, PeerAddr};
 
 /// A connection that did not come to be.
@@ -61,6 +65,32 @@ pub(crate) async fn app(network: &Network, addr: AppAddr, within: Duration) -> R
             code: Code::ConnectTimeout,
             why: format!("the application at {} did not accept within {within:?}", addr.0),
         }),
+    }
+}
+
+/// Connects to an application of this machine, and tells it who calls where it is to be told.
+pub(crate) async fn application(
+    network: &Network,
+    replica: &LocalReplica,
+    (caller, ends): (&SpiffeId, Option<Ends>),
+    within: Duration,
+) -> Result<Stream, DialError> {
+    let mut stream = app(network, replica.app, within).await?;
+    if !replica.proxy_protocol {
+        return Ok(stream);
+    }
+    let told = async {
+        // A stream of HTTP/2 has no ends of its own: the node is its source.
+        let own = Ends { source: stream.local_addr()?, destination: stream.peer_addr()? };
+        let header = proxy_protocol::header(ends.unwrap_or(own), &caller.to_string());
+        stream.write_all(&header).await
+    };
+    match tokio::time::timeout(within, told).await {
+        Ok(Ok(())) => Ok(stream),
+        _ => {
+            let why = format!("the application at {} took no PROXY header", replica.app.0);
+            Err(DialError { code: Code::UpstreamReset, why })
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The data path: it reads snapshots and moves bytes. It knows neither the actors that make the snapshots nor the command line.
 //!
 //! - [`worker`]: workers and listeners; [`explain`]: what would become of a call
-//! - `proxy`: the life of a request; `tcp`: the life of a stream
+//! - `proxy`: the life of a request; `tcp`: the life of a stream; `proxy_protocol`: the header before one
 //! - `server`: the requests of one connection; `outbound`, `inbound`: who may send them
 //! - `http1`, `http2`: the two versions of HTTP; `head`: their heads; `side`: one end of an exchange; `pump`: bodies between two
 //! - `admission`: who is let in at the limit, and who waits; `memory`: what is not taken on when memory runs short
@@ -29,6 +29,7 @@ mod outbound;
 mod pool;
 mod problem;
 mod proxy;
+mod proxy_protocol;
 mod pump;
 pub mod refusals;
 mod server;

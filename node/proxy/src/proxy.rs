@@ -317,7 +317,7 @@ async fn connect(entry: &Outbound, world: &World, exchange: &mut Exchange<'_>, s
         let why = format!("{service} is an HTTP service; CONNECT is for TCP");
         return Err(Refusal::new(Code::ProtocolMismatch, why).into());
     }
-    let (lease, permit) = tcp::open(world, exchange, &matched).await?;
+    let (lease, permit) = tcp::open(world, exchange, &matched, exchange.side.ends()).await?;
     let labels = Some(&matched.credential.labels).filter(|labels| !labels.is_empty());
     let footing = Footing { permit, peer: lease.chain.clone(), labels };
     serve(exchange, Served::Tunnel(lease, footing), &RequestHead::default()).await;

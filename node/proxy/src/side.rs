@@ -10,6 +10,7 @@ use crate::head::{Malformed, ResponseHead};
 use crate::http1::{Connection, Hangup, Persistence};
 use crate::http2;
 use crate::proxy::TeedBody;
+use crate::proxy_protocol::Ends;
 
 /// What comes next of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +149,14 @@ impl Side {
             Self::Http1(connection) => connection.cut(),
             Self::Http2(stream) => stream.reset(code),
             Self::Copy(_) => {}
+        }
+    }
+
+    /// See [`crate::transport::Transport::ends`]. A stream of HTTP/2 has none of its own.
+    pub(crate) fn ends(&self) -> Option<Ends> {
+        match self {
+            Self::Http1(connection) => connection.ends(),
+            _ => None,
         }
     }
 

@@ -28,6 +28,7 @@ use crate::proxy::{
     self, Arrival, Attempt, Attempted, Carriage, Exchange, Failed, Failure, Held, Lease, Matched, Record,
     ReplicaFlight, Source, Tally, TriesCall, Unanswered, delivered_here,
 };
+use crate::proxy_protocol::{self, Ends};
 use crate::side::Side;
 use crate::trace::Trace;
 use crate::transport::Transport;
@@ -66,12 +67,15 @@ pub(crate) struct Bound {
     pub(crate) service: ServiceName,
     /// As whom.
     pub(crate) identity: Option<ServiceName>,
+    /// Each stream begins with a PROXY header.
+    pub(crate) proxy_protocol: bool,
     /// The listener's.
     pub(crate) gate: Arc<Gate>,
 }
 
 /// Carries one stream of an application of this machine; resets it when the service cannot be reached.
-pub(crate) async fn outbound(bound: &Bound, stream: Stream) {
+pub(crate) async fn outbound(bound: &Bound, mut stream: Stream) {
+    let Some(ends) = ends_told(bound, &mut stream).await else { return stream.reset_on_close() };
     let mut watch = Watch::new(&bound.worker, &bound.world, &bound.gate, None);
     let mut side = Side::Http1(Connection::tunnel(Transport::Plain(stream)));
     let (worker, direction, started) = (&bound.worker, Direction::Outbound, bound.worker.noted());
@@ -91,7 +95,7 @@ pub(crate) async fn outbound(bound: &Bound, stream: Stream) {
             let why = "a bound port does not speak HTTP/2 for its callers";
             Err(Refusal::new(Code::ProtocolMismatch, why).into())
         }
-        Ok(matched) => carry(&world, &mut exchange, &matched).await,
+        Ok(matched) => carry(&world, &mut exchange, &matched, ends).await,
         Err(refusal) => Err(refusal.into()),
     };
     if let Err(failure) = opened {
@@ -106,8 +110,24 @@ pub(crate) async fn outbound(bound: &Bound, stream: Stream) {
     }
 }
 
-async fn carry(world: &World, exchange: &mut Exchange<'_>, matched: &Matched<'_>) -> Result<(), Failure> {
-    let (lease, permit) = open(world, exchange, matched).await?;
+/// Both ends of a stream: of the socket, or as the header tells them which its listener demands; none where that is missing or wrong.
+async fn ends_told(bound: &Bound, stream: &mut Stream) -> Option<Ends> {
+    let ends = Ends { source: stream.peer_addr().ok()?, destination: stream.local_addr().ok()? };
+    if !bound.proxy_protocol {
+        return Some(ends);
+    }
+    match timeout(bound.worker.settings().head_timeout, proxy_protocol::read(stream)).await {
+        Ok(Ok(told)) => Some(told.unwrap_or(ends)),
+        Ok(Err(error)) => {
+            tracing::debug!(service = %bound.service, %error, from = %ends.source, "stream without a header");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+async fn carry(world: &World, exchange: &mut Exchange<'_>, matched: &Matched<'_>, ends: Ends) -> Result<(), Failure> {
+    let (lease, permit) = open(world, exchange, matched, Some(ends)).await?;
     let labels = Some(&matched.credential.labels).filter(|labels| !labels.is_empty());
     let footing = Footing { permit, peer: lease.chain.clone(), labels };
     exchange.record.status = 200;
@@ -117,11 +137,13 @@ async fn carry(world: &World, exchange: &mut Exchange<'_>, matched: &Matched<'_>
 }
 
 /// Opens a stream to a service: on another endpoint after a failure, as long as retries last. Nothing of the caller is sent yet,
-/// so that every retry is safe. With it comes what it was let pass as, where its service is on this machine.
+/// so that every retry is safe. With it comes what it was let pass as, where its service is on this machine. `ends` are of the caller's side, as
+/// far as it has its own.
 pub(crate) async fn open<'w>(
     world: &'w World,
     exchange: &mut Exchange<'_>,
     matched: &'w Matched<'w>,
+    ends: Option<Ends>,
 ) -> Result<(Lease, Option<Permit<'w>>), Failure> {
     let worker = Arc::clone(exchange.record.worker());
     let carriage = Carriage::new(world, (&worker, None), matched, None);
@@ -132,7 +154,7 @@ pub(crate) async fn open<'w>(
         exchange.record.occupies(slot.ok_or_else(|| carriage.at_limit(max, "connections"))?);
     }
     let call = TriesCall { world, matched, carriage: &carriage };
-    let mut attempt = StreamTries { call, admitted: None, over_at: Instant::now() + carriage.answer };
+    let mut attempt = StreamTries { call, ends, admitted: None, over_at: Instant::now() + carriage.answer };
     let lease = proxy::endpoints(exchange, call, &mut attempt).await?;
     let caller = matched.credential.caller();
     let called = &matched.table.service;
@@ -144,6 +166,8 @@ pub(crate) async fn open<'w>(
 /// A stream and all its tries.
 struct StreamTries<'a> {
     call: TriesCall<'a>,
+    /// Of the caller's side.
+    ends: Option<Ends>,
     /// Let pass here, for a replica of this machine that speaks this protocol.
     admitted: Option<Protocol>,
     over_at: Instant,
@@ -168,7 +192,7 @@ impl Attempt for StreamTries<'_> {
         held.asked();
         let within = carriage.connect.min(self.over_at.saturating_duration_since(Instant::now()));
         let worker = Arc::clone(exchange.record.worker());
-        let opening = Opening { world, matched, within, trace: exchange.record.trace_text() };
+        let opening = Opening { world, matched, within, ends: self.ends, trace: exchange.record.trace_text() };
         let opened = match here.and_then(|local| local.chosen(endpoint)) {
             Some(replica) => opening.at_application(&worker, replica).await,
             None => opening.at_peer(&worker, endpoint).await,
@@ -190,6 +214,7 @@ struct Opening<'a> {
     world: &'a World,
     matched: &'a Matched<'a>,
     within: Duration,
+    ends: Option<Ends>,
     trace: String,
 }
 
@@ -199,7 +224,8 @@ impl Opening<'_> {
         worker: &Worker,
         replica: &Arc<weft_world::LocalReplica>,
     ) -> Result<Lease, Attempted> {
-        let dialled = dial::app(&worker.env.network, replica.app, self.within).await;
+        let caller = &self.matched.credential.identity;
+        let dialled = dial::application(&worker.env.network, replica, (caller, self.ends), self.within).await;
         let stream = dialled.map_err(|error| unopened(error.code, error.why, false))?;
         let side = Side::Http1(Connection::tunnel(Transport::Plain(stream)));
         Ok(Lease::new(side, Host::App(Arc::clone(replica)), None, None, false))
@@ -273,7 +299,8 @@ pub(crate) async fn inbound(caller: &Caller, mut transport: Transport, mut watch
     record.streamed(Trace::stated(header.trace.as_bytes()));
     let heard = watch.heard();
     let world = caller.world.load();
-    match deliver(caller, &world, &mut record, &header).await {
+    let ends = transport.ends();
+    match deliver(caller, &world, &mut record, &header, ends).await {
         Ok((lease, permit)) => {
             record.status = 200;
             if answer(&mut transport, None).await {
@@ -300,6 +327,7 @@ async fn deliver<'w>(
     world: &'w World,
     record: &mut Record,
     header: &StreamHeader,
+    ends: Option<Ends>,
 ) -> Result<(Lease, Permit<'w>), Refusal> {
     let worker = &caller.worker;
     let local = proxy::local_of(caller, world, record)?;
@@ -320,7 +348,8 @@ async fn deliver<'w>(
         let Some(replica) = local.for_call(named) else { break };
         let flight = ReplicaFlight::enter(replica);
         meter.connects.increment(1);
-        match dial::app(&worker.env.network, replica.app, worker.settings().connect_timeout).await {
+        let within = worker.settings().connect_timeout;
+        match dial::application(&worker.env.network, replica, (&caller.identity, ends), within).await {
             Ok(stream) => {
                 let side = Side::Http1(Connection::tunnel(Transport::Plain(stream)));
                 let mut lease = Lease::new(side, Host::App(Arc::clone(replica)), None, None, false);

@@ -162,6 +162,7 @@ impl Mesh {
             let replica = LocalReplica {
                 name: name.parse().unwrap(),
                 app: AppAddr(self.at(node, 8080)),
+                proxy_protocol: false,
                 healthy: AtomicBool::new(true),
                 in_flight: AtomicU32::new(0),
             };

@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{client, server};
 use weft_env::Stream;
 
+use crate::proxy_protocol::Ends;
 use crate::vigil::{self, Chain};
 
 /// The transport of a connection.
@@ -55,6 +56,12 @@ impl Transport {
             #[cfg(test)]
             Self::Memory(_) => None,
         }
+    }
+
+    /// Where it comes from, and where it was accepted.
+    pub(crate) fn ends(&self) -> Option<Ends> {
+        let socket = self.socket()?;
+        Some(Ends { source: socket.peer_addr().ok()?, destination: socket.local_addr().ok()? })
     }
 
     /// Reads once; 0 is the end.

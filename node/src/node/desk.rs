@@ -14,6 +14,7 @@ use weft_identity::{Code, Failure};
 use weft_proxy::explain;
 use weft_proxy::worker::DataPath;
 use weft_world::admin::ledger::DraftWish;
+use weft_world::admin::{Agreement, ExposeRequest};
 use weft_world::service_spec::BindSpec;
 use weft_world::service_spec::ServiceSpec;
 use weft_world::settings::local_ip;
@@ -50,11 +51,16 @@ impl NodeDesk {
             Question::Nodes => value(&self.control.nodes()),
             Question::Services => value(&self.control.services()),
             Question::Certs => value(&self.control.certs()),
-            Question::Expose(request) => self.done(self.control.expose(ServiceSpec::from(request)).await),
+            Question::Expose(request) => self.done(self.expose(request).await),
             Question::Unexpose(service, replica) => self.done(self.control.unexpose(service, replica).await),
             Question::Bind(request) => {
                 let at = self.local(request.port);
-                let spec = BindSpec { at, service: request.service, identity: request.identity };
+                let spec = BindSpec {
+                    at,
+                    service: request.service,
+                    identity: request.identity,
+                    proxy_protocol: request.proxy_protocol,
+                };
                 self.control.bind(spec).await?;
                 Ok(json!({ "at": at }))
             }
@@ -100,6 +106,13 @@ impl NodeDesk {
             }
             #[cfg(feature = "crash-test")]
             Question::Crash(actor) => self.done(self.control.crash(&actor)),
+        }
+    }
+
+    async fn expose(&self, request: ExposeRequest) -> Result<(), Failure> {
+        match request.agreement {
+            Agreement::Needed => self.control.expose(ServiceSpec::from(request)).await,
+            Agreement::Waived => self.control.expose_anyway(ServiceSpec::from(request)).await,
         }
     }
 

@@ -67,6 +67,23 @@ pub struct ExposeRequest {
     pub labels: BTreeMap<String, String>,
     /// How it is probed.
     pub health: HealthRequest,
+    /// Each stream to it begins with a PROXY header of version 2.
+    #[serde(default)]
+    pub proxy_protocol: bool,
+    /// Whether the other nodes must speak it in the same protocol.
+    #[serde(default)]
+    pub agreement: Agreement,
+}
+
+/// What a service is measured by that other nodes offer, too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Agreement {
+    /// It is refused where the others speak another protocol.
+    #[default]
+    Needed,
+    /// It is offered whatever the others speak.
+    Waived,
 }
 
 /// How a replica is probed.
@@ -95,6 +112,9 @@ pub struct BindRequest {
     /// Which of the node's services the calls come from.
     #[serde(default, rename = "as")]
     pub identity: Option<ServiceName>,
+    /// Each stream from its callers begins with a PROXY header of version 2.
+    #[serde(default)]
+    pub proxy_protocol: bool,
 }
 
 /// Body of `POST /v1/tokens`.

@@ -63,6 +63,8 @@ pub struct ServiceConfig {
     pub labels: BTreeMap<String, String>,
     /// How it is probed.
     pub health: HealthConfig,
+    /// Each stream to it begins with a PROXY header of version 2.
+    pub proxy_protocol: bool,
 }
 
 /// How a replica is probed.
@@ -97,6 +99,8 @@ pub struct BindingConfig {
     pub port: u16,
     /// Which of the node's services the calls come from.
     pub identity: Option<ServiceName>,
+    /// Each stream from its callers begins with a PROXY header of version 2.
+    pub proxy_protocol: bool,
 }
 
 /// The configuration file that a node of this state directory reads, if there is one.

@@ -35,6 +35,8 @@ pub enum ListenerSpec {
         service: ServiceName,
         /// Which service's identity the streams carry.
         identity: Option<ServiceName>,
+        /// Each stream begins with a PROXY header of version 2.
+        proxy_protocol: bool,
     },
 }
 

@@ -35,6 +35,9 @@ pub struct ServiceSpec {
     pub labels: BTreeMap<String, String>,
     /// How it is probed.
     pub health: HealthSpec,
+    /// Each stream to it begins with a PROXY header of version 2. Kept in a row of its own, so that older rows are read.
+    #[serde(skip)]
+    pub proxy_protocol: bool,
 }
 
 /// A local port that leads to a service.
@@ -46,6 +49,9 @@ pub struct BindSpec {
     pub service: ServiceName,
     /// The service whose identity the streams carry; none lets the node choose.
     pub identity: Option<ServiceName>,
+    /// Each stream from its callers begins with a PROXY header of version 2. Kept in a row of its own, so that older rows are read.
+    #[serde(skip)]
+    pub proxy_protocol: bool,
 }
 
 /// How a replica is probed.
@@ -80,7 +86,7 @@ impl ServiceSpec {
     pub fn new(service: ServiceName, app: SocketAddr, protocol: Protocol) -> Self {
         let (replica, health) = (ReplicaName::from(&service), HealthSpec::default());
         let (version, labels) = (String::new(), BTreeMap::new());
-        Self { service, replica, app, protocol, version, weight: WEIGHT_DEFAULT, labels, health }
+        Self { service, replica, app, protocol, version, weight: WEIGHT_DEFAULT, labels, health, proxy_protocol: false }
     }
 
     /// What it is found by on its node.
@@ -110,6 +116,7 @@ impl From<ExposeRequest> for ServiceSpec {
             weight: weight(request.weight),
             labels: request.labels,
             health: HealthSpec { kind, interval_ms: None },
+            proxy_protocol: request.proxy_protocol,
         }
     }
 }
@@ -131,6 +138,7 @@ impl From<&ServiceConfig> for ServiceSpec {
             weight: weight(config.weight),
             labels: config.labels.clone(),
             health: HealthSpec { kind, interval_ms },
+            proxy_protocol: config.proxy_protocol,
         }
     }
 }

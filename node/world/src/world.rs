@@ -72,6 +72,8 @@ pub struct LocalReplica {
     pub name: ReplicaName,
     /// Where it listens.
     pub app: AppAddr,
+    /// Each stream to it begins with a PROXY header of version 2.
+    pub proxy_protocol: bool,
     /// What the last probes said; healthy until the first probe speaks against it.
     pub healthy: AtomicBool,
     /// Requests and streams in flight to it.

@@ -38,6 +38,15 @@ async fn the_limit_is_the_nodes_and_each_worker_has_its_share() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn while_somebody_waits_no_share_goes_beyond_the_limit() {
+    let (admission, _) = full();
+    let waiter = admission.join(0, Class::New).unwrap();
+    assert!(!admission.enter(1, IN), "a worker with nothing in flight");
+    drop(waiter);
+    assert!(admission.enter(1, IN));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_place_that_becomes_free_goes_to_whoever_waits_on_any_worker() {
     let (admission, _) = full();
     let new = admission.join(0, Class::New).unwrap();

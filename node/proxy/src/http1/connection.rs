@@ -10,6 +10,7 @@ use super::receiving::{Hangup, HeadFault, Received, Receiving};
 use super::scan::HeadLimits;
 use super::sending::{Asked, Persistence, Sending};
 use crate::head::{HttpVersion, Overlay, RequestHead, ResponseHead};
+use crate::proxy_protocol::Ends;
 use crate::side::{Broken, Part};
 use crate::transport::Transport;
 
@@ -186,6 +187,11 @@ impl Connection {
         if let Some(socket) = self.io.socket() {
             socket.reset_on_close();
         }
+    }
+
+    /// See [`Transport::ends`].
+    pub(crate) fn ends(&self) -> Option<Ends> {
+        self.io.ends()
     }
 
     /// See [`weft_env::Stream::mind_window`].

@@ -120,11 +120,6 @@ impl Client {
         self.requests.current_max_send_streams().min(STREAMS_MAX as usize)
     }
 
-    /// Whether the peer takes extended CONNECT (RFC 8441): WebSocket.
-    pub(crate) fn allows_extended_connect(&self) -> bool {
-        self.requests.is_extended_connect_protocol_enabled()
-    }
-
     /// Whether it takes no more requests: closed, or told so by GOAWAY.
     pub(crate) fn is_going_away(&self) -> bool {
         self.terms.observed.is_going_away()

@@ -31,8 +31,8 @@ pub(crate) struct Lease {
 pub(crate) enum Held {
     /// At an endpoint: what became of the try there.
     Endpoint(Try<Tally>),
-    /// At a replica of this machine, on the way in.
-    Replica(#[allow(dead_code, reason = "held to be dropped with the lease")] ReplicaFlight),
+    /// At a replica of this machine, on the way in: counted out when it is dropped.
+    Replica(#[allow(dead_code, reason = "held for its drop")] ReplicaFlight),
 }
 
 impl Lease {

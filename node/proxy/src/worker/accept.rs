@@ -79,9 +79,9 @@ impl Server {
             ListenerSpec::OutboundHttp { identity, .. } => {
                 Self::Outbound(Arc::new(Outbound { worker, world, identity: identity.clone(), gate }))
             }
-            ListenerSpec::Bound { service, identity, .. } => {
+            ListenerSpec::Bound { service, identity, proxy_protocol, .. } => {
                 let (service, identity) = (service.clone(), identity.clone());
-                Self::Bound(Arc::new(Bound { worker, world, service, identity, gate }))
+                Self::Bound(Arc::new(Bound { worker, world, service, identity, proxy_protocol: *proxy_protocol, gate }))
             }
         }
     }

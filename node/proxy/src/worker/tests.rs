@@ -227,7 +227,7 @@ async fn a_stream_goes_through_a_bound_port_and_through_connect() {
     // Node 3 does not exist: the stream is tried on node 2 after it.
     let near = mesh.node(1, &[], &[("ledger-db", Protocol::Tcp, &[2, 3])]).await;
     let at = mesh.at(1, 5432);
-    let spec = ListenerSpec::Bound { at, service: "ledger-db".parse().unwrap(), identity: None };
+    let spec = ListenerSpec::Bound { at, service: "ledger-db".parse().unwrap(), identity: None, proxy_protocol: false };
     let _bound = near.path.open(spec, Arc::clone(&near.world)).await.unwrap();
     for _ in 0..5 {
         let mut stream = TcpStream::connect(at).await.unwrap();

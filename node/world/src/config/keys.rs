@@ -46,8 +46,8 @@ const CERTIFICATE_LIFETIME_MIN: Duration = Duration::from_secs(10);
 const CERTIFICATE_LIFETIME_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Most connections or requests that can be asked for: the order of what file descriptors allow.
 const LIMIT_MAX: u64 = 1_000_000;
-/// Least memory that a node can be told to stay below: it takes some 20 MiB when nobody calls.
-const MEMORY_BYTES_MIN: u64 = 32 * 1024 * 1024;
+/// Least memory that a node can be told to stay below: below it none starts.
+const MEMORY_BYTES_MIN: u64 = 16 * 1024 * 1024;
 /// Most workers: more than any machine has cores.
 const WORKERS_MAX: u64 = 1024;
 /// Ports below 1 do not exist; 0 would mean a port by chance.
@@ -81,9 +81,9 @@ pub const KEYS: &[Key] = &[
         Kind::Span(|c, d| c.settings.connect_timeout = d, MILLISECOND, HOUR)),
     key("timeouts.request", "\"60s\"", "How long the head of an answer may take to begin after the request was sent, over all tries. Raise it for services that think long.",
         Kind::Span(|c, d| c.settings.request_timeout = d, MILLISECOND, HOUR)),
-    key("timeouts.upload", "\"60s\"", "How long nothing of a request's body may come from the caller, or be taken by the service; then the code is `caller-too-slow`. An upload that flows may last as long as it likes.",
+    key("timeouts.upload", "\"60s\"", "How long nothing of a request's body may move on; then the code is `caller-too-slow`, or `request-timeout` where all of it is here and the service does not take it. An upload that flows may last as long as it likes.",
         Kind::Span(|c, d| c.settings.upload_timeout = d, MILLISECOND, HOUR)),
-    key("timeouts.answer", "\"300s\"", "How long nothing of an answer's body may come from the service, or be read by the caller; then it is cut. `0s` is no limit. Raise it for streams of events that rest longer.",
+    key("timeouts.answer", "\"300s\"", "How long nothing of an answer's body may move on, from the service or to the caller; then it is cut. `0s` is no limit. Raise it for streams of events that rest longer.",
         Kind::Span(|c, d| c.settings.answer_timeout = (!d.is_zero()).then_some(d), Duration::ZERO, TOTAL_TIMEOUT_MAX)),
     key("timeouts.stream", "\"0s\"", "How long nothing may move in a tunnel, a WebSocket or a stream of TCP; then it is cut. `0s` is no limit: pools of database connections rest for hours, and the kernel's keep-alive finds out who is gone.",
         Kind::Span(|c, d| c.settings.stream_timeout = (!d.is_zero()).then_some(d), Duration::ZERO, TOTAL_TIMEOUT_MAX)),
@@ -91,9 +91,9 @@ pub const KEYS: &[Key] = &[
         Kind::Span(|c, d| c.settings.connection_age = (!d.is_zero()).then_some(d), Duration::ZERO, TOTAL_TIMEOUT_MAX)),
     key("timeouts.total", "\"0s\"", "How long a request may take from its head to the end of its answer; then it is cut, with the code `request-timeout`. `0s` is no limit, because streams of hours are usual. Upgrades, CONNECT and TCP streams have none. Set it where every answer is short.",
         Kind::Span(|c, d| c.settings.total_timeout = (!d.is_zero()).then_some(d), Duration::ZERO, TOTAL_TIMEOUT_MAX)),
-    key("timeouts.idle", "\"60s\"", "How long an idle pooled connection is kept.",
+    key("timeouts.idle", "\"60s\"", "How long a connection without a request is kept: of a caller, and to a service in the pool.",
         Kind::Span(|c, d| c.settings.idle_timeout = d, SECOND, HOUR)),
-    key("timeouts.head", "\"10s\"", "How long the head of a request may take to arrive.",
+    key("timeouts.head", "\"10s\"", "How long the head of a request may take to arrive: from the start of a new connection, later from its first byte on. A handshake of TLS may take as long.",
         Kind::Span(|c, d| c.settings.head_timeout = d, MILLISECOND, HOUR)),
     key("timeouts.drain", "\"30s\"", "How long requests in flight may take to finish after SIGTERM. The service manager's stop timeout must be longer.",
         Kind::Span(|c, d| c.settings.drain_timeout = d, MILLISECOND, HOUR)),
@@ -127,7 +127,7 @@ fn bytes(text: &str) -> Result<u64, String> {
         count.checked_mul(*size)
     });
     let read = read.ok_or_else(|| format!("{text:?} is not a size such as \"512MiB\" or \"2GiB\""))?;
-    if read < MEMORY_BYTES_MIN { Err("a node needs 32 MiB at least".to_owned()) } else { Ok(read) }
+    if read < MEMORY_BYTES_MIN { Err("a node needs 16 MiB at least".to_owned()) } else { Ok(read) }
 }
 
 fn port(number: u64) -> u16 {

@@ -16,11 +16,11 @@ use super::{BindingConfig, HealthConfig, HealthKind, NodeConfig, ServiceConfig};
 
 /// Keys of one `[[service]]`.
 pub(super) const SERVICE_KEYS: &[&str] =
-    &["name", "replica", "port", "address", "protocol", "version", "weight", "labels", "health"];
+    &["name", "replica", "port", "address", "protocol", "version", "weight", "labels", "health", "proxy_protocol"];
 /// Keys of a service's `health`.
 pub(super) const HEALTH_KEYS: &[&str] = &["kind", "path", "interval"];
 /// Keys of one `[[binding]]`.
-pub(super) const BINDING_KEYS: &[&str] = &["service", "port", "as"];
+pub(super) const BINDING_KEYS: &[&str] = &["service", "port", "as", "proxy_protocol"];
 /// Most of what one replica can weigh against another.
 pub(super) const WEIGHT_MAX: u64 = 1000;
 /// Longest version text: every record repeats it.
@@ -162,6 +162,7 @@ impl Reader<'_> {
         let weight = self.field(table, "weight", |item| count_of(item, 1, WEIGHT_MAX)).unwrap_or(100);
         let labels = self.field(table, "labels", labels_of).unwrap_or_default();
         let health = self.health(table);
+        let proxy_protocol = self.field(table, "proxy_protocol", flag_of).unwrap_or(false);
         if let (Some(name), Some(port)) = (name, port) {
             let replica = replica.unwrap_or_else(|| ReplicaName::from(&name));
             self.beside_others(table, (&name, &replica), protocol);
@@ -174,6 +175,7 @@ impl Reader<'_> {
                 weight: u32::try_from(weight).unwrap_or(100),
                 labels,
                 health,
+                proxy_protocol,
             });
         }
     }
@@ -219,6 +221,7 @@ impl Reader<'_> {
         let service = self.field(table, "service", named);
         let port = self.field(table, "port", port_of);
         let identity = self.field(table, "as", named);
+        let proxy_protocol = self.field(table, "proxy_protocol", flag_of).unwrap_or(false);
         if let Some(port) = port
             && self.config.bindings.iter().any(|other| other.port == port)
         {
@@ -226,13 +229,17 @@ impl Reader<'_> {
         }
         self.bound.extend(port.map(|port| (port, key_span(table, "port"))));
         if let (Some(service), Some(port)) = (service, port) {
-            self.config.bindings.push(BindingConfig { service, port, identity });
+            self.config.bindings.push(BindingConfig { service, port, identity, proxy_protocol });
         }
     }
 }
 
 fn key_span(table: &dyn TableLike, name: &str) -> Option<Range<usize>> {
     table.key(name).and_then(toml_edit::Key::span)
+}
+
+fn flag_of(item: &Item) -> Result<bool, String> {
+    item.as_bool().ok_or_else(|| format!("must be true or false, is a {}", item.type_name()))
 }
 
 fn text_of(item: &Item) -> Result<&str, String> {

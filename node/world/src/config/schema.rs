@@ -63,12 +63,14 @@ fn service() -> Value {
         "weight": { "type": "integer", "minimum": 1, "maximum": WEIGHT_MAX },
         "labels": { "type": "object", "additionalProperties": { "type": "string" } },
         "health": closed(health, &["kind"]),
+        "proxy_protocol": { "type": "boolean" },
     });
     closed(properties, &["name", "port"])
 }
 
 fn binding() -> Value {
-    let properties = json!({ "service": { "type": "string" }, "port": port(), "as": { "type": "string" } });
+    let (text, flag) = (json!({ "type": "string" }), json!({ "type": "boolean" }));
+    let properties = json!({ "service": text, "port": port(), "as": text, "proxy_protocol": flag });
     closed(properties, &["service", "port"])
 }
 

@@ -118,7 +118,7 @@ async fn a_stream_hides_no_request_from_a_deny_rule() {
     let far = mesh.node(2, &[("orders", HTTP)], &[]).await;
     let near = mesh.node(1, &[("web", HTTP)], &[("orders", HTTP, &[2])]).await;
     let at = mesh.at(1, 8000);
-    let spec = ListenerSpec::Bound { at, service: "orders".parse().unwrap(), identity: None };
+    let spec = ListenerSpec::Bound { at, service: "orders".parse().unwrap(), identity: None, proxy_protocol: false };
     let _bound = near.path.open(spec, Arc::clone(&near.world)).await.unwrap();
     assert!(get_path(at, "/admin/x").await.starts_with("HTTP/1.1 200"));
     far.apply(&policy(12, RULES));
