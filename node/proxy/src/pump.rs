@@ -81,7 +81,11 @@ impl Flow {
             match from.poll_part(cx) {
                 Poll::Ready(Ok(Part::Data)) => ready!(self.poll_piece(cx, from, to))?,
                 Poll::Ready(Ok(Part::End)) => self.has_read_all(from),
-                Poll::Ready(Err(broken)) => return Poll::Ready(Err(Stop::From(broken))),
+                Poll::Ready(Err(broken)) => {
+                    // What came before it broke goes on if it can at once: the last words of whoever breaks off.
+                    let _flushed = to.poll_flush(cx);
+                    return Poll::Ready(Err(Stop::From(broken)));
+                }
                 Poll::Pending => return self.poll_still(cx, to),
             }
         }

@@ -157,6 +157,17 @@ async fn the_side_that_broke_is_named() {
 }
 
 #[tokio::test]
+async fn what_came_before_the_source_broke_goes_on() {
+    let (mut from, mut source) = caller("content-length: 10").await;
+    let (mut to, mut sink) = service(Length::Exact(10), WIDE).await;
+    source.write_all(b"half").await.unwrap();
+    source.shutdown().await.unwrap();
+    let mut flow = Flow::default();
+    assert!(matches!(poll(&mut flow, &mut from, &mut to), Poll::Ready(Err(Stop::From(_)))));
+    assert_eq!((flow.bytes, arrived(&mut sink).await), (4, b"half".to_vec()));
+}
+
+#[tokio::test]
 async fn an_end_that_cannot_be_written_yet_is_written_once() {
     let (mut from, mut source) = caller("transfer-encoding: chunked").await;
     let (mut to, mut sink) = service(Length::Unknown, 128).await;
