@@ -17,6 +17,7 @@ fn application(port: u16) -> Host {
         app: AppAddr(([127, 0, 0, 1], port).into()),
         healthy: AtomicBool::new(true),
         in_flight: AtomicU32::new(0),
+        proxy_protocol: false,
     }))
 }
 

@@ -1,9 +1,11 @@
 //! Two and more data paths in one process, on hand-made worlds with certificates of a test mesh.
 
+mod answers;
 mod authorisation;
 mod impostor;
 mod live;
 mod routes;
+mod streams;
 mod total_timeout;
 mod traffic;
 
