@@ -114,7 +114,7 @@ impl Flow {
         // Told once: whoever begins anew still has them.
         if let Some(mut trailers) = from.take_trailers() {
             strip_trailers(&mut trailers);
-            self.trailers = Some(trailers);
+            self.trailers = Some(trailers).filter(|trailers| !trailers.is_empty());
         }
         self.state = State::Ending;
         self.has_moved = true;

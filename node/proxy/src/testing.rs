@@ -217,6 +217,17 @@ impl Mesh {
         series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
+    /// Waits until the sum of a metric's series with all of these labels is this: an exchange is recorded when it is dropped.
+    pub(crate) async fn counts(&self, name: &str, labels: &[&str], count: f64) {
+        let counted = async {
+            while self.sum(name, labels) < count {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let _late = tokio::time::timeout(Duration::from_secs(10), counted).await;
+        assert_eq!(self.sum(name, labels), count, "{name} {labels:?}");
+    }
+
     /// The failures of one code, once there is any: an exchange is recorded when its body is dropped.
     pub(crate) async fn errors(&self, direction: &str, code: &str) -> f64 {
         let labels = [format!("direction=\"{direction}\""), format!("code=\"{code}\"")];
