@@ -59,13 +59,11 @@ impl Peer {
         let received: Arc<Mutex<Vec<Received>>> = Arc::default();
         let seen = Arc::clone(&received);
         let peer = Self::serving(move |stream| {
-            let mut rest = Vec::new();
-            while let Some(request) = read_request(stream, &mut rest) {
+            let (mut rest, mut is_open) = (Vec::new(), true);
+            while is_open && let Some(request) = read_request(stream, &mut rest) {
                 let bytes = answer(&request);
                 seen.lock().unwrap_or_else(PoisonError::into_inner).push(request);
-                if stream.write_all(&bytes).is_err() {
-                    return;
-                }
+                is_open = stream.write_all(&bytes).is_ok();
             }
         });
         Self { received, ..peer }

@@ -117,8 +117,9 @@ async fn silent(from: Ipv4Addr, to: SocketAddr, count: usize) -> Vec<TcpStream> 
 fn limited_by(mesh: &str, limit: &Path) -> Mesh {
     let program = limit.with_extension("sh");
     let (binary, limit) = (weft_tests::weft::binary().display().to_string(), limit.display());
-    std::fs::write(&program, format!("#!/bin/sh\nulimit -n $(cat {limit})\nexec {binary} \"$@\"\n")).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(&program, format!("#!/bin/sh\nulimit -n $(cat {limit})\nexec {binary} \"$@\"\n"))
+        .expect("it can be had");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("it can be had");
     Mesh::of_program(mesh, program)
 }
 

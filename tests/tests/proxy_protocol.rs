@@ -14,8 +14,8 @@ const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// Sends back what it gets, as it is, after its first bytes have come.
 fn mirror() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    let port = listener.local_addr().expect("it is bound").port();
     std::thread::spawn(move || {
         while let Ok((mut stream, _)) = listener.accept() {
             std::thread::spawn(move || {
@@ -48,10 +48,10 @@ fn ask(to: SocketAddr, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
 fn told(bytes: &[u8]) -> Told {
     assert_eq!((&bytes[..12], bytes[12], bytes[13]), (SIGNATURE, 0x21, 0x11), "{bytes:?}");
     let number = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
-    let ip = |at: usize| IpAddr::from(<[u8; 4]>::try_from(&bytes[at..at + 4]).unwrap());
+    let ip = |at: usize| IpAddr::from(<[u8; 4]>::try_from(&bytes[at..at + 4]).expect("it can be had"));
     let end = 16 + usize::from(number(14));
     assert_eq!((bytes[28], 31 + usize::from(number(29))), (0xe0, end));
-    let identity = String::from_utf8(bytes[31..end].to_vec()).unwrap();
+    let identity = String::from_utf8(bytes[31..end].to_vec()).expect("it can be had");
     let (source, destination) = (SocketAddr::new(ip(16), number(24)), SocketAddr::new(ip(20), number(26)));
     Told { source, destination, identity, rest: bytes[end..].to_vec() }
 }

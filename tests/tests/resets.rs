@@ -67,8 +67,8 @@ impl Scene {
 /// An application that does what the first byte of a stream says: `e` sends it back, `r` sends it back and resets, `h` reads to the end and
 /// then answers with the count, `f` ends its own half and then reads, `m` sends much.
 fn application() -> (u16, Receiver<io::Result<usize>>) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    let port = listener.local_addr().expect("it is bound").port();
     let (tell, ends) = channel();
     std::thread::spawn(move || {
         while let Ok((stream, _)) = listener.accept() {

@@ -192,8 +192,8 @@ impl Pool {
                 now.saturating_duration_since(*since) < idle_timeout && upstream.connection.is_quiet()
             });
             let unused = now.saturating_duration_since(pool.used_at) >= idle_timeout;
-            pool.shared.retain(|Shared { client, .. }| !client.is_closed() && !(unused && client.streams_open() == 0));
-            !(unused && pool.idle.is_empty() && pool.shared.is_empty())
+            pool.shared.retain(|Shared { client, .. }| !client.is_closed() && (!unused || client.streams_open() > 0));
+            !unused || !pool.idle.is_empty() || !pool.shared.is_empty()
         });
     }
 

@@ -7,6 +7,7 @@ mod allowances;
 mod arrival;
 mod attempt;
 mod carriage;
+mod connect;
 mod exchange;
 mod forward;
 mod judged;
@@ -18,6 +19,8 @@ mod record;
 mod replica;
 mod request;
 mod route;
+mod serve;
+mod settle;
 mod stillness;
 mod tee;
 mod tries;
@@ -31,32 +34,31 @@ use weft_identity::{Code, ServiceName};
 use weft_policy::authority;
 use weft_policy::endpoint::EndpointTable;
 use weft_policy::fields::Known;
-use weft_policy::grpc;
-use weft_policy::head::{self, Sender, Upgrade};
+use weft_policy::head::{Sender, Upgrade};
 use weft_world::{Credential, LocalService, World};
 
-use crate::head::{Form, HttpVersion, RequestHead, ResponseHead};
-use crate::http1::Persistence;
+use crate::head::{Form, RequestHead};
 use crate::inbound::Caller;
-use crate::memory::Step;
 use crate::metrics::{Direction, Meter, ServiceState};
 use crate::outbound::Outbound;
 use crate::problem::Refusal;
-use crate::pump::Flow;
 use crate::side::{Side, reset};
-use crate::stock::Recycled;
+use crate::tcp;
 use crate::vigil::{Footing, Permit, Subject, Watch};
 use crate::worker::Worker;
-use crate::{tcp, trace};
 
 use arrival::name_host;
 use request::RequestTries;
 use route::Outcome;
+use serve::{Served, serve, travel_back};
+pub(crate) use settle::carried_by;
+use settle::{goes_round_once, settled};
 use tries::Call;
 
 pub(crate) use arrival::Arrival;
-pub(crate) use attempt::{Ending, Failed, Source, Unanswered};
+pub(crate) use attempt::{Ending, Failed, Unanswered};
 pub(crate) use carriage::{Carriage, hash_way};
+pub(crate) use connect::Source;
 pub(crate) use exchange::Exchange;
 pub(crate) use forward::{closed, tunnel};
 pub(crate) use lease::{Held, Lease, ReplicaFlight, Tally};
@@ -79,14 +81,6 @@ impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         Self::Refusal(refusal)
     }
-}
-
-/// What is given to a caller.
-enum Served<'s> {
-    /// The service's answer.
-    Answer(Lease, Recycled<ResponseHead>, Footing<'s>),
-    /// A tunnel to a stream that is open.
-    Tunnel(Lease, Footing<'s>),
 }
 
 /// Serves one request of an application of this machine.
@@ -208,33 +202,6 @@ pub(crate) fn credential_of<'w>(world: &'w World, asked: Option<&ServiceName>) -
     }
 }
 
-/// What of a head is settled before anything is decided: hop-by-hop fields and claims are gone, a trace is there. Returns whether another
-/// protocol is asked for.
-fn settled(exchange: &mut Exchange<'_>, head: &mut RequestHead) -> Result<Upgrade, Refusal> {
-    let malformed = |why: &str| Refusal::new(Code::RequestMalformed, why);
-    if head::is_known_in_another_case(&head.method) {
-        return Err(malformed("the method is a known one in other letters: methods are told apart by case"));
-    }
-    // HTTP/1.0 has no upgrade (RFC 9110, section 7.8).
-    let has_option = head.version != HttpVersion::Http10
-        && matches!(&*exchange.side, Side::Http1(connection) if connection.asks_for_upgrade());
-    let mut upgrade = head::strip_request(&mut head.fields, exchange.sender, has_option);
-    if head.method == Method::CONNECT && head.protocol.is_some() {
-        upgrade = head.ask_as_http1().map_err(malformed)?;
-        // What follows is not of the request: it waits for the switch.
-        exchange.upload = Flow::of_nothing();
-    }
-    let worker = Arc::clone(exchange.record.worker());
-    let trace = trace::carry(&mut head.fields, || worker.random());
-    exchange.record.asked(head, trace);
-    let timeout = head.fields.first(Known::GrpcTimeout).and_then(|text| std::str::from_utf8(text).ok());
-    if let Some(span) = timeout.and_then(grpc::parse_timeout) {
-        exchange.ends_within(span);
-        exchange.patience = Some(span);
-    }
-    Ok(upgrade)
-}
-
 /// A request into the mesh.
 async fn call(
     entry: &Outbound,
@@ -253,7 +220,10 @@ async fn call(
     goes_round_once(&matched, head)?;
     let departure = match routed(world, exchange, &matched.table.service, head).await? {
         Outcome::Unrouted => None,
-        Outcome::Answered(own) => return Ok(Box::pin(message::answer_own(exchange, own, head)).await),
+        Outcome::Answered(own) => {
+            Box::pin(message::answer_own(exchange, own, head)).await;
+            return Ok(());
+        }
         Outcome::Routed(departure) => Some(departure),
     };
     let dialled = &matched.table.service;
@@ -262,7 +232,7 @@ async fn call(
         matched = route::matched_for(world, &entry.worker, &matched, service, rule)?;
         exchange.record.counted_by(Arc::clone(&matched.meter));
     }
-    let wire = attempt::Wire::of(matched.table.protocol).ok_or_else(|| not_http(&matched.table.service))?;
+    let wire = connect::Wire::of(matched.table.protocol).ok_or_else(|| not_http(&matched.table.service))?;
     // HTTP/2 has no 101 (RFC 9113, section 8.6): the request goes on without its wish.
     let upgrade = carried_by(wire, upgrade, head)?;
     let mut carriage = Carriage::new(world, (&entry.worker, exchange.patience), &matched, Some(&head.fields));
@@ -356,88 +326,6 @@ async fn deliver(
     let footing = Footing { permit: Some(permit), ..Footing::default() };
     travel_back(exchange, &mut response, Sender::Application, judged::Other::None);
     serve(exchange, Served::Answer(lease, response, footing), head).await;
-    Ok(())
-}
-
-/// What of an answer's head travels on.
-fn travel_back(exchange: &mut Exchange<'_>, response: &mut ResponseHead, sender: Sender, other: judged::Other) {
-    let upgrade = (response.status == 101).then(|| response.fields.first(Known::Upgrade).map(<[u8]>::to_vec)).flatten();
-    head::strip_answer(&mut response.fields, sender);
-    if let Some(upgrade) = upgrade {
-        response.fields.add(Known::Upgrade, &upgrade);
-    }
-    exchange.record.judged.tell(&mut response.fields, other);
-}
-
-/// Whether the connection ends with the answer: while it drains, and an application's when memory runs short. That of another node
-/// stays, because another handshake would cost more than it holds.
-fn closes(exchange: &Exchange<'_>) -> bool {
-    let is_short = || exchange.record.worker().memory().step() > Step::Free;
-    exchange.watch.is_draining() || (exchange.sender == Sender::Application && is_short())
-}
-
-/// Gives the caller what it gets.
-async fn serve(exchange: &mut Exchange<'_>, served: Served<'_>, head: &RequestHead) {
-    let closing = closes(exchange) && head.version != HttpVersion::Http2;
-    let persistence = if closing { Persistence::Close } else { Persistence::Keep };
-    match served {
-        Served::Answer(lease, response, footing) if response.status == 101 => {
-            Box::pin(switch(exchange, lease, response, &footing)).await;
-        }
-        Served::Answer(lease, response, footing) => {
-            forward::answer(exchange, lease, &footing, &response, persistence).await;
-        }
-        Served::Tunnel(lease, footing) => {
-            let mut answer = Recycled::<ResponseHead>::default();
-            answer.status = 200;
-            Box::pin(switch(exchange, lease, answer, &footing)).await;
-        }
-    }
-}
-
-/// The connection becomes a tunnel, with the answer that says so. A tunnel lasts as long as its two ends want it.
-async fn switch(
-    exchange: &mut Exchange<'_>,
-    mut lease: Lease,
-    mut answer: Recycled<ResponseHead>,
-    footing: &Footing<'_>,
-) {
-    exchange.record.status = answer.status;
-    if let (Side::Http2(_), 101) = (&*exchange.side, answer.status) {
-        answer.status = local::as_http2_switch(&mut answer.fields);
-    }
-    answer.length = crate::head::Length::Unknown;
-    if exchange.side.send_switch(&answer).is_err() {
-        return;
-    }
-    exchange.side.becomes_tunnel();
-    lease.side.becomes_tunnel();
-    let idle = exchange.record.worker().settings().stream_timeout;
-    tunnel(exchange, lease, footing, idle).await;
-}
-
-/// Whether a wish for another protocol goes on over this version. HTTP/2 has no 101 (RFC 9113, section 8.6): a request goes on without its
-/// wish, unless it is nothing but the wish.
-pub(super) fn carried_by(wire: attempt::Wire, upgrade: Upgrade, head: &RequestHead) -> Result<Upgrade, Refusal> {
-    match (wire, &head.protocol) {
-        (attempt::Wire::Http1, _) => Ok(upgrade),
-        (attempt::Wire::Http2, None) => Ok(Upgrade::None),
-        (attempt::Wire::Http2, Some(protocol)) => {
-            Err(Refusal::new(Code::ProtocolMismatch, format!("{protocol} is not carried to services of HTTP/2")))
-        }
-    }
-}
-
-/// A call that comes by this node a second time on its way to one service goes round and round (RFC 9110, section 7.6.3).
-fn goes_round_once(matched: &Matched<'_>, head: &mut RequestHead) -> Result<(), Refusal> {
-    let own = &matched.state.via;
-    let is_own = |member: &[u8]| member == own.as_bytes();
-    if head.fields.each(Known::Via).flat_map(weft_policy::fields::members).any(is_own) {
-        let (node, service) = (&matched.state.node, &matched.table.service);
-        let why = format!("it came by node {node} before, on its way to {service}: does an application send it back?");
-        return Err(Refusal::new(Code::CallLoops, why));
-    }
-    head.fields.add(Known::Via, own.as_bytes());
     Ok(())
 }
 

@@ -75,30 +75,8 @@ impl Flow {
         std::mem::take(&mut self.has_moved)
     }
 
-    /// Moves as much as can be moved; ready at the end.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, from: &mut Side, to: &mut Side) -> Poll<Result<(), Stop>> {
-        while self.state == State::Open {
-            match from.poll_part(cx) {
-                Poll::Ready(Ok(Part::Data)) => ready!(self.poll_piece(cx, from, to))?,
-                Poll::Ready(Ok(Part::End)) => self.has_read_all(from),
-                Poll::Ready(Err(broken)) => {
-                    // What came before it broke goes on if it can at once: the last words of whoever breaks off.
-                    let _flushed = to.poll_flush(cx);
-                    return Poll::Ready(Err(Stop::From(broken)));
-                }
-                Poll::Pending => return self.poll_still(cx, to),
-            }
-        }
-        if self.state == State::Ending {
-            self.waits_for_source = false;
-            ready!(to.poll_end(cx, self.trailers.as_ref())).map_err(Stop::To)?;
-            self.state = State::Ended;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Moves what is at hand.
-    fn poll_piece(&mut self, cx: &mut Context<'_>, from: &mut Side, to: &mut Side) -> Poll<Result<(), Stop>> {
+    /// Moves on what is at hand.
+    fn poll_data(&mut self, cx: &mut Context<'_>, from: &mut Side, to: &mut Side) -> Poll<Result<(), Stop>> {
         self.waits_for_source = false;
         let sent = ready!(to.poll_send(cx, from.data())).map_err(Stop::To)?;
         if let Some(tee) = &self.tee {
@@ -110,7 +88,8 @@ impl Flow {
         Poll::Ready(Ok(()))
     }
 
-    fn has_read_all(&mut self, from: &mut Side) {
+    /// The source is at its end.
+    fn ends(&mut self, from: &mut Side) {
         // Told once: whoever begins anew still has them.
         if let Some(mut trailers) = from.take_trailers() {
             strip_trailers(&mut trailers);
@@ -123,12 +102,32 @@ impl Flow {
         }
     }
 
-    /// Nothing comes: what was taken goes on while there is nothing to add to it.
-    fn poll_still(&mut self, cx: &mut Context<'_>, to: &mut Side) -> Poll<Result<(), Stop>> {
-        self.waits_for_source = false;
-        ready!(to.poll_flush(cx)).map_err(Stop::To)?;
-        self.waits_for_source = true;
-        Poll::Pending
+    /// Moves as much as can be moved; ready at the end.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, from: &mut Side, to: &mut Side) -> Poll<Result<(), Stop>> {
+        while self.state == State::Open {
+            match from.poll_part(cx) {
+                Poll::Ready(Ok(Part::Data)) => ready!(self.poll_data(cx, from, to))?,
+                Poll::Ready(Ok(Part::End)) => self.ends(from),
+                Poll::Ready(Err(broken)) => {
+                    // What came before it broke goes on if it can at once: the last words of whoever breaks off.
+                    let _flushed = to.poll_flush(cx);
+                    return Poll::Ready(Err(Stop::From(broken)));
+                }
+                Poll::Pending => {
+                    self.waits_for_source = false;
+                    // What was taken goes on while there is nothing to add to it.
+                    ready!(to.poll_flush(cx)).map_err(Stop::To)?;
+                    self.waits_for_source = true;
+                    return Poll::Pending;
+                }
+            }
+        }
+        if self.state == State::Ending {
+            self.waits_for_source = false;
+            ready!(to.poll_end(cx, self.trailers.as_ref())).map_err(Stop::To)?;
+            self.state = State::Ended;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

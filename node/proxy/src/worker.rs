@@ -2,14 +2,14 @@
 //! [`DataPath`] owns them and opens listeners on all of them; the Listeners actor asks it to.
 
 mod accept;
+mod chores;
 mod descriptors;
 mod gate;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
@@ -26,15 +26,14 @@ use crate::access_log::AccessLog;
 use crate::admission::Admission;
 use crate::bell::Bell;
 use crate::explain::{Explanation, Question, explain};
-use crate::memory::{self, Memory, Step};
+use crate::memory::{self, Memory};
 use crate::metrics::{self, ACCESS_LOG_DROPPED_TOTAL, Direction, ServiceCounts, ServiceStates, SharedRecorder};
 use crate::pool::{Host, Pool, Upstream};
 use crate::refusals::{RefusalRecord, Refusals};
 use accept::{Server, accept, claim, label_of, listen};
+use chores::{Moment, ring, sweep, watch_memory};
 pub(crate) use gate::{Gate, Phase};
 
-/// How often a worker closes idle upstream connections.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// Callers and header values that rate limits are counted for at once; some 5 MB when all are in use.
 const LIMIT_KEYS_MAX: usize = 100_000;
 
@@ -84,19 +83,6 @@ pub struct DataPath {
     workers: Vec<Arc<Worker>>,
     shared: Arc<Shared>,
     threads: Vec<(oneshot::Sender<()>, JoinHandle<()>)>,
-}
-
-/// The clock as a worker reads it: once a turn of a task, and not once a question.
-struct Moment {
-    zero: Instant,
-    ns: AtomicU64,
-}
-
-impl Moment {
-    fn note(&self) {
-        let since = Instant::now().saturating_duration_since(self.zero);
-        self.ns.store(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
 }
 
 /// One worker.
@@ -200,12 +186,12 @@ impl Worker {
 
     /// When the turn of the task that runs began, in nanoseconds of the data path's clock.
     pub(crate) fn noted_ns(&self) -> u64 {
-        self.moment.ns.load(Ordering::Relaxed)
+        self.moment.ns()
     }
 
     /// When the turn of the task that runs began.
     pub(crate) fn noted(&self) -> Instant {
-        self.moment.zero + Duration::from_nanos(self.noted_ns())
+        self.moment.at()
     }
 
     /// When an exchange that began at this moment must be over, by the node's settings.
@@ -334,7 +320,7 @@ impl DataPath {
             number,
             random: AtomicU64::new(env.random.next_u64() | 1),
             bell: Arc::default(),
-            moment: Arc::new(Moment { zero: self.shared.zero, ns: AtomicU64::new(0) }),
+            moment: Arc::new(Moment::starting(self.shared.zero)),
         });
         self.shared.pools.lock().unwrap_or_else(PoisonError::into_inner).push(pool);
         let idle_timeout = settings.idle_timeout;
@@ -408,46 +394,6 @@ fn connections_max(settings: &Settings) -> usize {
         tracing::info!(connections = half, "connections of a listener are limited by the process's file descriptors");
     }
     half.min(settings.connections_max)
-}
-
-/// Rings a worker's bell whenever the policy or the trust becomes another, for as long as the worker lives.
-async fn ring(worker: Weak<Worker>, world: Arc<WorldCell>) {
-    let (mut policies, mut trusts) = (world.watch_policy(), world.watch_trust());
-    loop {
-        let changed = tokio::select! {
-            changed = policies.changed() => changed,
-            changed = trusts.changed() => changed,
-        };
-        let Some(worker) = worker.upgrade().filter(|_| changed.is_ok()) else { return };
-        worker.pool.disbelieve(&world.load());
-        worker.bell.ring();
-    }
-}
-
-/// Looks at the memory of the process for as long as the data path lives, and gives back what idle connections hold when it runs short.
-async fn watch_memory(shared: Weak<Shared>, bytes_max: u64) {
-    loop {
-        tokio::time::sleep(memory::LOOK_INTERVAL).await;
-        let Some(shared) = shared.upgrade() else { return };
-        let is_new = memory::resident_bytes().is_some_and(|bytes| shared.memory.look(bytes, bytes_max));
-        if is_new {
-            shared.admission.follow_memory();
-        }
-        if is_new && shared.memory.step() > Step::Free {
-            shared.pools.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|pool| pool.clear());
-        }
-    }
-}
-
-/// Closes idle upstream connections for as long as the worker lives.
-async fn sweep(worker: Weak<Worker>, idle_timeout: Duration) {
-    loop {
-        tokio::time::sleep(SWEEP_INTERVAL).await;
-        match worker.upgrade() {
-            Some(worker) => worker.pool.sweep(Instant::now(), idle_timeout),
-            None => return,
-        }
-    }
 }
 
 #[cfg(test)]

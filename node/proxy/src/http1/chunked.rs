@@ -125,19 +125,19 @@ mod tests {
     fn decoded(bytes: &[u8], piece: usize) -> Result<(Vec<u8>, usize), Malformed> {
         let (mut chunked, mut body, mut at, mut have) = (Chunked::default(), Vec::new(), 0, 0);
         loop {
-            let step = chunked.step(&bytes[at..have])?;
-            let is_short = matches!(step, Step::More) || (matches!(step, Step::Data(_)) && at == have);
-            match step {
-                _ if is_short && have == bytes.len() => return Err(Malformed::new("cut")),
-                _ if is_short => have = (have + piece).min(bytes.len()),
+            match chunked.step(&bytes[at..have])? {
+                Step::More if have == bytes.len() => return Err(Malformed::new("cut")),
+                Step::More => have = (have + piece).min(bytes.len()),
                 Step::Skip(count) => at += count,
+                Step::Trailers => return Ok((body, bytes.len() - at)),
+                Step::Data(_) if at == bytes.len() => return Err(Malformed::new("cut")),
+                Step::Data(_) if at == have => have = (have + piece).min(bytes.len()),
                 Step::Data(left) => {
                     let count = usize::try_from(left).unwrap_or(usize::MAX).min(have - at);
                     body.extend_from_slice(&bytes[at..at + count]);
                     chunked.used(count as u64);
                     at += count;
                 }
-                _ => return Ok((body, bytes.len() - at)),
             }
         }
     }

@@ -133,7 +133,8 @@ impl Receiving {
         head: &mut RequestHead,
     ) -> Poll<Result<Received, HeadFault>> {
         loop {
-            if let Some(received) = self.next_request(head).map_err(HeadFault::Malformed)? {
+            let taken = self.take_request(head).map_err(HeadFault::Malformed)?;
+            if let Some(received) = taken {
                 return Poll::Ready(Ok(received));
             }
             match ready!(self.input.poll_fill(cx, io)) {
@@ -143,6 +144,23 @@ impl Receiving {
                 Err(error) => return Poll::Ready(Err(HeadFault::Broken(error))),
             }
         }
+    }
+
+    /// The head at hand; none where more bytes are needed.
+    fn take_request(&mut self, head: &mut RequestHead) -> Result<Option<Received>, Malformed> {
+        let skipped = self.scan.leading(self.input.bytes());
+        self.input.consume(skipped);
+        let bytes = self.input.bytes();
+        let compared = bytes.len().min(PREFACE.len());
+        // Three bytes tell: no method of a request begins as the preface does and goes on otherwise.
+        if bytes[..compared] == PREFACE[..compared] {
+            return Ok((compared == PREFACE.len()).then_some(Received::Http2));
+        }
+        let Some(len) = self.scan.find(bytes, self.limits)? else { return Ok(None) };
+        let options = parse::request(&bytes[..len], self.limits, head)?;
+        self.input.consume(len);
+        self.begin(options, head.length);
+        Ok(Some(Received::Request))
     }
 
     /// See [`super::Connection::poll_begun`].
@@ -157,26 +175,6 @@ impl Receiving {
         }
     }
 
-    /// The request at hand; none where more bytes are needed.
-    fn next_request(&mut self, head: &mut RequestHead) -> Result<Option<Received>, Malformed> {
-        let skipped = self.scan.leading(self.input.bytes());
-        self.input.consume(skipped);
-        let bytes = self.input.bytes();
-        if bytes.is_empty() {
-            return Ok(None);
-        }
-        let compared = bytes.len().min(PREFACE.len());
-        // Three bytes tell: no method of a request begins as the preface does and goes on otherwise.
-        if bytes[..compared] == PREFACE[..compared] {
-            return Ok((compared == PREFACE.len()).then_some(Received::Http2));
-        }
-        let Some(len) = self.scan.find(bytes, self.limits)? else { return Ok(None) };
-        let options = parse::request(&bytes[..len], self.limits, head)?;
-        self.input.consume(len);
-        self.begin(options, head.length);
-        Ok(Some(Received::Request))
-    }
-
     /// See [`super::Connection::poll_response`]; the answer is one to this method.
     pub(super) fn poll_response(
         &mut self,
@@ -186,7 +184,7 @@ impl Receiving {
         head: &mut ResponseHead,
     ) -> Poll<Result<(), Broken>> {
         loop {
-            match self.next_response(asked, head) {
+            match self.take_response(asked, head) {
                 Ok(true) => return Poll::Ready(Ok(())),
                 Ok(false) => {}
                 Err(malformed) => return Poll::Ready(Err(self.breaks(Broken::Malformed(malformed)))),
@@ -199,15 +197,16 @@ impl Receiving {
         }
     }
 
-    /// Whether the head of an answer is at hand; if not, more bytes are needed.
-    fn next_response(&mut self, asked: &Method, head: &mut ResponseHead) -> Result<bool, Malformed> {
+    /// Takes the head at hand; false where more bytes are needed.
+    fn take_response(&mut self, asked: &Method, head: &mut ResponseHead) -> Result<bool, Malformed> {
         let bytes = self.input.bytes();
         if bytes.is_empty() {
             return Ok(false);
         }
         let Some(len) = self.scan.find(bytes, self.limits)? else { return Ok(false) };
-        let options = parse::response(&bytes[..len], self.limits, asked, head)?;
+        let parsed = parse::response(&bytes[..len], self.limits, asked, head);
         self.input.consume(len);
+        let options = parsed?;
         if head.status >= 200 || head.status == 101 {
             self.begin(options, head.length);
         } else {
@@ -278,13 +277,13 @@ impl Receiving {
                     self.at_hand = usize::try_from(left).unwrap_or(usize::MAX).min(held.len());
                     return Ok(Some(Part::Data));
                 }
-                Step::Trailers => return self.next_trailers(),
+                Step::Trailers => return self.parse_trailers(),
             }
         }
     }
 
-    /// The end of the body with its trailers; none where more bytes are needed.
-    fn next_trailers(&mut self) -> Result<Option<Part>, Malformed> {
+    /// Takes the trailers at hand, with which the body ends; none where more bytes are needed.
+    fn parse_trailers(&mut self) -> Result<Option<Part>, Malformed> {
         let held = self.input.bytes();
         let Some(len) = self.scan.find(held, self.limits)? else { return Ok(None) };
         self.scan = Scan::default();

@@ -10,7 +10,8 @@ use weft_policy::head::{self, Upgrade};
 use weft_policy::retry::{Repeat, is_safe};
 use weft_world::{LocalService, World};
 
-use super::attempt::{self, Destination, Source, Times, Unanswered, Way, Wire};
+use super::attempt::{self, Times, Unanswered};
+use super::connect::{self, Destination, Source, Way, Wire};
 use super::exchange::Exchange;
 use super::lease::{Held, Lease, ReplicaFlight};
 use super::request::{is_switch_wanted, is_unswitched, unswitched};
@@ -95,7 +96,7 @@ pub(super) async fn answer(
         let flight = ReplicaFlight::enter(replica);
         let tried = async {
             let mut lease =
-                attempt::begin(&worker, exchange, &way, source, ((head, &overlay, upgrade), &times)).await?;
+                connect::begin(&worker, exchange, &way, source, ((head, &overlay, upgrade), &times)).await?;
             attempt::answer(exchange, &mut lease, &Footing::default(), &times, &mut response).await?;
             Ok(lease)
         };

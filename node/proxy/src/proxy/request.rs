@@ -11,7 +11,8 @@ use weft_policy::head::{self, Upgrade};
 use weft_policy::outcome::{Outcome, Try};
 use weft_policy::retry::Repeat;
 
-use super::attempt::{self, Destination, Failed, Source, Unanswered, Way, Wire};
+use super::attempt::{self, Failed, Unanswered};
+use super::connect::{self, Destination, Source, Way, Wire};
 use super::exchange::Exchange;
 use super::lease::{Lease, Tally};
 use super::message;
@@ -158,7 +159,7 @@ impl Attempt for RequestTries<'_> {
         let worker = Arc::clone(exchange.record.worker());
         let times = self.call.carriage.times(exchange, self.answer_by);
         let sent = (self.head, &*overlay, self.upgrade);
-        let mut lease = attempt::begin(&worker, exchange, &way, source, (sent, &times)).await?;
+        let mut lease = connect::begin(&worker, exchange, &way, source, (sent, &times)).await?;
         let outcome = self.answer(exchange, &mut lease, held).await?;
         if self.response.status == 101 && !is_switch_wanted(self.head, self.upgrade, &self.response) {
             let why = "it switches to a protocol that nobody asked for".to_owned();

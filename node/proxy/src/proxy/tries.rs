@@ -13,7 +13,8 @@ use weft_policy::outcome::{Outcome, Refused, Taken, Try, Witness};
 use weft_policy::retry::{Failure as FailedTry, Repeat, Step, Wanted, next_step};
 use weft_world::{LocalService, World};
 
-use super::attempt::{Ending, Failed, Source, Unanswered};
+use super::attempt::{Ending, Failed, Unanswered};
+use super::connect::Source;
 use super::exchange::Exchange;
 use super::lease::{Held, Lease, Tally};
 use super::{Carriage, Failure, Matched};

@@ -1,5 +1,7 @@
 //! Tests of the machine's sockets, on loopback.
 
+#![allow(clippy::excessive_nesting, reason = "a table of cases is a loop in a loop")]
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;

@@ -1,3 +1,5 @@
+#![allow(clippy::excessive_nesting, reason = "a table of cases is a loop in a loop")]
+
 mod body;
 mod corpus;
 mod fitness;
