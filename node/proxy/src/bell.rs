@@ -108,4 +108,90 @@ mod tests {
         drop(one);
         assert_eq!(bell.sit().number, 0, "the place is taken again");
     }
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Woken(AtomicU64);
+
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn who_listens_is_woken_and_who_left_is_not() {
+        let bell = Arc::<Bell>::default();
+        let woken: [Arc<Woken>; 3] = std::array::from_fn(|_| Arc::default());
+        let wakers = woken.each_ref().map(|woken| Waker::from(Arc::clone(woken)));
+        let count = |at: usize| woken[at].0.load(Ordering::SeqCst);
+        let (mut one, mut other) = (bell.sit(), bell.sit());
+        bell.ring();
+        assert_eq!(count(0), 0, "nobody has asked");
+        assert!(one.has_rung(&Context::from_waker(&wakers[0])) && other.has_rung(&Context::from_waker(&wakers[1])));
+        bell.ring();
+        assert_eq!((count(0), count(1)), (1, 1));
+        // Another task polls from now on, and one is gone.
+        assert!(one.has_rung(&Context::from_waker(&wakers[2])));
+        drop(other);
+        bell.ring();
+        assert_eq!((count(0), count(1), count(2)), (1, 1, 1));
+    }
+
+    #[test]
+    fn a_seat_hears_what_rang_since_it_says() {
+        let bell = Arc::<Bell>::default();
+        let cx = Context::from_waker(Waker::noop());
+        let mut seat = bell.sit();
+        let heard = seat.heard();
+        bell.ring();
+        assert!(seat.has_rung(&cx) && !seat.has_rung(&cx));
+        seat.listen_since(heard);
+        assert!(seat.has_rung(&cx));
+        seat.look_again();
+        assert!(seat.has_rung(&cx) && !seat.has_rung(&cx));
+        seat.listen_since(seat.heard());
+        assert!(!seat.has_rung(&cx));
+    }
+
+    /// Wakes a thread that is parked.
+    struct Parked(std::thread::Thread);
+
+    impl std::task::Wake for Parked {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    /// Hears so many rings, each from a seat of its own: to sit down, to look and to sleep race with the ring.
+    fn listen(bell: &Arc<Bell>, heard: &AtomicU64, rings: u64) {
+        let waker = Waker::from(Arc::new(Parked(std::thread::current())));
+        while heard.load(Ordering::SeqCst) < rings {
+            let mut seat = bell.sit();
+            seat.listen_since(heard.load(Ordering::SeqCst));
+            while !seat.has_rung(&Context::from_waker(&waker)) {
+                std::thread::park();
+            }
+            heard.store(seat.heard(), Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn no_ring_is_lost_between_a_look_and_a_sleep() {
+        const RINGS: u64 = 2_000;
+        let (bell, heard) = (Arc::<Bell>::default(), AtomicU64::new(0));
+        // Each is heard before the next: one that was lost would not come again.
+        let hears = |ring| {
+            while heard.load(Ordering::SeqCst) < ring {
+                std::thread::yield_now();
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| listen(&bell, &heard, RINGS));
+            (1..=RINGS).for_each(|ring| {
+                bell.ring();
+                hears(ring);
+            });
+        });
+    }
 }

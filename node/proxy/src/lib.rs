@@ -36,6 +36,8 @@ mod server;
 mod side;
 mod stock;
 mod tcp;
+#[cfg(test)]
+mod testing;
 mod timer;
 mod trace;
 mod transport;

@@ -217,3 +217,6 @@ fn entry<'a>(hosts: &'a mut HashMap<HostKey, HostPool, Addresses>, host: &Host, 
         used_at: now,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -259,8 +259,7 @@ async fn call(
     if let Some(departure) = departure {
         departure.rule.response_headers.apply(&mut response.fields);
     }
-    serve(exchange, Served::Answer(lease, response, footing), head).await;
-    Ok(())
+    Ok(serve(exchange, Served::Answer(lease, response, footing), head).await?)
 }
 
 /// The phase route; nothing where no document routes the service, which is most often.
@@ -286,8 +285,7 @@ async fn connect(entry: &Outbound, world: &World, exchange: &mut Exchange<'_>, s
         return Err(Refusal::new(Code::ProtocolMismatch, why).into());
     }
     let (lease, footing) = tcp::open(world, exchange, &matched, exchange.side.ends()).await?;
-    serve(exchange, Served::Tunnel(lease, footing), &RequestHead::default()).await;
-    Ok(())
+    Ok(serve(exchange, Served::Tunnel(lease, footing), &RequestHead::default()).await?)
 }
 
 /// A request from the mesh to the local replica.
@@ -321,8 +319,7 @@ async fn deliver(
     let permit = Permit { caller: caller.proven(), called: &local.service, subject: Subject::Request(head) };
     let footing = Footing { permit: Some(permit), ..Footing::default() };
     travel_back(exchange, &mut response, Sender::Application, judged::Other::None);
-    serve(exchange, Served::Answer(lease, response, footing), head).await;
-    Ok(())
+    Ok(serve(exchange, Served::Answer(lease, response, footing), head).await?)
 }
 
 fn not_http(service: &ServiceName) -> Refusal {

@@ -90,9 +90,10 @@ impl Flow {
 
     /// The source is at its end.
     fn ends(&mut self, from: &mut Side) {
-        self.trailers = from.take_trailers();
-        if let Some(trailers) = &mut self.trailers {
-            strip_trailers(trailers);
+        // Told once: whoever begins anew still has them.
+        if let Some(mut trailers) = from.take_trailers() {
+            strip_trailers(&mut trailers);
+            self.trailers = Some(trailers).filter(|trailers| !trailers.is_empty());
         }
         self.state = State::Ending;
         self.has_moved = true;
@@ -125,3 +126,6 @@ impl Flow {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,7 +59,7 @@ pub(crate) async fn serve<S: Serve>(entry: Arc<S>, connection: Box<Connection>, 
         // The first head's time runs from the start of the connection: a byte does not buy more.
         let due = if is_first { began } else { now } + settings.head_timeout;
         // What follows is as large as a request needs; a connection that rests holds none of it.
-        match Box::pin(one(entry.as_ref(), &mut side, &mut watch, due, is_first)).await {
+        match Box::pin(one(entry.as_ref(), &mut side, &mut watch, due)).await {
             Next::Request => {}
             Next::Http2 => break,
             Next::End => return,
@@ -122,15 +122,14 @@ enum Next {
 }
 
 /// Waits for the rest of a head and serves the request.
-async fn one<S: Serve>(entry: &S, side: &mut Side, watch: &mut Watch, due: Instant, is_first: bool) -> Next {
+async fn one<S: Serve>(entry: &S, side: &mut Side, watch: &mut Watch, due: Instant) -> Next {
     let mut head = Recycled::<RequestHead>::default();
     match next_head(entry, side, watch, &mut head, due).await {
         Ok(Received::Request) => {
             entry.request(side, watch, &mut head).await;
             Next::Request
         }
-        Ok(Received::Http2) if is_first => Next::Http2,
-        Ok(Received::Http2) => Next::End,
+        Ok(Received::Http2) => Next::Http2,
         Err(Some(refusal)) => {
             let world = entry.world().load();
             Box::pin(proxy::turn_away(

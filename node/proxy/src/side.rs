@@ -103,6 +103,14 @@ impl Side {
         }
     }
 
+    /// As the caller's: takes an answer back of which not a byte was sent; whether it could. Another may be sent in its place.
+    pub(crate) fn retract_response(&mut self) -> bool {
+        match self {
+            Self::Http1(connection) => connection.retract_response(),
+            _ => false,
+        }
+    }
+
     /// As the service's: waits for the head of the answer, or an interim one.
     pub(crate) fn poll_response(&mut self, cx: &mut Context<'_>, head: &mut ResponseHead) -> Poll<Result<(), Broken>> {
         match self {
@@ -131,7 +139,7 @@ impl Side {
         }
     }
 
-    /// As the service's: whether not a byte of the request was written.
+    /// Whether not a byte of the message to it was written.
     pub(crate) fn is_untouched(&self) -> bool {
         matches!(self, Self::Http1(connection) if connection.is_untouched())
     }

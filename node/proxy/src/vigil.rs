@@ -230,3 +230,6 @@ impl Permit<'_> {
 pub(crate) fn chain_of(tls: &rustls::CommonState) -> Option<Chain> {
     tls.peer_certificates().map(|chain| chain.iter().map(|part| part.clone().into_owned()).collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -128,6 +128,11 @@ impl Connection {
         self.sending.response(head, &self.asked, wanted);
     }
 
+    /// Takes an answer back of which not a byte was sent; whether it could. Another may be sent in its place.
+    pub(crate) fn retract_response(&mut self) -> bool {
+        self.sending.retract()
+    }
+
     /// Takes the head of an answer after which both directions are bytes.
     pub(crate) fn send_switch(&mut self, head: &ResponseHead) {
         self.sending.switch(head);

@@ -69,6 +69,8 @@ pub(super) struct Receiving {
     trailers: Option<Fields>,
     /// Bytes of the body at the front of `input`.
     at_hand: usize,
+    /// No message was received before: only here may the preface of HTTP/2 stand (RFC 9113, section 3.3).
+    is_first: bool,
 }
 
 impl Receiving {
@@ -82,6 +84,7 @@ impl Receiving {
             options: Options::default(),
             trailers: None,
             at_hand: 0,
+            is_first: true,
         }
     }
 
@@ -102,6 +105,7 @@ impl Receiving {
         self.options = Options::default();
         self.trailers = None;
         self.at_hand = 0;
+        self.is_first = false;
         self.input.rest();
     }
 
@@ -153,7 +157,7 @@ impl Receiving {
         let bytes = self.input.bytes();
         let compared = bytes.len().min(PREFACE.len());
         // Three bytes tell: no method of a request begins as the preface does and goes on otherwise.
-        if bytes[..compared] == PREFACE[..compared] {
+        if self.is_first && bytes[..compared] == PREFACE[..compared] {
             return Ok((compared == PREFACE.len()).then_some(Received::Http2));
         }
         let Some(len) = self.scan.find(bytes, self.limits)? else { return Ok(None) };

@@ -94,6 +94,16 @@ impl Sending {
         }
     }
 
+    /// Takes back the head that was given and not begun to be sent, and what followed it; whether there was one.
+    pub(super) fn retract(&mut self) -> bool {
+        let is_held = !self.is_touched && self.waiting() > 0;
+        if is_held {
+            self.output.clear();
+            self.renew();
+        }
+        is_held
+    }
+
     /// Whether it broke off.
     pub(super) fn is_broken(&self) -> bool {
         self.state == State::Broken

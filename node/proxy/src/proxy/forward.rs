@@ -12,8 +12,9 @@ use super::lease::Lease;
 use super::stillness::Stillness;
 use crate::head::ResponseHead;
 use crate::http1::{Hangup, Persistence};
+use crate::problem::{Delivery, Refusal};
 use crate::pump::{Flow, Stop};
-use crate::side::{Broken, reset};
+use crate::side::{Broken, Side, reset};
 use crate::vigil::{Cut, Footing};
 
 /// How long an answer may stand still, in either direction of it.
@@ -46,14 +47,15 @@ impl From<Cut> for End {
     }
 }
 
-/// Sends an answer on, head and body. The lease is given back, or ended.
+/// Sends an answer on, head and body. The lease is given back, or ended. What broke off before its caller had any of it is refused, so that
+/// the caller is told.
 pub(crate) async fn answer(
     exchange: &mut Exchange<'_>,
     mut lease: Lease,
     footing: &Footing<'_>,
     head: &ResponseHead,
     persistence: Persistence,
-) {
+) -> Result<(), Refusal> {
     exchange.record.status = head.status;
     exchange.watch.rests_since(exchange.heard);
     let worker = std::sync::Arc::clone(exchange.record.worker());
@@ -75,6 +77,11 @@ pub(crate) async fn answer(
         End::Caller => exchange.side.cut(reset::CANCEL),
         End::Service(broken) => {
             lease.broke();
+            if exchange.side.retract_response() {
+                exchange.record.sent = 0;
+                let why = "its answer broke off before any of it went on";
+                return Err(Refusal::new(Code::UpstreamReset, why).delivered(Delivery::Possible));
+            }
             exchange.side.cut(code_of(&broken));
             exchange.record.broken(Code::UpstreamReset);
         }
@@ -87,6 +94,7 @@ pub(crate) async fn answer(
             closed(exchange, cut);
         }
     }
+    Ok(())
 }
 
 /// Notes that something open was ended from here.
@@ -113,6 +121,11 @@ fn code_of(broken: &Broken) -> u32 {
     }
 }
 
+/// Sends what came just before the other side broke, if it can go at once.
+fn last_words(cx: &mut Context<'_>, side: &mut Side) {
+    let _flushed = side.poll_flush(cx);
+}
+
 /// Moves both bodies until the answer is over.
 async fn transfer(
     exchange: &mut Exchange<'_>,
@@ -131,7 +144,12 @@ async fn transfer(
         }
         match download.poll(cx, &mut lease.side, exchange.side) {
             Poll::Ready(Ok(())) => return Poll::Ready(End::Whole),
-            Poll::Ready(Err(Stop::From(broken))) => return Poll::Ready(End::Service(broken)),
+            Poll::Ready(Err(Stop::From(broken))) => {
+                if !exchange.side.is_untouched() {
+                    last_words(cx, exchange.side);
+                }
+                return Poll::Ready(End::Service(broken));
+            }
             Poll::Ready(Err(Stop::To(_))) => return Poll::Ready(End::Caller),
             Poll::Pending => {}
         }
@@ -190,7 +208,10 @@ pub(crate) async fn tunnel(
         if !up.is_ended() {
             match up.poll(cx, exchange.side, &mut lease.side) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(Stop::From(_))) => return Poll::Ready(End::Caller),
+                Poll::Ready(Err(Stop::From(_))) => {
+                    last_words(cx, &mut lease.side);
+                    return Poll::Ready(End::Caller);
+                }
                 Poll::Ready(Err(Stop::To(broken))) => return Poll::Ready(End::Service(broken)),
                 Poll::Pending => is_over = false,
             }
@@ -198,7 +219,10 @@ pub(crate) async fn tunnel(
         if !down.is_ended() {
             match down.poll(cx, &mut lease.side, exchange.side) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(Stop::From(broken))) => return Poll::Ready(End::Service(broken)),
+                Poll::Ready(Err(Stop::From(broken))) => {
+                    last_words(cx, exchange.side);
+                    return Poll::Ready(End::Service(broken));
+                }
                 Poll::Ready(Err(Stop::To(_))) => return Poll::Ready(End::Caller),
                 Poll::Pending => is_over = false,
             }

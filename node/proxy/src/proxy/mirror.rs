@@ -97,7 +97,9 @@ async fn carried(copy: CopiedCall, mut record: Record) {
         match tries::endpoints(&mut exchange, call, &mut attempt).await {
             Ok(lease) => {
                 let response = std::mem::take(&mut attempt.response);
-                forward::answer(&mut exchange, lease, &Footing::default(), &response, Persistence::Keep).await;
+                let footing = Footing::default();
+                // The caller of a copy can be told nothing.
+                let _refused = forward::answer(&mut exchange, lease, &footing, &response, Persistence::Keep).await;
             }
             Err(Failure::Refusal(refusal)) => exchange.record.failed(refusal.code),
             Err(Failure::Ending(_)) => {}

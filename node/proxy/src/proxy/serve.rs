@@ -10,6 +10,7 @@ use super::{judged, local};
 use crate::head::{HttpVersion, RequestHead, ResponseHead};
 use crate::http1::Persistence;
 use crate::memory::Step;
+use crate::problem::Refusal;
 use crate::side::Side;
 use crate::stock::Recycled;
 use crate::vigil::Footing;
@@ -44,8 +45,8 @@ fn closes(exchange: &Exchange<'_>) -> bool {
     exchange.watch.is_draining() || (exchange.sender == Sender::Application && is_short())
 }
 
-/// Gives the caller what it gets.
-pub(super) async fn serve(exchange: &mut Exchange<'_>, served: Served<'_>, head: &RequestHead) {
+/// Gives the caller what it gets; a refusal where it got nothing.
+pub(super) async fn serve(exchange: &mut Exchange<'_>, served: Served<'_>, head: &RequestHead) -> Result<(), Refusal> {
     let closing = closes(exchange) && head.version != HttpVersion::Http2;
     let persistence = if closing { Persistence::Close } else { Persistence::Keep };
     match served {
@@ -53,7 +54,7 @@ pub(super) async fn serve(exchange: &mut Exchange<'_>, served: Served<'_>, head:
             Box::pin(switch(exchange, lease, response, &footing)).await;
         }
         Served::Answer(lease, response, footing) => {
-            forward::answer(exchange, lease, &footing, &response, persistence).await;
+            return forward::answer(exchange, lease, &footing, &response, persistence).await;
         }
         Served::Tunnel(lease, footing) => {
             let mut answer = Recycled::<ResponseHead>::default();
@@ -61,6 +62,7 @@ pub(super) async fn serve(exchange: &mut Exchange<'_>, served: Served<'_>, head:
             Box::pin(switch(exchange, lease, answer, &footing)).await;
         }
     }
+    Ok(())
 }
 
 /// The connection becomes a tunnel, with the answer that says so. A tunnel lasts as long as its two ends want it.

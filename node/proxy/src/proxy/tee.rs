@@ -251,7 +251,13 @@ impl Losing {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
+    use crate::http1::Connection;
+    use crate::pump::Flow;
+    use crate::side::Side;
+    use crate::transport::Transport;
 
     fn piece(len: usize) -> Vec<u8> {
         vec![7; len]
@@ -319,5 +325,52 @@ mod tests {
         drop(body);
         tee.data(&piece(100));
         assert_eq!(all.load(Ordering::Relaxed), 0);
+    }
+
+    /// A flow from a stream to one that takes so many bytes, with a copy; and the other ends of both.
+    fn copied(width: usize) -> (Flow, [Side; 2], [tokio::io::DuplexStream; 2], Side) {
+        let stream = |width| {
+            let (near, far) = tokio::io::duplex(width);
+            (Side::Http1(Connection::tunnel(Transport::Memory(near))), far)
+        };
+        let ((from, source), (to, sink)) = (stream(1 << 20), stream(width));
+        let (tee, body, _losing) = tee(1 << 20, &Arc::default());
+        let mut flow = Flow::default();
+        flow.copied_to(tee);
+        (flow, [from, to], [source, sink], Side::Copy(body))
+    }
+
+    fn all(copy: &mut Side) -> (usize, Poll<Result<Part, Broken>>) {
+        let (mut len, mut cx) = (0, Context::from_waker(Waker::noop()));
+        loop {
+            match copy.poll_part(&mut cx) {
+                Poll::Ready(Ok(Part::Data)) => {
+                    len += copy.data().len();
+                    copy.consume(copy.data().len());
+                }
+                other => return (len, other),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_copy_gets_what_went_over_and_no_more() {
+        let mut cx = Context::from_waker(Waker::noop());
+        let (mut flow, [mut from, mut to], [mut source, sink], mut copy) = copied(8);
+        source.write_all(&piece(100_000)).await.unwrap();
+        assert!(flow.poll(&mut cx, &mut from, &mut to).is_pending());
+        let (len, more) = all(&mut copy);
+        assert!(len as u64 == flow.bytes && len < 100_000 && more.is_pending());
+        drop(sink);
+        assert!(flow.poll(&mut cx, &mut from, &mut to).is_ready());
+        drop(flow);
+        assert!(matches!(all(&mut copy).1, Poll::Ready(Err(Broken::Truncated))), "it broke off there, too");
+
+        let (mut flow, [mut from, mut to], [mut source, _sink], mut copy) = copied(1 << 20);
+        source.write_all(&piece(100_000)).await.unwrap();
+        source.shutdown().await.unwrap();
+        assert!(flow.poll(&mut cx, &mut from, &mut to).is_ready());
+        assert!(matches!(all(&mut copy), (100_000, Poll::Ready(Ok(Part::End)))));
+        assert!(copy.is_received());
     }
 }

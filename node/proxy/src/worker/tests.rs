@@ -1,10 +1,11 @@
 //! Two and more data paths in one process, on hand-made worlds with certificates of a test mesh.
 
+mod answers;
 mod authorisation;
 mod impostor;
 mod live;
-mod mesh;
 mod routes;
+mod streams;
 mod total_timeout;
 mod traffic;
 
@@ -26,7 +27,7 @@ use weft_identity::{GrantedLabels, Protocol};
 use weft_world::opener::OpenHandle;
 
 use super::*;
-use mesh::{Mesh, Node};
+use crate::testing::{Mesh, Node, policy, revoke};
 
 type AppBody = http_body_util::combinators::BoxBody<Bytes, hyper::Error>;
 
@@ -72,6 +73,21 @@ async fn reply(mut request: Request<Incoming>, name: &'static str) -> Result<Res
         response.headers_mut().insert("seen-trace", trace);
     }
     Ok(response)
+}
+
+impl DataPath {
+    /// One of its workers.
+    pub(crate) fn first_worker(&self) -> &Arc<Worker> {
+        &self.workers[0]
+    }
+}
+
+impl Gate {
+    /// The gate of a listener that tests open and close by hand.
+    pub(crate) fn by_hand(worker: &Worker) -> (Arc<Self>, Box<dyn OpenHandle>) {
+        let gate = Self::new(&worker.shared.recorder, "outbound", 10, vec![Arc::clone(&worker.bell)]);
+        (Arc::clone(&gate), Box::new(gate::GateHandle(gate)))
+    }
 }
 
 /// Sends text on a connection of its own and reads to the end.

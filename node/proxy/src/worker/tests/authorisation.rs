@@ -1,22 +1,6 @@
 //! Who may call what, decided where a call arrives; with the ids of refusals.
 
-use weft_policy::{Policy, compile, read_file};
-
 use super::*;
-
-/// The policy of one file, applied as one revision.
-pub(super) fn policy(revision: u64, text: &str) -> Arc<Policy> {
-    let sources = read_file("policies/orders.toml", text).unwrap();
-    let documents: Vec<_> = sources.into_iter().map(|source| (source, revision)).collect();
-    Arc::new(compile(&documents).unwrap())
-}
-
-impl Node {
-    /// Puts a policy into force.
-    pub(super) fn apply(&self, policy: &Arc<Policy>) {
-        self.world.change(|world| world.policy = Arc::clone(policy));
-    }
-}
 
 /// The JSON of an answer's body, and the id in its head.
 pub(super) fn problem(answer: &str) -> (serde_json::Value, String) {

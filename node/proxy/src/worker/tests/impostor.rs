@@ -18,7 +18,6 @@ async fn an_impostor_of_another_mesh_is_told_and_gets_nothing() {
     let tunnel = raw(near.outbound, "CONNECT raw:1 HTTP/1.1\r\nhost: raw\r\nconnection: close\r\n\r\n").await;
     assert!(tunnel.contains("details=\"identity-mismatch\""), "{tunnel}");
     assert!(app.accept().now_or_never().is_none(), "nothing reached the impostor's application");
-    let counted = mesh.errors("outbound", "identity-mismatch").await;
-    assert_eq!(counted, 2.0);
+    mesh.counts("weft_request_errors_total", &["direction=\"outbound\"", "code=\"identity-mismatch\""], 2.0).await;
     assert!(mesh.sum("weft_upstream_connects_total", &["direction=\"outbound\"", "caller=\"vm-1\""]) >= 2.0);
 }

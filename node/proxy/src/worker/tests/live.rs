@@ -1,8 +1,5 @@
 //! What is open when documents or trust change.
 
-use weft_identity::Revocations;
-
-use super::authorisation::policy;
 use super::*;
 
 /// Longest that something open may outlive the change that ends it.
@@ -111,18 +108,6 @@ async fn an_open_web_socket_ends_when_its_request_is_no_longer_allowed() {
     ends(&mut stream).await;
 }
 
-impl Mesh {
-    /// What a node knows once this node is revoked.
-    fn revoke(&self, at: &Node, node: &str) {
-        let nodes = [node.parse().unwrap()].into_iter().collect();
-        let revocations = Arc::new(Revocations { nodes, ..Revocations::default() });
-        at.world.change(|world| {
-            world.revocations = Arc::clone(&revocations);
-            world.trust = world.trust.clone().with_revocations(Arc::clone(&revocations));
-        });
-    }
-}
-
 #[tokio::test]
 async fn every_open_connection_of_a_revoked_node_ends() {
     let mesh = Mesh::new(33);
@@ -130,9 +115,9 @@ async fn every_open_connection_of_a_revoked_node_ends() {
     let far = mesh.node(2, &[("orders", Protocol::Tcp), ("shop", HTTP)], &[]).await;
     let near = mesh.node(1, &[], &[("orders", Protocol::Tcp, &[2])]).await;
     let mut stream = tunnel(near.outbound).await;
-    mesh.revoke(&far, "vm-7");
+    revoke(&far.world, "vm-7");
     carries(&mut stream).await;
-    mesh.revoke(&far, "vm-1");
+    revoke(&far.world, "vm-1");
     ends(&mut stream).await;
 }
 
@@ -148,7 +133,7 @@ async fn a_caller_drops_its_connections_to_a_revoked_node() {
     assert!(get(near.outbound, "web").await.ends_with("web"));
     assert_eq!(web.listeners[0].in_flight(), 1, "one pooled connection");
     // The certificates of the tests' services all name vm-1 as the node that holds their keys.
-    mesh.revoke(&near, "vm-1");
+    revoke(&near.world, "vm-1");
     ends(&mut stream).await;
     let closed = async {
         while web.listeners[0].in_flight() > 0 {

@@ -1,6 +1,5 @@
 //! Where requests go, and what is done to them on the way.
 
-use super::authorisation::policy;
 use super::*;
 use crate::explain::Question;
 use weft_policy::fields::Fields;

@@ -1,6 +1,6 @@
 //! How calls are carried: limits, balancing, rate limits.
 
-use super::authorisation::{policy, problem};
+use super::authorisation::problem;
 use super::*;
 
 /// An application that takes connections and never answers.
