@@ -6,6 +6,9 @@
 //! - [`by_hand`]: change sets signed past what the command line checks
 //! - [`process`]: a child process, its output, its end
 //! - [`peer`]: applications and callers that speak raw bytes
+//! - [`mutation`], [`recorder`]: requests in forms that parsers read differently, and four applications that tell how they read them
+//! - [`strict`], [`lenient`]: the two readers of our own among those
+//! - [`hostile`], [`answer`]: answers that break rules, and the strictest of callers
 //! - [`http`]: a small HTTP/1.1 client that hides nothing
 //! - [`load`]: a steady load that counts every reply
 //! - [`programs`]: nginx, Python, PostgreSQL and tcpdump
@@ -16,17 +19,23 @@
 #![allow(clippy::disallowed_methods, reason = "real processes live in real time")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test's output is its terminal")]
 
+pub mod answer;
 pub mod by_hand;
+pub mod hostile;
 pub mod http;
+pub mod lenient;
 pub mod load;
 pub mod loopback;
 pub mod mesh;
+pub mod mutation;
 pub mod operator;
 pub mod peer;
 pub mod process;
 pub mod programs;
+pub mod recorder;
 pub mod rogue;
 pub mod scratch;
+pub mod strict;
 pub mod wait;
 pub mod weft;
 

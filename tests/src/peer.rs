@@ -164,6 +164,21 @@ pub struct Raw {
 }
 
 impl Raw {
+    /// Reads until the connection ends, or nothing came for this long.
+    pub fn read(mut stream: TcpStream, limit: Duration) -> Self {
+        stream.set_read_timeout(Some(limit)).expect("a timeout can be set");
+        let (mut bytes, mut room) = (Vec::new(), [0; 16 * 1024]);
+        let ended = loop {
+            match stream.read(&mut room) {
+                Ok(0) => break Ended::Closed,
+                Ok(count) => bytes.extend_from_slice(&room[..count]),
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break Ended::Open,
+                Err(_) => break Ended::Reset,
+            }
+        };
+        Self { bytes, ended }
+    }
+
     /// The bytes as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes).into_owned()
@@ -196,20 +211,10 @@ pub enum Then {
 /// Sends bytes and reads until the connection ends.
 pub fn raw(to: SocketAddr, bytes: &[u8], then: Then) -> Raw {
     let mut stream = TcpStream::connect(to).expect("the node listens");
-    stream.set_read_timeout(Some(READ_LIMIT)).expect("a timeout can be set");
     // A node that refuses what it has read may close before the rest is written.
     let _cut = stream.write_all(bytes);
     if then == Then::Shut {
         let _cut = stream.shutdown(Shutdown::Write);
     }
-    let (mut all, mut room) = (Vec::new(), [0; 16 * 1024]);
-    let ended = loop {
-        match stream.read(&mut room) {
-            Ok(0) => break Ended::Closed,
-            Ok(count) => all.extend_from_slice(&room[..count]),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break Ended::Open,
-            Err(_) => break Ended::Reset,
-        }
-    };
-    Raw { bytes: all, ended }
+    Raw::read(stream, READ_LIMIT)
 }

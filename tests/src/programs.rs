@@ -34,7 +34,8 @@ impl Drop for Server {
 }
 
 impl Server {
-    fn listening(process: Process, port: u16) -> Self {
+    /// A process that was just started and will listen on this port; it is asked to end by SIGTERM.
+    pub fn listening(process: Process, port: u16) -> Self {
         Self::ended_by("TERM", process, port)
     }
 
