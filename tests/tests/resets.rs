@@ -194,3 +194,46 @@ fn a_reader_may_pause_for_longer_than_a_vanished_one_is_waited_for() {
         assert_eq!(reader.join().unwrap(), (Ok(MUCH), MUCH));
     }
 }
+
+#[test]
+fn an_application_may_pause_within_an_upload_for_as_long() {
+    let mut mesh = Mesh::new("pause-upload");
+    let patient = "[timeouts]\nupload = \"120s\"\n";
+    let mut near = mesh.init("near");
+    near.configure(patient);
+    near.start();
+    let peer = Peer::serving(|stream| {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        std::thread::sleep(PAUSE);
+        let (mut read, mut bytes) = (1, vec![0; 1 << 16]);
+        while read < MUCH {
+            let count = stream.read(&mut bytes).unwrap();
+            assert!(count > 0, "it ended after {read} bytes");
+            read += count;
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
+        // Until it is read.
+        while stream.read(&mut bytes).is_ok_and(|count| count > 0) {}
+    });
+    near.exposes("orders", peer.port, &["--health", "none"]);
+    let mut far = mesh.join("far", &near, &["web"]);
+    far.configure(patient);
+    far.start();
+    far.knows("orders", 1);
+    let uploads = [&near, &far].map(|node| {
+        let to = node.outbound();
+        std::thread::spawn(move || {
+            let head = format!("PUT / HTTP/1.1\r\nhost: orders\r\ncontent-length: {MUCH}\r\n\r\n");
+            let mut stream = dial(to);
+            stream.write_all(head.as_bytes())?;
+            stream.write_all(&vec![7; MUCH])?;
+            let mut answer = [0; 12];
+            stream.read_exact(&mut answer)?;
+            io::Result::Ok(String::from_utf8_lossy(&answer).into_owned())
+        })
+    });
+    for upload in uploads {
+        assert_eq!(upload.join().unwrap().unwrap(), "HTTP/1.1 200");
+    }
+}

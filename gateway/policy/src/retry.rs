@@ -88,21 +88,23 @@ pub enum Stage {
 pub struct Repeat {
     /// The method may be executed twice.
     pub idempotent: bool,
-    /// The body can be sent again: there is none.
-    pub replayable: bool,
+    /// All of the body is at hand: nothing of it went anywhere, or what went was kept.
+    pub repeatable: bool,
 }
 
 impl Repeat {
     /// A TCP stream that is not open yet: nothing of the caller has been sent.
-    pub const STREAM: Self = Self { idempotent: true, replayable: true };
+    pub const STREAM: Self = Self { idempotent: true, repeatable: true };
 }
 
 /// Whether a failure at `stage` may be tried again at all; the documents and the budget have their say after it.
 pub fn is_safe(stage: Stage, repeat: Repeat) -> bool {
-    match stage {
-        Stage::Connect | Stage::Unsent => true,
-        Stage::Sent | Stage::Answered => repeat.idempotent && repeat.replayable,
-    }
+    // However little became of the request: the rest of a body is not the body.
+    repeat.repeatable
+        && match stage {
+            Stage::Connect | Stage::Unsent => true,
+            Stage::Sent | Stage::Answered => repeat.idempotent,
+        }
 }
 
 /// What is wanted of the retries of one call.
@@ -191,8 +193,10 @@ fn stage_of(failure: &Failure) -> Stage {
 mod tests {
     use super::*;
 
-    const GET: Repeat = Repeat { idempotent: true, replayable: true };
-    const POST: Repeat = Repeat { idempotent: false, replayable: false };
+    const GET: Repeat = Repeat { idempotent: true, repeatable: true };
+    const POST: Repeat = Repeat { idempotent: false, repeatable: true };
+    /// Of which some is gone.
+    const LARGE: Repeat = Repeat { idempotent: false, repeatable: false };
     const LATE: Outcome = Outcome::Late;
     const BAD_GATEWAY: Outcome = Outcome::GatewayError { status: 502 };
 
@@ -206,10 +210,12 @@ mod tests {
 
     #[test]
     fn only_what_cannot_happen_twice_is_repeated() {
-        let put = Repeat { idempotent: true, replayable: false };
+        let put = Repeat { idempotent: true, repeatable: false };
         for (stage, repeat, safe) in [
             (Stage::Connect, POST, true),
             (Stage::Unsent, POST, true),
+            (Stage::Connect, LARGE, false),
+            (Stage::Unsent, LARGE, false),
             (Stage::Sent, POST, false),
             (Stage::Sent, GET, true),
             (Stage::Sent, put, false),
@@ -246,6 +252,9 @@ mod tests {
             (&[][..], POST, refused, Stage::Connect, Step::Elsewhere),
             (&[], POST, stream, Stage::Sent, Step::Elsewhere),
             (&[], POST, Outcome::Overloaded, Stage::Sent, Step::Elsewhere),
+            (&[], LARGE, Outcome::Overloaded, Stage::Sent, Step::Stop),
+            (&[], LARGE, stream, Stage::Sent, Step::Stop),
+            (&[], LARGE, refused, Stage::Connect, Step::Stop),
             (&[], POST, Outcome::Reset, Stage::Sent, Step::Stop),
             (&[], GET, Outcome::Reset, Stage::Sent, Step::Elsewhere),
             (&[], GET, LATE, Stage::Sent, Step::Elsewhere),

@@ -2,9 +2,10 @@
 //! Nearly every wait on the way of a request ends long before its time, so that the runtime hears of a timer once in many requests.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// A timer of one task.
@@ -37,7 +38,8 @@ impl Timer {
         if is_known {
             return false;
         }
-        match sleep.as_mut().poll(cx) {
+        // A task that has used up its turn would not be heard of again: the runtime lets a timer be pending then without noting whom to wake.
+        match pin!(unconstrained(sleep.as_mut())).poll(cx) {
             Poll::Ready(()) => {
                 self.waker = Some(cx.waker().clone());
                 if Instant::now() >= due { true } else { self.is_due(cx) }
@@ -54,11 +56,30 @@ impl Timer {
 mod tests {
     use std::time::Duration;
 
+    use tokio::task::coop::consume_budget;
+
     use super::*;
 
     async fn due(timer: &mut Timer) -> Instant {
         std::future::poll_fn(|cx| if timer.is_due(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
         Instant::now()
+    }
+
+    fn use_up_turn() {
+        while pin!(consume_budget()).poll(&mut Context::from_waker(Waker::noop())).is_ready() {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_set_in_a_turn_that_is_used_up() {
+        let (start, mut timer) = (Instant::now(), Timer::default());
+        let fired = tokio::spawn(async move {
+            timer.set(Some(start + Duration::from_millis(50)));
+            // Whatever the turn did before: it is used up when the timer is set.
+            use_up_turn();
+            due(&mut timer).await
+        });
+        let fired = tokio::time::timeout(Duration::from_secs(1), fired).await.expect("it fires").unwrap();
+        assert_eq!((fired - start).as_millis(), 50);
     }
 
     #[tokio::test(start_paused = true)]

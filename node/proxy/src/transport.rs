@@ -1,10 +1,12 @@
 //! What carries the bytes of one connection: a plain stream or either end of TLS. Concrete, so that nothing above it is generic.
 
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop::unconstrained;
 use tokio_rustls::{client, server};
 use weft_env::Stream;
 
@@ -106,9 +108,14 @@ impl Transport {
     /// Whether nothing came, no end and no byte, as far as the last turn of the reactor knows: an idle connection that may be used again.
     /// Costs no system call.
     pub(crate) fn is_quiet(&mut self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
+        // A task that has used up its turn would hear that nothing came, whatever did.
+        let look = unconstrained(poll_fn(|cx| Poll::Ready(self.looks_quiet(cx))));
+        matches!(pin!(look).poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(true))
+    }
+
+    fn looks_quiet(&mut self, cx: &mut Context<'_>) -> bool {
         if let Self::Plain(Stream::Tcp(stream)) = self {
-            match stream.poll_read_ready(&mut cx) {
+            match stream.poll_read_ready(cx) {
                 Poll::Pending => return true,
                 // Perhaps left from a read that filled its buffer: the read below tells.
                 Poll::Ready(Ok(())) => {}
@@ -116,7 +123,7 @@ impl Transport {
             }
         }
         let mut byte = [0];
-        self.poll_read(&mut cx, &mut byte).is_pending()
+        self.poll_read(cx, &mut byte).is_pending()
     }
 }
 

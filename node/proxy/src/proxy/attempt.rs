@@ -2,7 +2,7 @@
 //! answer.
 
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -12,6 +12,7 @@ use weft_policy::head;
 
 use super::exchange::Exchange;
 use super::lease::Lease;
+use super::stillness::LOOK_EVERY;
 use crate::dial;
 use crate::head::ResponseHead;
 use crate::http1::{Hangup, Persistence};
@@ -104,9 +105,12 @@ pub(crate) async fn answer(
                 // A caller that cannot be told is found out about when it is answered.
                 waiting.tells = exchange.side.send_response(response, Persistence::Keep).is_ok();
             }
-            Event::Head => return Ok(waiting.flushed_at.unwrap_or(waiting.moved_at)),
+            Event::Head => {
+                waiting.over(lease);
+                return Ok(waiting.flushed_at.unwrap_or(waiting.moved_at));
+            }
             Event::Service(broken) => {
-                let is_untouched = waiting.flushed_at.is_none() && exchange.upload.bytes == 0 && waiting.is_unwritten;
+                let is_untouched = waiting.flushed_at.is_none() && exchange.upload.is_unsent() && waiting.is_unwritten;
                 let stage = if is_untouched { Stage::Unsent } else { Stage::Sent };
                 return Err(Unanswered::Failed(failed(&broken, stage, reused)));
             }
@@ -139,6 +143,9 @@ struct Waiting<'t> {
     interims: usize,
     /// An interim answer is on its way to the caller.
     tells: bool,
+    /// When the service's socket is looked at next.
+    look_at: Instant,
+    has_looked: bool,
 }
 
 impl<'t> Waiting<'t> {
@@ -152,6 +159,26 @@ impl<'t> Waiting<'t> {
             half_closed_at: None,
             interims: 0,
             tells: false,
+            look_at: now + LOOK_EVERY,
+            has_looked: false,
+        }
+    }
+
+    /// Looks at the service's socket when it is time for that, and nothing else is due: it may have no room for the body. Whether it did.
+    fn looks(&mut self, lease: &Lease) -> bool {
+        let now = Instant::now();
+        if self.look_at > now || self.due() <= now {
+            return false;
+        }
+        lease.side.mind_window();
+        (self.look_at, self.has_looked) = (now + LOOK_EVERY, true);
+        true
+    }
+
+    /// The wait is over: what the connection is used for next has the usual time again.
+    fn over(&self, lease: &Lease) {
+        if self.has_looked {
+            lease.side.mind_window();
         }
     }
 
@@ -193,20 +220,37 @@ impl<'t> Waiting<'t> {
             if let Some(event) = self.caller(cx, exchange) {
                 return Poll::Ready(event);
             }
-            exchange.watch.due_at(Some(self.due()));
-            match exchange.watch.poll_cut(cx, footing) {
-                Poll::Ready(Cut::Due) if self.half_closed_at.is_some() && self.is_caller_the_reason() => {
-                    Poll::Ready(Event::Ending(Ending::Gone))
-                }
-                Poll::Ready(Cut::Due) if self.flushed_at.is_none() && self.is_upload_the_reason(exchange) => {
-                    Poll::Ready(Event::Ending(Ending::Stalled))
-                }
-                Poll::Ready(Cut::Due) => Poll::Ready(Event::Late),
-                Poll::Ready(cut) => Poll::Ready(Event::Ending(Ending::Cut(cut))),
-                Poll::Pending => Poll::Pending,
-            }
+            self.poll_cut(cx, exchange, lease, footing)
         })
         .await
+    }
+
+    fn poll_cut(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+        exchange: &mut Exchange<'_>,
+        lease: &Lease,
+        footing: &Footing<'_>,
+    ) -> Poll<Event> {
+        loop {
+            exchange.watch.due_at(Some(self.due().min(self.look_at)));
+            let cut = ready!(exchange.watch.poll_cut(cx, footing));
+            if !(matches!(cut, Cut::Due) && self.looks(lease)) {
+                return Poll::Ready(self.ended(cut, exchange));
+            }
+        }
+    }
+
+    /// What ended it from outside.
+    fn ended(&self, cut: Cut, exchange: &Exchange<'_>) -> Event {
+        match cut {
+            Cut::Due if self.half_closed_at.is_some() && self.is_caller_the_reason() => Event::Ending(Ending::Gone),
+            Cut::Due if self.flushed_at.is_none() && self.is_upload_the_reason(exchange) => {
+                Event::Ending(Ending::Stalled)
+            }
+            Cut::Due => Event::Late,
+            cut => Event::Ending(Ending::Cut(cut)),
+        }
     }
 
     /// Moves the body on.
@@ -227,7 +271,7 @@ impl<'t> Waiting<'t> {
             Poll::Pending => {}
             Poll::Ready(Ok(())) => self.flushed_at = Some(exchange.record.worker().noted()),
             Poll::Ready(Err(Stop::To(broken))) => {
-                self.is_unwritten = exchange.upload.bytes == 0 && lease.side.is_untouched();
+                self.is_unwritten = exchange.upload.is_unsent() && lease.side.is_untouched();
                 self.stopped = Some(broken);
             }
             Poll::Ready(Err(Stop::From(broken))) => {

@@ -118,7 +118,9 @@ impl Way<'_> {
             (Destination::Peer(addr, identity), Host::Peer(_, credential)) => {
                 let config = if self.wire == Wire::Http2 { &credential.dial_http2 } else { &credential.dial_http1 };
                 let dial = PeerDial { addr: *addr, identity, config, within: self.connect };
-                Ok(Transport::Dialled(Box::new(dial::peer(&worker.env.network, dial).await?)))
+                let stream = dial::peer(&worker.env.network, dial).await?;
+                stream.get_ref().0.gives_up_early();
+                Ok(Transport::Dialled(Box::new(stream)))
             }
             (Destination::App(addr), _) => {
                 Ok(Transport::Plain(dial::app(&worker.env.network, *addr, self.connect).await?))

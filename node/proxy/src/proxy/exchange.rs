@@ -43,7 +43,7 @@ impl<'v> Exchange<'v> {
             side,
             watch,
             record,
-            upload: Flow::default(),
+            upload: Flow::repeatable(),
             sender,
             heard,
             total,

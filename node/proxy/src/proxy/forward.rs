@@ -58,6 +58,7 @@ pub(crate) async fn answer(
 ) -> Result<(), Refusal> {
     exchange.record.status = head.status;
     exchange.watch.rests_since(exchange.heard);
+    exchange.upload.settle();
     let worker = std::sync::Arc::clone(exchange.record.worker());
     let patience = Patience { silence: worker.settings().answer_timeout, total: exchange.total };
     let mut download = Flow::default();

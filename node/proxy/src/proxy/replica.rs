@@ -114,7 +114,7 @@ pub(super) async fn answer(
             }
             Err(Unanswered::Ending(ending)) => return Err(Failure::Ending(ending)),
             Err(Unanswered::Failed(failed)) => {
-                let repeat = Repeat { idempotent, replayable: !head.length.is_some() && exchange.upload.bytes == 0 };
+                let repeat = Repeat { idempotent, repeatable: exchange.upload.can_restart() };
                 if failed.reused && source == Source::Pooled && is_safe(failed.stage, repeat) {
                     source = Source::Fresh;
                     exchange.upload.restart();

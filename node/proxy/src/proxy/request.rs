@@ -170,7 +170,7 @@ impl Attempt for RequestTries<'_> {
     fn repeat(&self, exchange: &Exchange<'_>) -> Repeat {
         Repeat {
             idempotent: head::is_idempotent(&self.head.method) && self.upgrade == Upgrade::None,
-            replayable: !self.head.length.is_some() && exchange.upload.bytes == 0,
+            repeatable: exchange.upload.can_restart(),
         }
     }
 

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use crate::side::Side;
 use crate::vigil::{Cut, Footing, Watch};
 
-/// Space between two looks: twice within the time in which bytes must be acknowledged.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Space between two looks: twice within the shortest time in which bytes must be acknowledged ([`weft_env::Stream::gives_up_early`]).
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(4);
 
 /// When an exchange is over because nothing moves.
 #[derive(Debug, Default)]

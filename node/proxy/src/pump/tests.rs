@@ -1,3 +1,5 @@
+#![allow(clippy::excessive_nesting, reason = "a table of cases is a loop in a loop")]
+
 use std::future::poll_fn;
 use std::task::Waker;
 
@@ -185,6 +187,7 @@ async fn a_body_of_which_nothing_went_over_ends_again_at_another_service() {
         assert!(!flow.is_ended());
     }
     // Its trailers go with it, though the caller has told them once.
+    let mut flow = Flow::default();
     let (mut from, mut source) = caller("transfer-encoding: chunked").await;
     source.write_all(b"0\r\nx-sum: 1\r\n\r\n").await.unwrap();
     for _ in 0..2 {
@@ -198,8 +201,66 @@ async fn a_body_of_which_nothing_went_over_ends_again_at_another_service() {
     source.write_all(b"body").await.unwrap();
     let mut flow = Flow::default();
     assert!(poll(&mut flow, &mut from, &mut to).is_ready());
+    assert!(!flow.can_restart(), "nobody kept what went over");
+}
+
+#[tokio::test]
+async fn a_body_that_was_kept_goes_elsewhere_whole() {
+    for (framing, parts) in [
+        ("content-length: 12", ["first,", "second"]),
+        ("transfer-encoding: chunked", ["6\r\nfirst,\r\n", "6\r\nsecond\r\n0\r\nx-sum: 1\r\n\r\n"]),
+    ] {
+        let (mut from, mut source) = caller(framing).await;
+        let mut flow = Flow::repeatable();
+        source.write_all(parts[0].as_bytes()).await.unwrap();
+        // Before its end, at its end, and once more.
+        for turn in 0..3 {
+            let (mut to, mut sink) = service(Length::Exact(12), WIDE).await;
+            if turn == 1 {
+                source.write_all(parts[1].as_bytes()).await.unwrap();
+            }
+            assert_eq!(poll(&mut flow, &mut from, &mut to).is_ready(), turn > 0, "{framing}");
+            let expected = if turn == 0 { "first," } else { "first,second" };
+            assert_eq!(String::from_utf8(arrived(&mut sink).await).unwrap(), expected, "{framing}");
+            assert!(flow.can_restart() && !flow.is_unsent());
+            flow.restart();
+            assert!(flow.is_unsent());
+        }
+        assert_eq!(flow.bytes, 12);
+        flow.settle();
+        assert!(!flow.can_restart());
+    }
+}
+
+#[tokio::test]
+async fn a_long_body_goes_once() {
+    let len = KEPT_MAX + 1;
+    let (mut from, mut source) = caller(&format!("content-length: {len}")).await;
+    let (mut to, _sink) = service(Length::Exact(len as u64), WIDE).await;
+    let mut flow = Flow::repeatable();
+    source.write_all(&vec![7; KEPT_MAX]).await.unwrap();
+    assert!(poll(&mut flow, &mut from, &mut to).is_pending() && flow.can_restart());
+    source.write_all(&[7]).await.unwrap();
+    assert!(poll(&mut flow, &mut from, &mut to).is_ready() && !flow.can_restart());
+}
+
+#[tokio::test]
+async fn what_is_kept_waits_for_room() {
+    let (mut from, mut source) = caller("content-length: 9000").await;
+    let mut flow = Flow::repeatable();
+    source.write_all(&[7; 9_000]).await.unwrap();
+    let (mut to, _sink) = service(Length::Exact(9_000), WIDE).await;
+    assert!(poll(&mut flow, &mut from, &mut to).is_ready());
     flow.restart();
-    assert!(flow.is_ended(), "what went over does not go over twice");
+    let (mut to, mut sink) = service(Length::Exact(9_000), 100).await;
+    let mut all = Vec::new();
+    while poll(&mut flow, &mut from, &mut to).is_pending() {
+        assert!(!flow.waits_for_its_source(), "its sink is the reason");
+        all.extend(arrived(&mut sink).await);
+    }
+    drop(to);
+    sink.read_to_end(&mut all).await.unwrap();
+    assert_eq!(all, [7; 9_000]);
 }
 
 #[tokio::test]

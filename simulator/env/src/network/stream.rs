@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::SimStream;
-use super::machine::UNACKNOWLEDGED_MAX;
+use super::machine::Liveness;
 use super::window::{self, Window};
 
 /// A connected stream.
@@ -33,25 +34,40 @@ impl Stream {
 
     /// Lets the end of this stream be a reset: the other end cannot take it for an orderly one.
     pub fn reset_on_close(&self) {
-        if let Self::Tcp(stream) = self {
-            // Refused only for a socket that is gone already.
-            let _gone = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+        match self {
+            Self::Tcp(stream) => {
+                // Refused only for a socket that is gone already.
+                let _gone = SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+            }
+            Self::Simulated(stream) => stream.reset_on_close(),
         }
     }
 
-    /// Gives the other end all the time it wants while it has no room for more and answers probes of its window, and the usual time to
-    /// acknowledge otherwise. To be called at least every 10 s while bytes may wait; each call looks anew. Changes nothing where the kernel
+    /// Gives up on the other end after 12 s without an acknowledgement, instead of 30: for calls that may be made again elsewhere.
+    pub fn gives_up_early(&self) {
+        match self {
+            Self::Tcp(stream) => {
+                // Refused only for a socket that is gone already.
+                let _gone = Liveness::SHORT.set(&SockRef::from(stream));
+            }
+            Self::Simulated(stream) => stream.gives_up_early(),
+        }
+    }
+
+    /// Gives the other end all the time it wants while it has no room for more and answers probes of its window, and its usual time to
+    /// acknowledge otherwise. To be called at least every 4 s while bytes may wait; each call looks anew. Changes nothing where the kernel
     /// cannot be asked.
     pub fn mind_window(&self) {
         let Self::Tcp(stream) = self else { return };
         let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else { return };
         let Ok(window) = window::of(local, peer) else { return };
+        let socket = SockRef::from(stream);
         let wanted = match window {
-            Window::Open => Some(UNACKNOWLEDGED_MAX),
+            Window::Open => Liveness::of(&socket).ok().map(Liveness::over_after),
             Window::Shut => None,
         };
         // Refused only for a socket that is gone already.
-        let _gone = socket2::SockRef::from(stream).set_tcp_user_timeout(wanted);
+        let _gone = socket.set_tcp_user_timeout(wanted);
     }
 
     /// Where this end is.

@@ -34,16 +34,26 @@ async fn accepted_and_dialled_streams_send_at_once_and_notice_a_dead_peer() {
     let listener = network.listen(any_port(), Reuse::Shared).await.unwrap();
     let at = listener.local_addr().unwrap();
     let (dialled, accepted) = tokio::join!(network.connect(at), listener.accept());
-    for stream in [dialled.unwrap(), accepted.unwrap().0] {
-        let Stream::Tcp(stream) = stream else { panic!("the machine makes TCP streams") };
-        let socket = socket2::SockRef::from(&stream);
-        assert!(socket.tcp_nodelay().unwrap());
-        assert!(socket.keepalive().unwrap());
-        let given_up_after = socket.tcp_user_timeout().unwrap().unwrap();
-        let (first, every) = (socket.tcp_keepalive_time().unwrap(), socket.tcp_keepalive_interval().unwrap());
-        let probes = socket.tcp_keepalive_retries().unwrap();
-        assert_eq!(first + every * probes, given_up_after, "the last probe is the last moment");
+    let (dialled, accepted) = (dialled.unwrap(), accepted.unwrap().0);
+    for is_early in [false, true] {
+        for (stream, seconds) in [(&dialled, if is_early { 12 } else { 30 }), (&accepted, 30)] {
+            gives_up_after(stream, std::time::Duration::from_secs(seconds));
+        }
+        dialled.gives_up_early();
     }
+}
+
+fn gives_up_after(stream: &Stream, expected: std::time::Duration) {
+    let Stream::Tcp(stream) = stream else { panic!("the machine makes TCP streams") };
+    let socket = socket2::SockRef::from(stream);
+    assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+    let (first, every) = (socket.tcp_keepalive_time().unwrap(), socket.tcp_keepalive_interval().unwrap());
+    let last = first + every * socket.tcp_keepalive_retries().unwrap();
+    assert_eq!(
+        (socket.tcp_user_timeout().unwrap(), last),
+        (Some(expected), expected),
+        "the last probe is the last moment"
+    );
 }
 
 #[tokio::test]
@@ -70,6 +80,9 @@ async fn a_reader_that_pauses_is_not_taken_for_one_that_is_gone() {
         accepted.read_exact(&mut into).await.unwrap();
         dialled.mind_window();
         assert!(user_timeout(&dialled).is_some(), "{at}: and no longer");
+        dialled.gives_up_early();
+        dialled.mind_window();
+        assert_eq!(user_timeout(&dialled), Some(std::time::Duration::from_secs(12)), "{at}: each its own");
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use futures_util::StreamExt;
 use tokio::time::timeout;
 
 use super::*;

@@ -19,8 +19,10 @@ use super::{RETRANSMIT_AFTER, SimNetwork};
 const PIPE_BYTES_MAX: usize = 256 * 1024;
 /// A write takes at most so much at once, as a kernel would.
 const SEGMENT_BYTES_MAX: usize = 64 * 1024;
-/// A stream that could not deliver for so long ends, as the machine's side is set to (TCP_USER_TIMEOUT).
+/// A stream that could not deliver for so long ends, as the machine's side is set to (TCP_USER_TIMEOUT),
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
+/// and this is the time of an end that gives up early.
+const UNACKNOWLEDGED_SHORT_MAX: Duration = Duration::from_secs(12);
 
 /// One end of a simulated stream. Dropping it closes both directions.
 #[derive(Debug)]
@@ -51,6 +53,9 @@ struct Pipe {
     /// No segment overtakes another.
     last_arrives: Option<Instant>,
     closed_from: Option<Instant>,
+    /// Its end is a reset.
+    is_reset: bool,
+    gives_up_early: bool,
     reader_gone: bool,
     stalled_since: Option<Instant>,
     reader: Option<Waker>,
@@ -76,6 +81,16 @@ impl SimStream {
     /// Where the other end is.
     pub fn peer_addr(&self) -> SocketAddr {
         self.connection.ends[1 - self.end].1
+    }
+
+    /// See [`crate::Stream::reset_on_close`].
+    pub(crate) fn reset_on_close(&self) {
+        self.connection.locked().pipes[self.end].is_reset = true;
+    }
+
+    /// See [`crate::Stream::gives_up_early`].
+    pub(crate) fn gives_up_early(&self) {
+        self.connection.locked().pipes[self.end].gives_up_early = true;
     }
 
     /// Where this end is.
@@ -110,7 +125,8 @@ impl Connection {
             return Step::Deliver;
         }
         let stalled_since = *pipe.stalled_since.get_or_insert(now);
-        if now.duration_since(stalled_since) >= UNACKNOWLEDGED_MAX {
+        let patience = if pipe.gives_up_early { UNACKNOWLEDGED_SHORT_MAX } else { UNACKNOWLEDGED_MAX };
+        if now.duration_since(stalled_since) >= patience {
             return Step::BreakOff;
         }
         Step::WaitUntil(now + RETRANSMIT_AFTER)
@@ -181,6 +197,9 @@ impl AsyncRead for SimStream {
             let pipe = &mut state.pipes[1 - self.end];
             pipe.reader = Some(cx.waker().clone());
             match self.connection.next_step(pipe) {
+                Step::Deliver if pipe.segments.is_empty() && pipe.is_reset => {
+                    return Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionReset)));
+                }
                 Step::Deliver => {
                     pipe.deliver(buf);
                     return Poll::Ready(Ok(()));

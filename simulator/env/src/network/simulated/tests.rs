@@ -136,6 +136,37 @@ async fn a_stream_outlives_a_short_cut_and_ends_in_a_long_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_gives_up_early_waits_less_long() {
+    for (is_early, seconds) in [(false, 30), (true, 12)] {
+        let network = network(1, 0.0);
+        let (mut left, mut right) = streams(&network).await;
+        if is_early {
+            left.gives_up_early();
+        }
+        network.isolate(ip(2));
+        left.write_all(b"never").await.unwrap();
+        let began = Instant::now();
+        assert_eq!(right.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(
+            began.elapsed().abs_diff(Duration::from_secs(seconds)) < Duration::from_secs(1),
+            "{:?}",
+            began.elapsed()
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_is_no_orderly_end() {
+    let (mut left, mut right) = streams(&network(1, 0.0)).await;
+    left.write_all(b"last").await.unwrap();
+    left.reset_on_close();
+    drop(left);
+    let mut received = Vec::new();
+    assert_eq!(right.read_to_end(&mut received).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    assert_eq!(received, b"last");
+}
+
+#[tokio::test(start_paused = true)]
 async fn nobody_listening_refuses_and_no_host_stays_silent() {
     let network = network(1, 0.0);
     let host = network.host(ip(1));
