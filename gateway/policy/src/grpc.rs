@@ -77,13 +77,15 @@ impl Status {
     }
 }
 
-/// What became of a try whose answer was a `grpc-status` alone, in its head. That an application is unavailable is said by a status of
+/// What became of a try that was answered with a `grpc-status`. That an application is unavailable is said by a status of
 /// HTTP elsewhere, and is a gateway error; any other status is an answer.
 pub fn outcome_of(grpc_status: u8) -> Outcome {
     match grpc_status {
         14 => Outcome::GatewayError { status: 503 },
         // Unknown, internal and data loss.
         2 | 13 | 15 => Outcome::Answered { status: 500 },
+        // Resource exhausted.
+        8 => Outcome::Answered { status: 429 },
         _ => Outcome::Answered { status: 200 },
     }
 }

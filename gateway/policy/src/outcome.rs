@@ -90,7 +90,7 @@ impl Outcome {
 pub struct Taken {
     /// When its endpoint was chosen.
     pub began_ns: u64,
-    /// When the request was given to its connection: what opening one cost says nothing of the next request.
+    /// When the whole request was given to its connection: what opening one cost, or the caller took to send, says nothing of the next one.
     pub asked_ns: u64,
     /// When the outcome was known.
     pub ended_ns: u64,

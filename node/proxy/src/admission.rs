@@ -1,6 +1,6 @@
-//! Admission: counts what is in flight on the node, lets requests in up to its limit, and lets those beyond wait a short time for a place
-//! that becomes free. With room it costs one atomic operation on a count of the worker's own. The limit is the node's, and so is the queue:
-//! nobody touches it unless the node is at its limit.
+//! Admission: lets requests in up to the node's limit, and lets those beyond wait a short time for a place that becomes free. With room it
+//! costs one atomic operation on a count of the worker's own. The limit is the node's, and so is the queue: nobody touches it unless the
+//! node is at its limit.
 
 mod queue;
 
@@ -24,17 +24,26 @@ const WAITING_MAX: usize = 1_024;
 
 /// The places of a node.
 pub(crate) struct Admission {
-    /// Exchanges in flight on each worker. Workers write to their own counts, but for a place that one hands to another's request.
-    in_flight: Box<[AtomicUsize]>,
+    /// Places that are free, by worker. Each takes of its own; one that has none left takes another's. What is given back stays where it was
+    /// used, so that they go where the work is, and there are never more in all than the limit.
+    free: Box<[Places]>,
     in_flight_max: usize,
-    /// What a worker may have in flight without asking how the others fare. None while somebody waits or memory is scarce, so that
-    /// everybody asks: shares that others have used up must not add up to more than the limit.
-    share: AtomicUsize,
     memory: Arc<Memory>,
     /// How many wait. Written only at the limit, so that reading it costs nothing.
     waiting: AtomicUsize,
     queue: Mutex<Queue<Arc<Place>>>,
     told: Told,
+}
+
+/// Places of one worker, on a cache line (two, as they are fetched) of their own.
+#[repr(align(128))]
+struct Places(AtomicUsize);
+
+impl Places {
+    /// Takes one, if there is one.
+    fn take(&self) -> bool {
+        self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |free| free.checked_sub(1)).is_ok()
+    }
 }
 
 /// What operators see.
@@ -121,9 +130,10 @@ impl Admission {
     pub(crate) fn new(recorder: &SharedRecorder, workers: usize, in_flight_max: usize, memory: Arc<Memory>) -> Self {
         let counter = |outcome| names::counter(recorder, names::ADMISSION_WAITS_TOTAL, &[("outcome", outcome)]);
         Self {
-            in_flight: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+            free: (0..workers.max(1))
+                .map(|worker| Places(AtomicUsize::new(share(in_flight_max, workers, worker))))
+                .collect(),
             in_flight_max,
-            share: AtomicUsize::new(in_flight_max / workers.max(1)),
             memory,
             waiting: AtomicUsize::new(0),
             queue: Mutex::new(Queue::new(in_flight_max.min(WAITING_MAX))),
@@ -139,7 +149,8 @@ impl Admission {
 
     /// Exchanges in flight on all workers.
     pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.iter().map(|count| count.load(Ordering::SeqCst)).sum()
+        let free: usize = self.free.iter().map(|places| places.0.load(Ordering::SeqCst)).sum();
+        self.in_flight_max.saturating_sub(free)
     }
 
     /// Counts one exchange in; false at the limit.
@@ -148,18 +159,12 @@ impl Admission {
     }
 
     fn takes(&self, worker: usize, class: Class) -> bool {
-        let own = self.in_flight[worker].fetch_add(1, Ordering::SeqCst);
-        // Who is beyond its share looks at the others' counts.
-        if own < self.share.load(Ordering::Relaxed) || self.has_place(class) {
-            return true;
-        }
-        self.in_flight[worker].fetch_sub(1, Ordering::SeqCst);
-        false
+        self.is_welcome(class) && (self.free[worker].take() || self.takes_of_another())
     }
 
     #[cold]
-    fn has_place(&self, class: Class) -> bool {
-        self.is_welcome(class) && self.in_flight() <= self.in_flight_max
+    fn takes_of_another(&self) -> bool {
+        self.free.iter().any(Places::take)
     }
 
     fn is_welcome(&self, class: Class) -> bool {
@@ -168,16 +173,11 @@ impl Admission {
 
     /// Counts one exchange out.
     pub(crate) fn leave(&self, worker: usize) {
-        self.in_flight[worker].fetch_sub(1, Ordering::SeqCst);
+        self.free[worker].0.fetch_add(1, Ordering::SeqCst);
         // Whoever joins the queue looks for a place after it: one of the two sees the other.
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.hand_on();
         }
-    }
-
-    /// Follows the memory's step: while it is scarce every request asks.
-    pub(crate) fn follow_memory(&self) {
-        self.tell(&self.queue());
     }
 
     /// Waits for a place, which is counted when it is there. A caller that is refused has waited 5 ms in a standing overload, at most 100.
@@ -254,9 +254,6 @@ impl Admission {
     fn tell(&self, queue: &Queue<Arc<Place>>) {
         let len = queue.len();
         self.waiting.store(len, Ordering::SeqCst);
-        let is_free = len == 0 && self.memory.step() < Step::Scarce;
-        let share = if is_free { self.in_flight_max / self.in_flight.len().max(1) } else { 0 };
-        self.share.store(share, Ordering::Relaxed);
         #[allow(clippy::cast_precision_loss, reason = "at most WAITING_MAX")]
         self.told.waiting.set(len as f64);
     }
@@ -266,6 +263,12 @@ fn expire(queue: &mut Queue<Arc<Place>>, now: Instant) {
     while let Some(place) = queue.expired(now) {
         place.settle(Verdict::Late);
     }
+}
+
+/// What one of so many workers begins with.
+fn share(in_flight_max: usize, workers: usize, worker: usize) -> usize {
+    let workers = workers.max(1);
+    in_flight_max / workers + usize::from(worker < in_flight_max % workers)
 }
 
 /// The refusal of a node that is at its limit.

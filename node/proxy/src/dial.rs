@@ -97,12 +97,19 @@ pub(crate) async fn application(
 fn explained(error: &io::Error, to: &str) -> DialError {
     let code = code_of(error).unwrap_or(match error.kind() {
         io::ErrorKind::ConnectionRefused => Code::ConnectRefused,
+        // Descriptors, ports or memory: of this node, not of what it dials.
+        _ if is_short(error) => Code::Overloaded,
         io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
             Code::ConnectTimeout
         }
         _ => Code::UpstreamReset,
     });
     DialError { code, why: format!("connect to {to}: {error}") }
+}
+
+/// Whether this machine lacks something that every connection needs (errno(3)): EMFILE, ENFILE, EADDRNOTAVAIL, ENOBUFS, ENOMEM.
+fn is_short(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(24 | 23 | 99 | 105 | 12))
 }
 
 /// The code of a failure of identity somewhere in a chain of errors: what answered was not who was dialled, or it refused us.
@@ -140,6 +147,7 @@ mod tests {
             (io::Error::new(io::ErrorKind::InvalidData, wrong), Code::IdentityMismatch),
             (io::Error::from(io::ErrorKind::ConnectionRefused), Code::ConnectRefused),
             (io::Error::from(io::ErrorKind::ConnectionReset), Code::UpstreamReset),
+            (io::Error::from_raw_os_error(24), Code::Overloaded),
         ];
         for (error, code) in cases {
             assert_eq!(explained(&error, "x").code, code);

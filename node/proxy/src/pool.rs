@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use weft_policy::endpoint::EndpointLoad;
 use weft_world::{Credential, LocalReplica, World};
@@ -69,6 +70,7 @@ pub(crate) struct Shared {
     pub(crate) client: Client,
     /// What the other node proved itself with.
     pub(crate) chain: Option<Chain>,
+    pub(crate) opened_at: Instant,
 }
 
 /// Held by who opens a shared connection; when the last one failed, and why.
@@ -82,6 +84,8 @@ struct HostPool {
     shared: Vec<Shared>,
     /// Held while a shared connection is opened, so that a burst opens one.
     opening: Opening,
+    /// Told whenever a stream of a shared connection ends.
+    room: Arc<Notify>,
     used_at: Instant,
 }
 
@@ -156,18 +160,26 @@ impl Pool {
         idle.is_some()
     }
 
-    /// A shared connection with room for another stream, if there is one.
-    pub(crate) fn shared(&self, host: &Host, now: Instant) -> Option<Shared> {
+    /// A shared connection with room for another stream, if there is one; opened no earlier than this, where that matters: older ones take
+    /// no more then, and finish their streams.
+    pub(crate) fn shared(&self, host: &Host, now: Instant, since: Option<Instant>) -> Option<Shared> {
         let mut hosts = self.hosts();
         let pool = hosts.get_mut(&host.key())?;
         pool.used_at = now;
-        pool.shared.retain(|shared| !shared.client.is_closed() && !shared.client.is_going_away());
+        let is_old = |shared: &Shared| since.is_some_and(|since| shared.opened_at < since);
+        pool.shared.retain(|shared| !shared.client.is_closed() && !shared.client.is_going_away() && !is_old(shared));
         pool.shared.iter().find(|shared| shared.client.has_room()).cloned()
     }
 
     /// How many shared connections there are.
     pub(crate) fn shared_count(&self, host: &Host) -> usize {
         self.hosts().get(&host.key()).map_or(0, |pool| pool.shared.len())
+    }
+
+    /// What is told whenever there may be room on a shared connection.
+    pub(crate) fn room(&self, host: &Host, now: Instant) -> Arc<Notify> {
+        let mut hosts = self.hosts();
+        Arc::clone(&entry(&mut hosts, host, now).room)
     }
 
     /// Who holds this lock may open a shared connection.
@@ -214,6 +226,7 @@ fn entry<'a>(hosts: &'a mut HashMap<HostKey, HostPool, Addresses>, host: &Host, 
         idle: Vec::new(),
         shared: Vec::new(),
         opening: Arc::default(),
+        room: Arc::default(),
         used_at: now,
     })
 }

@@ -92,6 +92,11 @@ impl Flow {
         (self.state, self.sent) = (State::Open, 0);
     }
 
+    /// What came behind the body, once all of it went over.
+    pub(crate) fn trailers(&self) -> Option<&Fields> {
+        self.trailers.as_ref()
+    }
+
     /// Whether it stands still because nothing comes.
     pub(crate) fn waits_for_its_source(&self) -> bool {
         self.waits_for_source

@@ -120,22 +120,15 @@ impl Side {
         }
     }
 
-    /// As the caller's: waits until it goes away while nothing more is expected of it.
-    pub(crate) fn poll_hangup(&mut self, cx: &mut Context<'_>) -> Poll<Hangup> {
+    /// As the caller's: waits until it goes away. Over HTTP/1 that shows once all that it sends was received; until then only
+    /// [`Side::is_dead`] tells.
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Hangup> {
         match self {
+            Self::Http1(connection) if !connection.is_received() => Poll::Pending,
             Self::Http1(connection) => connection.poll_hangup(cx),
             Self::Http2(stream) => stream.poll_reset(cx).map(|_| Hangup::Failed),
             // Whoever waits for the copy hears of its loss elsewhere.
             Self::Copy(_) => Poll::Pending,
-        }
-    }
-
-    /// Whether all that it sends was received.
-    pub(crate) fn is_received(&self) -> bool {
-        match self {
-            Self::Http1(connection) => connection.is_received(),
-            Self::Http2(stream) => stream.is_received(),
-            Self::Copy(copy) => copy.is_received(),
         }
     }
 
@@ -168,6 +161,11 @@ impl Side {
         }
     }
 
+    /// Whether its connection was reset, however much of what came before is still to be read. Costs a system call.
+    pub(crate) fn is_dead(&self) -> bool {
+        matches!(self, Self::Http1(connection) if connection.is_dead())
+    }
+
     /// See [`weft_env::Stream::mind_window`]. Connections of HTTP/2 are read whatever their streams do.
     pub(crate) fn mind_window(&self) {
         if let Self::Http1(connection) = self {
@@ -181,6 +179,22 @@ impl Side {
             Self::Http1(connection) => connection.poll_part(cx),
             Self::Http2(stream) => stream.poll_part(cx),
             Self::Copy(copy) => copy.poll_part(cx),
+        }
+    }
+
+    /// Reads what is at hand of what it sends, `most` bytes of it, and throws it away; whether that was all.
+    pub(crate) fn poll_throw_away(&mut self, cx: &mut Context<'_>, most: usize) -> bool {
+        let mut left = most;
+        loop {
+            match self.poll_part(cx) {
+                Poll::Ready(Ok(Part::Data)) if self.data().len() <= left => {
+                    let count = self.data().len();
+                    left -= count;
+                    self.consume(count);
+                }
+                Poll::Ready(Ok(Part::End)) => return true,
+                _ => return false,
+            }
         }
     }
 

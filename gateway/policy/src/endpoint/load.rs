@@ -18,6 +18,10 @@ use crate::traffic::ReplicaLimit;
 const CANCELLED_MAX: u32 = 3;
 /// Who waited longer than this, in nanoseconds, did so for an event: a long poll, or a stream of gRPC whose server has nothing to say yet.
 const EVENT_NS: u64 = 60_000_000_000;
+/// A wait below this says nothing, however fast the others answer: an application may pause for as long, to collect its garbage.
+const PATIENCE_MIN_NS: u64 = 50_000_000;
+/// The status that says so: Too Many Requests.
+const TOO_MANY: u16 = 429;
 /// As how many ejections before it the first one counts of an endpoint that leaves calls unanswered: to find out whether it is back costs a
 /// caller all the time that it waits, so that it is asked less often than one that fails at once.
 const SILENT_STRIKES: u32 = 2;
@@ -162,6 +166,7 @@ impl EndpointLoad {
     pub(crate) fn learn(&self, outcome: Outcome, taken: &Taken, terms: &Terms) -> Option<Change> {
         let change = match outcome {
             Outcome::Answered { status } if status >= 500 => self.answered(Success::No, taken),
+            Outcome::Answered { status: TOO_MANY } => self.declined(taken),
             Outcome::Answered { .. } | Outcome::Opened => self.answered(Success::Yes, taken),
             Outcome::Undelivered(Refused::Stale) | Outcome::Withheld => None,
             _ if !self.ejection.is_news(taken.began_ns) => None,
@@ -205,11 +210,13 @@ impl EndpointLoad {
             self.in_a_row.store(0, Ordering::Relaxed);
         }
         self.forget_cancelled();
-        if success == Success::Yes {
-            self.window.count(success, now_ns);
-            self.penalty.forgive(taken.began_ns);
-        } else {
-            self.count_failure(STEPS, taken);
+        match success {
+            Success::Yes => {
+                self.window.count(success, now_ns);
+                self.penalty.forgive(taken.began_ns);
+            }
+            Success::No => self.count_failure(STEPS, taken),
+            Success::Neither => {}
         }
         if self.ejection.is_news(taken.began_ns) && self.ejection.restore() {
             self.latency.restart(taken.waited_ns(), now_ns);
@@ -218,9 +225,16 @@ impl EndpointLoad {
         }
         match success {
             Success::Yes => self.latency.observe(taken.waited_ns(), now_ns),
-            Success::No => self.latency.observe_failure(taken.waited_ns(), now_ns),
+            Success::No | Success::Neither => self.latency.observe_failure(taken.waited_ns(), now_ns),
         }
         None
+    }
+
+    /// The application wants less of this caller (RFC 6585, section 4): no failure, and no reason to send it more, however fast it says so.
+    fn declined(&self, taken: &Taken) -> Option<Change> {
+        let change = self.answered(Success::Neither, taken);
+        self.penalty.fail(STEPS, taken.began_ns, taken.ended_ns);
+        change
     }
 
     /// The application, or its node, did not want the call.
@@ -314,7 +328,7 @@ impl EndpointLoad {
     fn patience_ns(&self) -> u64 {
         match self.latency.typical_ns() {
             0 => LATENCY_UNKNOWN,
-            typical => typical,
+            typical => typical.max(PATIENCE_MIN_NS),
         }
     }
 

@@ -75,6 +75,8 @@ pub(super) enum Success {
     Yes,
     /// It did not.
     No,
+    /// That is not for the endpoint to say; such a try is not counted.
+    Neither,
 }
 
 #[cfg(test)]

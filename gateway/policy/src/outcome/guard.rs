@@ -22,7 +22,8 @@ pub struct Try<W: Witness> {
     witness: W,
     terms: Terms,
     began_ns: u64,
-    asked_ns: u64,
+    /// When the whole request was with a connection; none while it is being sent.
+    asked_ns: Option<u64>,
     is_probe: bool,
     progress: Progress,
 }
@@ -42,7 +43,7 @@ impl<W: Witness> Try<W> {
         endpoint.load.begin(began_ns);
         let is_probe = endpoint.load.is_probe(began_ns);
         let endpoint = Arc::clone(endpoint);
-        Self { endpoint, witness, terms, began_ns, asked_ns: began_ns, is_probe, progress: Progress::Waiting }
+        Self { endpoint, witness, terms, began_ns, asked_ns: Some(began_ns), is_probe, progress: Progress::Waiting }
     }
 
     /// Where it is made.
@@ -56,9 +57,14 @@ impl<W: Witness> Try<W> {
         self.is_probe
     }
 
-    /// The request is given to a connection: its latency counts from here. May be called again for another connection.
+    /// The request is given to a connection. Until [`Try::asked`] its endpoint is not waited for, however long the caller takes to send.
+    pub fn sends(&mut self) {
+        self.asked_ns = None;
+    }
+
+    /// The whole request was sent: its latency counts from here. May be called again for another connection.
     pub fn asked(&mut self) {
-        self.asked_ns = self.witness.now_ns();
+        self.asked_ns = Some(self.witness.now_ns());
     }
 
     /// Reports what became of the try; the first report counts.
@@ -80,7 +86,8 @@ impl<W: Witness> Try<W> {
     }
 
     fn taken(&self) -> Taken {
-        Taken { began_ns: self.began_ns, asked_ns: self.asked_ns, ended_ns: self.witness.now_ns() }
+        let ended_ns = self.witness.now_ns();
+        Taken { began_ns: self.began_ns, asked_ns: self.asked_ns.unwrap_or(ended_ns), ended_ns }
     }
 }
 

@@ -30,20 +30,24 @@ fn verdict(waiter: &Waiter<'_>) -> Verdict {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_limit_is_the_nodes_and_each_worker_has_its_share() {
+async fn the_limit_is_the_nodes_whichever_worker_has_how_many() {
     let (admission, _) = full();
-    assert!(admission.enter(1, OUT) && admission.enter(1, OUT), "the share of a worker is its own");
-    assert!(!admission.enter(1, OUT));
-    assert_eq!(admission.in_flight(), 6);
+    assert!(!admission.enter(1, OUT) && !admission.enter(1, IN), "another worker has used it up");
+    assert_eq!(admission.in_flight(), 4);
+    admission.leave(0);
+    assert!(admission.enter(1, OUT) && !admission.enter(0, OUT));
+    for worker in [1, 0, 0, 0] {
+        admission.leave(worker);
+    }
+    assert_eq!(admission.in_flight(), 0);
+    assert!((0..4).all(|_| admission.enter(1, OUT)) && !admission.enter(0, OUT));
 }
 
-#[tokio::test(start_paused = true)]
-async fn while_somebody_waits_no_share_goes_beyond_the_limit() {
-    let (admission, _) = full();
-    let waiter = admission.join(0, Class::New).unwrap();
-    assert!(!admission.enter(1, IN), "a worker with nothing in flight");
-    drop(waiter);
-    assert!(admission.enter(1, IN));
+#[test]
+fn shares_add_up_to_the_limit() {
+    for (max, workers) in [(0, 1), (1, 4), (7, 2), (10_000, 3), (5, 0)] {
+        assert_eq!((0..workers.max(1)).map(|worker| share(max, workers, worker)).sum::<usize>(), max);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -90,10 +94,8 @@ async fn who_gives_up_takes_no_place() {
 async fn while_memory_is_scarce_only_other_nodes_are_served() {
     let (admission, memory) = admission();
     assert!(memory.look(91, 100));
-    admission.follow_memory();
     assert!(!admission.enter(0, OUT) && admission.enter(0, IN));
     assert!(memory.look(10, 100));
-    admission.follow_memory();
     assert!(admission.enter(0, OUT));
     assert_eq!(admission.in_flight(), 2);
 }

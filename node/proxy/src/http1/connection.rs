@@ -199,6 +199,11 @@ impl Connection {
         self.io.ends()
     }
 
+    /// See [`crate::side::Side::is_dead`].
+    pub(crate) fn is_dead(&self) -> bool {
+        self.io.socket().is_some_and(|socket| socket.peer_addr().is_err())
+    }
+
     /// See [`weft_env::Stream::mind_window`].
     pub(crate) fn mind_window(&self) {
         if let Some(socket) = self.io.socket() {

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use h2::client::{Builder, Connection, SendRequest};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::backlog::{Backlog, Chunk};
@@ -43,28 +44,41 @@ const STREAMS_MAX: u32 = 1_000;
 pub(crate) struct Client {
     requests: SendRequest<Chunk>,
     terms: Terms,
-    open: Arc<AtomicUsize>,
+    streams: Arc<Streams>,
+}
+
+/// The streams of one connection.
+struct Streams {
+    open: AtomicUsize,
+    /// Heard by who waits for one to end.
+    room: Arc<Notify>,
 }
 
 /// Counts a stream for as long as it is there.
-pub(super) struct Lease(Arc<AtomicUsize>);
+pub(super) struct Lease(Arc<Streams>);
 
 impl Lease {
-    fn new(open: &Arc<AtomicUsize>) -> Self {
-        open.fetch_add(1, Relaxed);
-        Self(Arc::clone(open))
+    fn new(streams: &Arc<Streams>) -> Self {
+        streams.open.fetch_add(1, Relaxed);
+        Self(Arc::clone(streams))
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
+        self.0.open.fetch_sub(1, Relaxed);
+        self.0.room.notify_one();
     }
 }
 
 impl Client {
     /// Exchanges prefaces and SETTINGS, so that the peer's limits are known before the first request. Then somebody must poll the driver.
-    pub(crate) async fn start(io: Transport, settings: ClientSettings) -> Result<(Self, Driver), Ended> {
+    /// `room` is told of each stream that ends.
+    pub(crate) async fn start(
+        io: Transport,
+        settings: ClientSettings,
+        room: Arc<Notify>,
+    ) -> Result<(Self, Driver), Ended> {
         let ClientSettings { trust, head_timeout, pings } = settings;
         let observed = Arc::new(Observed::default());
         let guard = Guard::client(io, Arc::clone(&observed));
@@ -75,7 +89,8 @@ impl Client {
         let pulse = Pulse::new(Deadlines { head_timeout, idle_timeout: None, pings }, ping_pong);
         let backlog = Backlog::new(Trust::Proven);
         let terms = Terms { limits: trust.head_limits(), backlog, observed: Arc::clone(&observed) };
-        Ok((Self { requests, terms, open: Arc::default() }, Driver { connection, observed, pulse }))
+        let streams = Arc::new(Streams { open: AtomicUsize::new(0), room });
+        Ok((Self { requests, terms, streams }, Driver { connection, observed, pulse }))
     }
 
     /// Opens a stream with this head; END_STREAM goes with it where the head says that no body follows. Waits only where more streams are
@@ -93,7 +108,7 @@ impl Client {
         let asked = Asked::by(head);
         let length = if asked == Asked::Tunnel { Length::Unknown } else { head.length };
         match self.requests.send_request(request, length == Length::None) {
-            Ok(opened) => Ok(Stream::opened(opened, length, asked, Lease::new(&self.open), &self.terms)),
+            Ok(opened) => Ok(Stream::opened(opened, length, asked, Lease::new(&self.streams), &self.terms)),
             Err(error) if error.is_io() || error.reason().is_some() => Err(self.refused()),
             Err(_) => Err(Malformed::new("the head cannot be said in HTTP/2").into()),
         }
@@ -112,7 +127,7 @@ impl Client {
 
     /// Streams that are open.
     pub(crate) fn streams_open(&self) -> usize {
-        self.open.load(Relaxed)
+        self.streams.open.load(Relaxed)
     }
 
     /// Streams that may be open at once, by the peer's word and ours.

@@ -11,6 +11,7 @@ use h2::RecvStream;
 use weft_policy::fields::Fields;
 
 use super::field;
+use crate::head::Malformed;
 use crate::http1::HeadLimits;
 use crate::side::{Broken, Part};
 
@@ -31,6 +32,8 @@ pub(super) struct Inbox {
     freed: usize,
     state: State,
     trailers: Option<Fields>,
+    /// The head excludes a body, whatever comes.
+    is_of_nothing: bool,
 }
 
 /// What is still to come from h2.
@@ -56,7 +59,13 @@ impl Inbox {
             freed: 0,
             state: State::Data,
             trailers: None,
+            is_of_nothing: false,
         }
+    }
+
+    /// The same behind a head that excludes a body (RFC 9110, section 6.4.1): bytes of one are a fault of whoever sends them.
+    pub(super) fn of_nothing(self) -> Self {
+        Self { is_of_nothing: true, ..self }
     }
 
     /// Waits for more.
@@ -93,6 +102,9 @@ impl Inbox {
     fn poll_state(&mut self, cx: &mut Context<'_>) -> Poll<State> {
         match self.state {
             State::Data => Poll::Ready(match ready!(self.stream.poll_data(cx)) {
+                Some(Ok(bytes)) if self.is_of_nothing && !bytes.is_empty() => {
+                    State::Failed(Malformed::new("there is a body where the head excludes one").into())
+                }
                 Some(Ok(bytes)) => {
                     self.push(bytes);
                     State::Data
@@ -155,11 +167,6 @@ impl Inbox {
     /// Whether the peer has said that it is the end, and how much is still to be read does not matter.
     pub(super) fn has_end(&self) -> bool {
         matches!(self.state, State::Ended)
-    }
-
-    /// Whether all was read.
-    pub(super) fn is_read(&self) -> bool {
-        self.has_end() && self.front.is_empty()
     }
 
     /// What it failed with, before that is told to the reader.

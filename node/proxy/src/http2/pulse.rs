@@ -64,6 +64,8 @@ pub(super) struct Pulse {
     head_due: Option<Instant>,
     idle_due: Option<Instant>,
     close_due: Option<Instant>,
+    /// Streams do not put the end off.
+    is_final: bool,
     asking: Option<Asking>,
 }
 
@@ -90,11 +92,17 @@ impl Pulse {
             is_asked: false,
         });
         let timer = Box::pin(sleep_until(head_due));
-        Self { deadlines, timer, head_due: Some(head_due), idle_due: None, close_due: None, asking }
+        Self { deadlines, timer, head_due: Some(head_due), idle_due: None, close_due: None, is_final: false, asking }
     }
 
     /// From here on the connection has this long to end.
     pub(super) fn closes_within(&mut self, time: Duration) {
+        self.close_due.get_or_insert_with(|| Instant::now() + time);
+        (self.idle_due, self.is_final) = (None, true);
+    }
+
+    /// The same, unless a stream comes meanwhile: one that its peer opened before it heard of the end.
+    pub(super) fn closes_idle_within(&mut self, time: Duration) {
         self.close_due.get_or_insert_with(|| Instant::now() + time);
         self.idle_due = None;
     }
@@ -108,7 +116,12 @@ impl Pulse {
             _ => {}
         }
         match (usage, self.idle_due, self.deadlines.idle_timeout) {
-            (Use::Busy, _, _) => self.idle_due = None,
+            (Use::Busy, _, _) => {
+                self.idle_due = None;
+                if !self.is_final {
+                    self.close_due = None;
+                }
+            }
             (Use::Idle, None, Some(timeout)) if self.close_due.is_none() => {
                 self.idle_due = Some(Instant::now() + timeout)
             }

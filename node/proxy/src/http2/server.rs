@@ -109,7 +109,7 @@ impl Server {
             Beat::Closed => return Poll::Ready(self.ending.take().map_or(Ok(()), Err)),
             Beat::Idle => {
                 self.drain();
-                self.pulse.closes_within(CLOSE_TIMEOUT);
+                self.pulse.closes_idle_within(CLOSE_TIMEOUT);
             }
             Beat::Late(what) => self.end(Ended::Late(what)),
         }

@@ -238,14 +238,12 @@ impl Stream {
     fn answered(&mut self, response: Result<Response<RecvStream>, h2::Error>) -> Result<ResponseHead, Broken> {
         let (parts, body) = response?.into_parts();
         let rest = if body.is_end_stream() { Rest::None } else { Rest::Follows };
-        self.inbox = Some(Inbox::new(body, self.terms.limits));
         let asked = if let Role::Client(call) = &self.role { call.asked } else { Asked::Content };
-        Ok(response::head_of(&parts, rest, asked, self.terms.limits)?)
-    }
-
-    /// Whether the peer's message came to its end and was read.
-    pub(crate) fn is_received(&self) -> bool {
-        self.inbox.as_ref().is_some_and(Inbox::is_read)
+        let head = response::head_of(&parts, rest, asked, self.terms.limits);
+        let body_is_due = head.as_ref().is_ok_and(|head| head.length != Length::None);
+        let body = Inbox::new(body, self.terms.limits);
+        self.inbox = Some(if body_is_due { body } else { body.of_nothing() });
+        Ok(head?)
     }
 
     /// Whether our message was given to h2 to its end.

@@ -37,6 +37,13 @@ pub(crate) struct Times {
     pub(crate) upload: Duration,
 }
 
+/// How an answer is awaited.
+pub(crate) struct Awaited<'t> {
+    pub(crate) times: &'t Times,
+    /// Told when the whole request has been flushed.
+    pub(crate) asked: &'t mut (dyn FnMut() + Send),
+}
+
 /// A try that got no answer, for a reason that is not its caller's.
 #[derive(Debug)]
 pub(crate) struct Failed {
@@ -80,17 +87,18 @@ pub(crate) enum Unanswered {
     Ending(Ending),
 }
 
-/// Moves the request's body to the service and waits for the head of its answer; passes interim answers on.
+/// Moves the request's body to the service and waits for the head of its answer; passes interim answers on. Says when the whole request was
+/// sent: only from then on the service can be late.
 pub(crate) async fn answer(
     exchange: &mut Exchange<'_>,
     lease: &mut Lease,
     footing: &Footing<'_>,
-    times: &Times,
+    awaited: Awaited<'_>,
     response: &mut ResponseHead,
 ) -> Result<Instant, Unanswered> {
     let reused = lease.reused;
     let worker = Arc::clone(exchange.record.worker());
-    let mut waiting = Waiting::new(times, worker.noted());
+    let mut waiting = Waiting::new(awaited, worker.noted());
     loop {
         let event = waiting.event(exchange, lease, footing, response).await;
         match event {
@@ -131,6 +139,8 @@ enum Event {
 /// A wait for the head of an answer.
 struct Waiting<'t> {
     times: &'t Times,
+    /// Told when the whole request has been flushed.
+    asked: &'t mut (dyn FnMut() + Send),
     /// When the last byte of the body moved, or the wait began.
     moved_at: Instant,
     /// When the whole request had been flushed.
@@ -149,9 +159,10 @@ struct Waiting<'t> {
 }
 
 impl<'t> Waiting<'t> {
-    fn new(times: &'t Times, now: Instant) -> Self {
+    fn new(Awaited { times, asked }: Awaited<'t>, now: Instant) -> Self {
         Self {
             times,
+            asked,
             moved_at: now,
             flushed_at: None,
             stopped: None,
@@ -238,6 +249,9 @@ impl<'t> Waiting<'t> {
             if !(matches!(cut, Cut::Due) && self.looks(lease)) {
                 return Poll::Ready(self.ended(cut, exchange));
             }
+            if exchange.side.is_dead() {
+                return Poll::Ready(Event::Ending(Ending::Gone));
+            }
         }
     }
 
@@ -269,7 +283,10 @@ impl<'t> Waiting<'t> {
         }
         match moved {
             Poll::Pending => {}
-            Poll::Ready(Ok(())) => self.flushed_at = Some(exchange.record.worker().noted()),
+            Poll::Ready(Ok(())) => {
+                (self.asked)();
+                self.flushed_at = Some(exchange.record.worker().noted());
+            }
             Poll::Ready(Err(Stop::To(broken))) => {
                 self.is_unwritten = exchange.upload.is_unsent() && lease.side.is_untouched();
                 self.stopped = Some(broken);
@@ -286,10 +303,10 @@ impl<'t> Waiting<'t> {
 
     /// Notices that the caller went away.
     fn caller(&mut self, cx: &mut std::task::Context<'_>, exchange: &mut Exchange<'_>) -> Option<Event> {
-        if self.half_closed_at.is_some() || !exchange.side.is_received() {
+        if self.half_closed_at.is_some() {
             return None;
         }
-        match exchange.side.poll_hangup(cx) {
+        match exchange.side.poll_gone(cx) {
             Poll::Pending => None,
             Poll::Ready(Hangup::Ended) if exchange.allows_half_close() => {
                 self.half_closed_at = Some(exchange.record.worker().noted());
@@ -339,7 +356,7 @@ pub(super) fn failed(broken: &Broken, stage: Stage, reused: bool) -> Failed {
         }
     };
     let stage = if is_refused { Stage::Unsent } else { stage };
-    // Only a connection that ended without a word of this request can have been dead before.
-    let reused = reused && matches!(broken, Broken::Truncated | Broken::Io(_));
+    // Only a connection that ended without a word of this request can have been dead, or about to go, before.
+    let reused = reused && matches!(broken, Broken::Truncated | Broken::Io(_) | Broken::Refused);
     Failed { is_refused, reused, ..Failed::new(code, why, stage) }
 }

@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use metrics::Counter;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use weft_identity::Code;
 use weft_identity::Protocol;
 use weft_identity::SpiffeId;
@@ -63,8 +63,17 @@ impl Wire {
 pub(crate) enum Source {
     /// A pooled one, or a new one if there is none.
     Pooled,
-    /// A new one: a pooled one just turned out to be dead.
-    Fresh,
+    /// One that was opened no earlier than this: older ones are in doubt.
+    Fresh(Instant),
+}
+
+impl Source {
+    fn since(self) -> Option<Instant> {
+        match self {
+            Self::Pooled => None,
+            Self::Fresh(since) => Some(since),
+        }
+    }
 }
 
 /// Where a try goes.
@@ -169,7 +178,7 @@ pub(crate) async fn begin(
         if let Poll::Ready(begun) = beginning.as_mut().poll(cx) {
             return Poll::Ready(Some(begun));
         }
-        let is_gone = side.is_received() && matches!(side.poll_hangup(cx), Poll::Ready(Hangup::Failed));
+        let is_gone = matches!(side.poll_gone(cx), Poll::Ready(Hangup::Failed));
         if is_gone { Poll::Ready(None) } else { Poll::Pending }
     });
     match waited.await {
@@ -223,8 +232,7 @@ async fn begin_http2(
     source: Source,
     head: &RequestHead,
 ) -> Result<Lease, Unanswered> {
-    let now = Instant::now();
-    let pooled = if source == Source::Pooled { worker.pool.shared(&way.host, now) } else { None };
+    let pooled = worker.pool.shared(&way.host, Instant::now(), source.since());
     let reused = pooled.is_some();
     let mut shared = match pooled {
         Some(shared) => shared,
@@ -242,7 +250,7 @@ async fn begin_http2(
     }
 }
 
-/// A shared connection, opened by the first of those who want it at once.
+/// A shared connection with room for a stream. Where as many are open as may be, it waits for a stream of one to end.
 async fn shared_http2(
     worker: &Arc<Worker>,
     world: &Arc<WorldCell>,
@@ -250,41 +258,65 @@ async fn shared_http2(
     source: Source,
 ) -> Result<Shared, DialError> {
     let asked = Instant::now();
+    let room = worker.pool.room(&way.host, asked);
+    loop {
+        let mut freed = std::pin::pin!(room.notified());
+        // From here on no end of a stream is missed.
+        freed.as_mut().enable();
+        if let Some(shared) = shared_or_opened(worker, world, way, (source, asked)).await? {
+            return Ok(shared);
+        }
+        if timeout_at(asked + way.connect, freed).await.is_err() {
+            let why = format!(
+                "{SHARED_MAX} connections have as many streams open as the other side allows, and none ended within {:?}",
+                way.connect
+            );
+            return Err(DialError { code: Code::Overloaded, why });
+        }
+    }
+}
+
+/// A shared connection, opened by the first of those who want it at once; none where no more may be opened.
+async fn shared_or_opened(
+    worker: &Arc<Worker>,
+    world: &Arc<WorldCell>,
+    way: &Way<'_>,
+    (source, asked): (Source, Instant),
+) -> Result<Option<Shared>, DialError> {
     let opening = worker.pool.opening(&way.host, asked);
     let mut turn = opening.lock().await;
-    if source == Source::Pooled
-        && let Some(shared) = worker.pool.shared(&way.host, Instant::now())
-    {
-        return Ok(shared);
+    if let Some(shared) = worker.pool.shared(&way.host, Instant::now(), source.since()) {
+        return Ok(Some(shared));
     }
     // Whoever waited for an opening that failed has its answer: it does not wait for another one.
     if let Some((_, error)) = turn.as_ref().filter(|(failed_at, _)| *failed_at >= asked) {
         return Err(error.clone());
     }
+    if worker.pool.shared_count(&way.host) >= SHARED_MAX {
+        return Ok(None);
+    }
     let opened = open_http2(worker, world, way).await;
     *turn = opened.as_ref().err().map(|error| (Instant::now(), error.clone()));
-    opened
+    opened.map(Some)
 }
 
 async fn open_http2(worker: &Arc<Worker>, world: &Arc<WorldCell>, way: &Way<'_>) -> Result<Shared, DialError> {
-    if worker.pool.shared_count(&way.host) >= SHARED_MAX {
-        let why = format!("{SHARED_MAX} connections have as many streams open as the other side allows");
-        return Err(DialError { code: Code::Overloaded, why });
-    }
     let slot = way.slot(worker).await?;
     let transport = way.transport(worker).await?;
     let chain = transport.peer_chain();
     let trust = if chain.is_some() { Trust::Proven } else { Trust::Stranger };
     let pings = chain.is_some().then(Pings::default);
     let settings = ClientSettings { trust, head_timeout: way.connect, pings };
-    let (client, driver) = Client::start(transport, settings).await.map_err(|ended| match ended {
+    let opened_at = Instant::now();
+    let room = worker.pool.room(&way.host, opened_at);
+    let (client, driver) = Client::start(transport, settings, room).await.map_err(|ended| match ended {
         Ended::Late(_) => {
             let why = format!("the other side did not begin HTTP/2 within {:?}", way.connect);
             DialError { code: Code::ConnectTimeout, why }
         }
         ended => DialError { code: Code::UpstreamReset, why: format!("start HTTP/2: {ended}") },
     })?;
-    let shared = Shared { client, chain: chain.clone() };
+    let shared = Shared { client, chain: chain.clone(), opened_at };
     worker.spawn(driven(driver, Watch::of_upstream(worker, world), chain, slot));
     worker.pool.share(&way.host, shared.clone(), Instant::now());
     Ok(shared)
@@ -310,6 +342,7 @@ async fn driven(driver: Driver, mut watch: Watch, chain: Option<Chain>, slot: Op
 
 fn unconnected(error: DialError, way: &Way<'_>) -> Unanswered {
     let DialError { code, why } = error;
-    let is_of_node = matches!(way.to, Destination::Peer(..));
+    // What this node lacks says nothing of the other.
+    let is_of_node = matches!(way.to, Destination::Peer(..)) && code != Code::Overloaded;
     Unanswered::Failed(Failed { is_of_node, ..Failed::new(code, why, Stage::Connect) })
 }

@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use weft_policy::head::Sender;
+use weft_policy::outcome::Outcome;
 
 use super::Record;
 use crate::pump::Flow;
 use crate::side::Side;
 use crate::vigil::Watch;
+
+/// How much earlier than here a deadline may be over on the called node, which is told it in whole milliseconds.
+const DEADLINE_SLACK: Duration = Duration::from_millis(2);
 
 /// One request under way.
 pub(crate) struct Exchange<'v> {
@@ -26,6 +30,8 @@ pub(crate) struct Exchange<'v> {
     pub(crate) heard: u64,
     /// When it must be over.
     pub(crate) total: Option<Instant>,
+    /// The caller has chosen that.
+    is_callers_deadline: bool,
     /// How long the caller waits for an answer to begin, as its node or its deadline says.
     pub(crate) patience: Option<Duration>,
     /// Time that a route let it wait on purpose: part of the time in which an answer must begin.
@@ -47,6 +53,7 @@ impl<'v> Exchange<'v> {
             sender,
             heard,
             total,
+            is_callers_deadline: false,
             patience: None,
             paused: Duration::ZERO,
             is_given_up: false,
@@ -61,6 +68,16 @@ impl<'v> Exchange<'v> {
     /// Gives it at most so much time from its start.
     pub(crate) fn ends_within(&mut self, span: Duration) {
         let end = self.record.started() + span;
-        self.total = Some(self.total.map_or(end, |total| total.min(end)));
+        if self.total.is_none_or(|total| end < total) {
+            (self.total, self.is_callers_deadline) = (Some(end), true);
+        }
+    }
+
+    /// Whether this came of a deadline that the caller has chosen: its own patience says nothing of an endpoint. The called node keeps the
+    /// same time, and may be first to say so.
+    pub(crate) fn is_over_for_caller(&self, outcome: Outcome) -> bool {
+        let is_late = matches!(outcome, Outcome::Late | Outcome::GatewayError { status: 504 });
+        let over = |total: Instant| self.record.worker().noted() + DEADLINE_SLACK >= total;
+        is_late && self.is_callers_deadline && self.total.is_some_and(over)
     }
 }

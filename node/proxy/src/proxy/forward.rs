@@ -9,7 +9,8 @@ use weft_identity::Code;
 
 use super::exchange::Exchange;
 use super::lease::Lease;
-use super::stillness::Stillness;
+use super::message;
+use super::stillness::{Over, Stillness};
 use crate::head::ResponseHead;
 use crate::http1::{Hangup, Persistence};
 use crate::problem::{Delivery, Refusal};
@@ -41,9 +42,14 @@ pub(crate) enum End {
     Cut(Cut),
 }
 
-impl From<Cut> for End {
-    fn from(cut: Cut) -> Self {
-        if matches!(cut, Cut::Due) { Self::Late } else { Self::Cut(cut) }
+impl From<Over> for End {
+    fn from(over: Over) -> Self {
+        match over {
+            Over::Cut(Cut::Due) => Self::Late,
+            Over::Cut(cut) => Self::Cut(cut),
+            Over::CallerGone => Self::Caller,
+            Over::ServiceGone => Self::Service(Broken::Io(std::io::ErrorKind::ConnectionReset.into())),
+        }
     }
 }
 
@@ -71,6 +77,9 @@ pub(crate) async fn answer(
     match end {
         End::Whole => {
             exchange.record.complete();
+            if download.trailers().is_some_and(message::failed_at_its_end) {
+                lease.broke();
+            }
             if exchange.upload.is_ended() {
                 lease.release(&worker, worker.noted());
             }
@@ -154,8 +163,8 @@ async fn transfer(
             Poll::Ready(Err(Stop::To(_))) => return Poll::Ready(End::Caller),
             Poll::Pending => {}
         }
-        if !is_half_closed && exchange.side.is_received() {
-            match exchange.side.poll_hangup(cx) {
+        if !is_half_closed {
+            match exchange.side.poll_gone(cx) {
                 Poll::Ready(Hangup::Ended) if exchange.allows_half_close() => is_half_closed = true,
                 Poll::Ready(_) => return Poll::Ready(End::Caller),
                 Poll::Pending => {}
@@ -200,7 +209,6 @@ pub(crate) async fn tunnel(
     footing: &Footing<'_>,
     idle: Option<Duration>,
 ) {
-    let _open = exchange.watch.gate().clone().hold();
     exchange.watch.rests_since(exchange.heard);
     let (mut up, mut down) = (Flow::default(), Flow::default());
     let mut stillness = Stillness::default();

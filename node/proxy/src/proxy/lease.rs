@@ -1,6 +1,7 @@
 //! The service's side of an exchange, leased from the pool or opened for it; what it is good for afterwards is the codec's to say.
 
 use std::sync::Arc;
+use std::task::Poll;
 
 use tokio::time::Instant;
 use weft_policy::endpoint::Endpoint;
@@ -12,6 +13,9 @@ use crate::pool::{Host, Upstream};
 use crate::side::Side;
 use crate::vigil::Chain;
 use crate::worker::Worker;
+
+/// Most of an unwanted answer that is read to keep its connection.
+const FORGONE_MAX: usize = 16 * 1024;
 
 /// A side that goes back to the pool if it can.
 pub(crate) struct Lease {
@@ -54,6 +58,15 @@ impl Lease {
     pub(crate) fn broke(&mut self) {
         if let Some(Held::Endpoint(attempt)) = &mut self.held {
             attempt.broke();
+        }
+    }
+
+    /// Its answer is not wanted: what is here of it is thrown away, and where that is all of it, the connection goes back to the pool. Never
+    /// waits.
+    pub(crate) async fn forgo(mut self, worker: &Worker) {
+        let is_whole = std::future::poll_fn(|cx| Poll::Ready(self.side.poll_throw_away(cx, FORGONE_MAX)));
+        if is_whole.await {
+            self.release(worker, worker.noted());
         }
     }
 

@@ -10,6 +10,7 @@ use weft_identity::SpiffeId;
 use weft_policy::fields::{Fields, Known};
 use weft_policy::grpc;
 use weft_policy::head::Sender;
+use weft_policy::outcome::Outcome;
 use weft_world::World;
 
 use super::exchange::Exchange;
@@ -175,11 +176,29 @@ fn encoded(text: &str) -> Vec<u8> {
     out
 }
 
+/// What an answer's head says became of a try. The rest of one of gRPC may say otherwise: [`failed_at_its_end`].
+pub(crate) fn outcome_of(response: &ResponseHead) -> Outcome {
+    match grpc_status(&response.fields) {
+        Some(status) => grpc::outcome_of(status),
+        None => Outcome::of_status(response.status),
+    }
+}
+
+/// Whether the trailers of an answer of gRPC say that it failed as a gateway error or worse does.
+pub(crate) fn failed_at_its_end(trailers: &Fields) -> bool {
+    grpc_status(trailers).is_some_and(|status| match grpc::outcome_of(status) {
+        Outcome::Answered { status } => status >= 500,
+        _ => true,
+    })
+}
+
+fn grpc_status(fields: &Fields) -> Option<u8> {
+    std::str::from_utf8(fields.first(Known::GrpcStatus)?).ok()?.parse().ok()
+}
+
 /// The code of an answer by which another node says that its application never saw the request.
 pub(crate) fn undelivered_code(response: &ResponseHead) -> Option<Code> {
-    if response.status < 400 {
-        return None;
-    }
+    // Whatever its status: to a caller of gRPC a refusal is 200 and a `grpc-status`.
     let value = response.fields.first(Known::WeftUndelivered)?;
     Code::find(std::str::from_utf8(value).ok()?)
 }

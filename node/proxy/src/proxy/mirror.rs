@@ -91,6 +91,8 @@ async fn carried(copy: CopiedCall, mut record: Record) {
     // A copy that fails is not worth another.
     carriage.attempts = 0;
     let mut exchange = Exchange::new(&mut side, &mut watch, record, Sender::Application);
+    // Nobody waits for its answer, so that nobody else would end it.
+    exchange.ends_within(worker.settings().request_timeout);
     let answered = async {
         let call = Call { world: &world, matched: &matched, carriage: &carriage };
         let mut attempt = RequestTries::new(call, &head, Upgrade::None);

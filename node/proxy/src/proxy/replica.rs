@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use weft_identity::{Code, ServiceName};
 use weft_policy::fields::Known;
 use weft_policy::head::{self, Upgrade};
 use weft_policy::retry::{Repeat, is_safe};
 use weft_world::{LocalService, World};
 
-use super::attempt::{self, Times, Unanswered};
+use super::attempt::{self, Awaited, Times, Unanswered};
 use super::connect::{self, Destination, Source, Way, Wire};
 use super::exchange::Exchange;
 use super::lease::{Held, Lease, ReplicaFlight};
@@ -97,7 +98,8 @@ pub(super) async fn answer(
         let tried = async {
             let mut lease =
                 connect::begin(&worker, exchange, &way, source, ((head, &overlay, upgrade), &times)).await?;
-            attempt::answer(exchange, &mut lease, &Footing::default(), &times, &mut response).await?;
+            let awaited = Awaited { times: &times, asked: &mut || {} };
+            attempt::answer(exchange, &mut lease, &Footing::default(), awaited, &mut response).await?;
             Ok(lease)
         };
         match tried.await {
@@ -116,7 +118,7 @@ pub(super) async fn answer(
             Err(Unanswered::Failed(failed)) => {
                 let repeat = Repeat { idempotent, repeatable: exchange.upload.can_restart() };
                 if failed.reused && source == Source::Pooled && is_safe(failed.stage, repeat) {
-                    source = Source::Fresh;
+                    source = Source::Fresh(Instant::now());
                     exchange.upload.restart();
                     continue;
                 }

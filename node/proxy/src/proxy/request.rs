@@ -12,7 +12,7 @@ use weft_policy::head::{self, Upgrade};
 use weft_policy::outcome::{Outcome, Try};
 use weft_policy::retry::Repeat;
 
-use super::attempt::{self, Failed, Times, Unanswered};
+use super::attempt::{self, Awaited, Failed, Times, Unanswered};
 use super::connect::{self, Destination, Source, Way, Wire};
 use super::exchange::Exchange;
 use super::lease::{Lease, Tally};
@@ -119,21 +119,22 @@ impl<'a> RequestTries<'a> {
         &mut self,
         exchange: &mut Exchange<'_>,
         lease: &mut Lease,
-        times: &Times,
+        (times, held): (&Times, &mut Try<Tally>),
     ) -> Result<Outcome, Attempted> {
         let footing = Footing { peer: lease.chain.clone(), ..Footing::default() };
-        let answered = attempt::answer(exchange, lease, &footing, times, &mut self.response).await;
+        let awaited = Awaited { times, asked: &mut || held.asked() };
+        let answered = attempt::answer(exchange, lease, &footing, awaited, &mut self.response).await;
         self.answer_by.get_or_insert_with(|| match &answered {
             Ok(flushed) => *flushed + self.call.carriage.left(exchange),
             Err(_) => exchange.record.started() + self.call.carriage.answer,
         });
         answered?;
         if lease.is_application() {
-            return Ok(Outcome::of_status(self.response.status));
+            return Ok(message::outcome_of(&self.response));
         }
         match message::undelivered_code(&self.response) {
             Some(code) => Err(Attempted::Told(code, format!("it answered {code} for its application"))),
-            None => Ok(Outcome::of_status(self.response.status)),
+            None => Ok(message::outcome_of(&self.response)),
         }
     }
 }
@@ -155,14 +156,22 @@ impl Attempt for RequestTries<'_> {
         let times = self.call.carriage.times(exchange, self.answer_by);
         let sent = (self.head, &*overlay, self.upgrade);
         let mut lease = connect::begin(&worker, exchange, &way, source, (sent, &times)).await?;
-        held.asked();
-        let outcome = self.answer(exchange, &mut lease, &times).await?;
+        held.sends();
+        let outcome = match self.answer(exchange, &mut lease, (&times, held)).await {
+            Ok(outcome) => outcome,
+            Err(unanswered) => {
+                if matches!(unanswered, Attempted::Told(..)) {
+                    lease.forgo(&worker).await;
+                }
+                return Err(unanswered);
+            }
+        };
         if self.response.status == 101 && !is_switch_wanted(self.head, self.upgrade, &self.response) {
             let why = "it switches to a protocol that nobody asked for".to_owned();
             return Err(Unanswered::Failed(Failed::new(Code::AnswerMalformed, why, Stage::Answered)).into());
         }
         if is_unswitched(self.head, &self.response) {
-            return Err(unswitched().into());
+            return Err(Attempted::Useless(unswitched()));
         }
         Ok((lease, outcome))
     }

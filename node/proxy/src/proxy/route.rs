@@ -102,7 +102,7 @@ async fn pause(
     let (over, deadline) = (Instant::now() + delay, started + within);
     let side = &mut *exchange.side;
     let footing = Footing::default();
-    let waited = exchange.watch.until(Some(over.min(deadline)), &footing, |cx| match side.poll_hangup(cx) {
+    let waited = exchange.watch.until(Some(over.min(deadline)), &footing, |cx| match side.poll_gone(cx) {
         std::task::Poll::Ready(Hangup::Failed) => std::task::Poll::Ready(()),
         _ => std::task::Poll::Pending,
     });

@@ -11,6 +11,17 @@ use crate::vigil::{Cut, Footing, Watch};
 /// Space between two looks: twice within the shortest time in which bytes must be acknowledged ([`weft_env::Stream::gives_up_early`]).
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(4);
 
+/// Why an exchange that stood still is over.
+#[derive(Debug)]
+pub(super) enum Over {
+    /// It was too long, or something else ended it.
+    Cut(Cut),
+    /// One of its sides was reset, behind bytes that nobody took: the caller's,
+    CallerGone,
+    /// or the service's.
+    ServiceGone,
+}
+
 /// When an exchange is over because nothing moves.
 #[derive(Debug, Default)]
 pub(super) struct Stillness {
@@ -34,22 +45,28 @@ impl Stillness {
         watch.due_at(Some(limit.map_or(look_at, |limit| limit.min(look_at))));
     }
 
-    /// Ready when it has stood still for too long, or has to end for another reason.
+    /// Ready when it has stood still for too long, or has to end for another reason. The caller's side comes first.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         watch: &mut Watch,
         footing: &Footing<'_>,
-        sides: [&Side; 2],
-    ) -> Poll<Cut> {
+        [caller, service]: [&Side; 2],
+    ) -> Poll<Over> {
         loop {
             let cut = ready!(watch.poll_cut(cx, footing));
             let now = Instant::now();
             if !matches!(cut, Cut::Due) || self.limit.is_some_and(|limit| limit <= now) {
-                return Poll::Ready(cut);
+                return Poll::Ready(Over::Cut(cut));
             }
             // However much moves one way: the other may be shut.
-            sides.into_iter().for_each(Side::mind_window);
+            if caller.is_dead() {
+                return Poll::Ready(Over::CallerGone);
+            }
+            if service.is_dead() {
+                return Poll::Ready(Over::ServiceGone);
+            }
+            [caller, service].into_iter().for_each(Side::mind_window);
             self.has_looked = true;
             self.look_at = Some(now + LOOK_EVERY);
             self.moved(watch, now, self.limit);

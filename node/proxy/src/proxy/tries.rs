@@ -13,7 +13,7 @@ use weft_policy::outcome::{Outcome, Refused, Taken, Try, Witness};
 use weft_policy::retry::{Failure as FailedTry, Repeat, Step, Wanted, next_step};
 use weft_world::{LocalService, World};
 
-use super::attempt::{Failed, Unanswered};
+use super::attempt::{Ending, Failed, Unanswered};
 use super::connect::Source;
 use super::exchange::Exchange;
 use super::lease::{Held, Lease, Tally};
@@ -53,6 +53,8 @@ pub(crate) enum Attempted {
     Unanswered(Unanswered),
     /// A policy refused it here, where its replica is.
     Refused(Refusal),
+    /// An answer came that its caller cannot be given.
+    Useless(Refusal),
     /// The other node refused it for its application, with this code and reason.
     Told(Code, String),
 }
@@ -89,12 +91,14 @@ pub(crate) async fn endpoints(
         exchange.record.goes_to(endpoint);
         let mut held = Try::begin(endpoint, carriage.terms(), tally.clone());
         let made = attempt.make(exchange, endpoint, source, &mut held).await;
-        if exchange.is_given_up {
-            // Whoever asked has shut its side and may be gone: the endpoint has let it wait too long.
-            held.report(Outcome::Cancelled);
-        }
-        let Tried { outcome, stage, lease, refusal, of_node } = tried_with(made, endpoint, carriage)?;
-        held.report(outcome);
+        let tried_so = match tried_with(made, endpoint, carriage) {
+            Ok(tried) => tried,
+            Err((outcome, failure)) => {
+                held.report(outcome);
+                return Err(failure);
+            }
+        };
+        let Tried { outcome, stage, lease, refusal, of_node } = reported(exchange, tried_so, &mut held);
         if of_node {
             spread(call, outcome, endpoint, &tally);
         }
@@ -108,7 +112,12 @@ pub(crate) async fn endpoints(
         let wanted = Wanted { attempts: carriage.attempts, on: carriage.on, repeat: attempt.repeat(exchange) };
         let is_final = refusal.as_ref().is_some_and(|refusal| is_final(refusal.code)) || exchange.is_given_up;
         let step = if is_final { Step::Stop } else { next_step(&wanted, &failed) };
+        let is_stale = outcome == Outcome::Undelivered(Refused::Stale);
         let next = step.again().and_then(|again| {
+            if is_stale {
+                // Its own connection was at fault, so that it has not been tried yet.
+                return Some((endpoint, Source::Fresh(Instant::now())));
+            }
             tried.push(Arc::clone(endpoint));
             if of_node {
                 tried.extend(matched.table.of_node(&endpoint.node).cloned());
@@ -116,21 +125,22 @@ pub(crate) async fn endpoints(
             let same = (again == Again::WhereNoneIsLeft).then_some(endpoint);
             let other = pick(&tried, again).ok().or(same)?;
             let is_tried = tried.iter().any(|tried| Arc::ptr_eq(tried, other));
-            Some((other, if is_tried { Source::Fresh } else { Source::Pooled }))
+            let is_in_doubt = is_tried && lease.is_none();
+            Some((other, if is_in_doubt { Source::Fresh(Instant::now()) } else { Source::Pooled }))
         });
-        let may = |_: &_| matched.state.budget.spend(worker.noted_ns(), carriage.rates);
+        let may = |_: &_| is_stale || matched.state.budget.spend(worker.noted_ns(), carriage.rates);
         let Some((other, from)) = next.filter(may) else {
-            return match (lease, refusal) {
-                (Some(mut lease), _) => {
-                    lease.held = Some(Held::Endpoint(held));
-                    Ok(lease)
-                }
-                (None, Some(refusal)) => Err(refusal.into()),
-                (None, None) => Err(carriage.nowhere_to_go(matched.table, Nowhere::NoReplica).into()),
-            };
+            let none = || carriage.nowhere_to_go(matched.table, Nowhere::NoReplica);
+            let Some(mut lease) = lease else { return Err(refusal.unwrap_or_else(none).into()) };
+            lease.held = Some(Held::Endpoint(held));
+            return Ok(lease);
         };
-        // An answer that is given up for another takes its connection with it.
-        matched.meter.retries.increment(1);
+        if let Some(lease) = lease {
+            lease.forgo(&worker).await;
+        }
+        if !is_stale {
+            matched.meter.retries.increment(1);
+        }
         retried += 1;
         exchange.upload.restart();
         (endpoint, source) = (other, from);
@@ -149,17 +159,35 @@ struct Tried {
     of_node: bool,
 }
 
+/// Reports what a try came to.
+fn reported(exchange: &Exchange<'_>, tried: Tried, held: &mut Try<Tally>) -> Tried {
+    if exchange.is_given_up && tried.lease.is_none() {
+        // Whoever asked has shut its side and may be gone: the endpoint has let it wait too long.
+        held.report(Outcome::Cancelled);
+    }
+    let is_callers = exchange.is_over_for_caller(tried.outcome);
+    let outcome = if is_callers { Outcome::Cancelled } else { tried.outcome };
+    held.report(outcome);
+    Tried { outcome, ..tried }
+}
+
+/// What a try came to, or why the call ends with it, and what that says of its endpoint.
 fn tried_with(
     made: Result<(Lease, Outcome), Attempted>,
     endpoint: &Endpoint,
     carriage: &Carriage<'_>,
-) -> Result<Tried, Failure> {
+) -> Result<Tried, (Outcome, Failure)> {
     match made {
         Ok((lease, outcome)) => {
             Ok(Tried { outcome, stage: Stage::Answered, lease: Some(lease), refusal: None, of_node: false })
         }
-        Err(Attempted::Refused(refusal)) => Err(refusal.into()),
-        Err(Attempted::Unanswered(Unanswered::Ending(ending))) => Err(Failure::Ending(ending)),
+        Err(Attempted::Refused(refusal)) => Err((Outcome::Withheld, refusal.into())),
+        // It answered, and not what can be passed on.
+        Err(Attempted::Useless(refusal)) => Err((Outcome::Answered { status: 200 }, refusal.into())),
+        Err(Attempted::Unanswered(Unanswered::Ending(ending))) => {
+            let outcome = if matches!(ending, Ending::Gone) { Outcome::Cancelled } else { Outcome::Withheld };
+            Err((outcome, Failure::Ending(ending)))
+        }
         Err(Attempted::Told(code, why)) => {
             let refusal = Some(Refusal::new(code, format!("node {}: {why}", endpoint.node)));
             Ok(Tried { outcome: Outcome::of_code(code), stage: Stage::Connect, lease: None, refusal, of_node: false })
@@ -176,6 +204,8 @@ fn tried_with(
 
 fn outcome_of(failed: &Failed) -> Outcome {
     match (failed.code, failed.stage) {
+        // The end of a connection that many use is not its endpoint's.
+        _ if failed.is_refused && failed.reused => Outcome::Undelivered(Refused::Stale),
         _ if failed.is_refused => Outcome::Undelivered(Refused::Stream),
         // A limit of this node's own.
         (Code::Overloaded, _) => Outcome::Withheld,

@@ -62,9 +62,6 @@ pub(super) async fn watch_memory(shared: Weak<Shared>, bytes_max: u64) {
         tokio::time::sleep(memory::LOOK_INTERVAL).await;
         let Some(shared) = shared.upgrade() else { return };
         let is_new = memory::resident_bytes().is_some_and(|bytes| shared.memory.look(bytes, bytes_max));
-        if is_new {
-            shared.admission.follow_memory();
-        }
         if is_new && shared.memory.step() > Step::Free {
             shared.pools.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|pool| pool.clear());
         }

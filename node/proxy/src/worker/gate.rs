@@ -108,14 +108,9 @@ impl Gate {
             return None;
         }
         self.taken.increment(1);
-        Some(self.hold())
-    }
-
-    /// Counts something that outlives its connection's task, such as a tunnel.
-    pub(crate) fn hold(self: &Arc<Self>) -> Pass {
         self.open.fetch_add(1, Ordering::Relaxed);
         self.open_gauge.increment(1.0);
-        Pass(Arc::clone(self))
+        Some(Pass(Arc::clone(self)))
     }
 
     /// Begins a handshake; none when the address has too many under way.

@@ -39,7 +39,7 @@ async fn next_of(io: &mut DuplexStream, kind: u8) -> Vec<u8> {
 /// Lets a client of whoever writes by hand start.
 async fn client_by_hand() -> (Client, DuplexStream) {
     let (near, mut far) = duplex(64 * 1024);
-    let started = tokio::spawn(Client::start(Transport::Memory(near), client_settings()));
+    let started = tokio::spawn(Client::start(Transport::Memory(near), client_settings(), Arc::default()));
     let mut preface = [0; 24];
     far.read_exact(&mut preface).await.unwrap();
     far.write_all(&frame(4, 0, 0, &[])).await.unwrap();
@@ -167,7 +167,7 @@ async fn a_request_beyond_the_last_stream_of_a_goaway_is_refused() {
 #[tokio::test]
 async fn a_request_that_was_not_written_may_be_sent_again() {
     let (near, mut far) = duplex(64 * 1024);
-    let started = tokio::spawn(Client::start(Transport::Memory(near), client_settings()));
+    let started = tokio::spawn(Client::start(Transport::Memory(near), client_settings(), Arc::default()));
     far.write_all(&frame(4, 0, 0, &[])).await.unwrap();
     let (mut client, mut driver) = started.await.unwrap().unwrap();
     let mut written = client.send(&request(Method::GET, Length::None)).await.unwrap();
@@ -196,7 +196,7 @@ async fn what_was_read_before_belongs_to_the_connection() {
 #[tokio::test]
 async fn what_speaks_http1_is_told_from_http2() {
     let (near, mut far) = duplex(64 * 1024);
-    let started = tokio::spawn(Client::start(Transport::Memory(near), client_settings()));
+    let started = tokio::spawn(Client::start(Transport::Memory(near), client_settings(), Arc::default()));
     far.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
     assert!(matches!(started.await.unwrap(), Err(Ended::NotHttp2)));
 }
@@ -245,7 +245,7 @@ async fn a_connection_without_streams_ends_and_a_silent_peer_is_given_up() {
     let settings = ServerSettings { pings: Some(Pings::default()), ..server_settings(Trust::Stranger) };
     let (near, far) = duplex(64 * 1024);
     let serving = serve(far, settings);
-    let (client, driver) = Client::start(Transport::Memory(near), client_settings()).await.unwrap();
+    let (client, driver) = Client::start(Transport::Memory(near), client_settings(), Arc::default()).await.unwrap();
     let driven = tokio::spawn(driver);
     let started = tokio::time::Instant::now();
     serving.ended.await.unwrap().unwrap();
@@ -286,4 +286,38 @@ async fn floods_end_with_a_goaway_and_a_proven_peer_may_cancel_in_bursts() {
     near.write_all(&churn(20_000)).await.unwrap();
     near.write_all(&frame(1, 5, 40_001, GET)).await.unwrap();
     assert!(!serving.ended.is_finished());
+}
+
+#[tokio::test]
+async fn a_body_behind_a_head_that_excludes_one_is_its_senders_fault() {
+    let (mut client, mut far) = client_by_hand().await;
+    // 204, 304, and 200 to HEAD; the first of each without a byte of it.
+    for (at, (method, head)) in
+        [(Method::GET, b"\x89"), (Method::GET, b"\x8b"), (Method::HEAD, b"\x88")].iter().enumerate()
+    {
+        for (turn, body) in [&b""[..], b"abc"].into_iter().enumerate() {
+            let id = u32::try_from(at * 4 + turn * 2 + 1).unwrap();
+            let mut call = client.send(&request(method.clone(), Length::None)).await.unwrap();
+            next_of(&mut far, 1).await;
+            far.write_all(&[frame(1, 4, id, *head), frame(0, 1, id, body)].concat()).await.unwrap();
+            assert_eq!(response(&mut call).await.unwrap().length, Length::None);
+            let read = poll_fn(|cx| call.poll_part(cx)).await;
+            match body {
+                b"" => assert_eq!(read.unwrap(), Part::End),
+                _ => assert!(matches!(read, Err(Broken::Malformed(_))), "{read:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_crosses_the_end_of_an_idle_connection_is_served() {
+    let (mut near, mut serving) = by_hand(server_settings(Trust::Stranger)).await;
+    // The warning that no more streams are wanted; the last word comes when the PING behind it is answered.
+    assert_eq!(next_of(&mut near, 7).await[..4], [0x7f, 0xff, 0xff, 0xff]);
+    near.write_all(&frame(1, 5, 1, GET)).await.unwrap();
+    let (_, mut served) = serving.request().await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    served.send_response(&answer(Length::None)).unwrap();
+    assert!(!next_of(&mut near, 1).await.is_empty(), "the answer");
 }

@@ -59,7 +59,7 @@ async fn call(mut call: Stream, sent: &[u8], piece: usize) -> Result<usize, Brok
 async fn streams_of_all_sizes_share_a_narrow_pipe_and_nothing_is_left() {
     let (near, far) = duplex(700);
     let mut serving = serve(far, server_settings(Trust::Proven));
-    let (mut client, driver) = Client::start(Transport::Memory(near), client_settings()).await.unwrap();
+    let (mut client, driver) = Client::start(Transport::Memory(near), client_settings(), Arc::default()).await.unwrap();
     let backlog = client.backlog();
     tokio::spawn(driver);
     let body: Arc<Vec<u8>> = Arc::new((0..700_000u32).flat_map(u32::to_be_bytes).collect());
