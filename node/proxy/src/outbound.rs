@@ -1,6 +1,7 @@
-//! The outbound HTTP listener: plain HTTP/1 (Host or absolute form, CONNECT, upgrades) and HTTP/2 with prior knowledge from applications of
-//! this machine.
+//! Plain HTTP/1 (Host or absolute form, CONNECT, upgrades) and HTTP/2 with prior knowledge from applications of this machine: at the outbound
+//! port, to whatever service a request names, and at a bound port, to the one that it leads to.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use weft_env::Stream;
@@ -18,7 +19,7 @@ use crate::transport::Transport;
 use crate::vigil::Watch;
 use crate::worker::{Gate, Worker};
 
-/// One outbound listener on one worker.
+/// One outbound listener on one worker, or one connection of a bound port.
 pub(crate) struct Outbound {
     /// Serves it.
     pub(crate) worker: Arc<Worker>,
@@ -26,6 +27,10 @@ pub(crate) struct Outbound {
     pub(crate) world: Arc<WorldCell>,
     /// As whom its requests call.
     pub(crate) identity: Option<ServiceName>,
+    /// The service that its port leads to, whatever a request names.
+    pub(crate) service: Option<ServiceName>,
+    /// Whose connection a balancer has passed on, by its PROXY header.
+    pub(crate) passed_on_for: Option<IpAddr>,
     /// The listener's.
     pub(crate) gate: Arc<Gate>,
 }

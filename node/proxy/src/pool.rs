@@ -214,6 +214,11 @@ impl Pool {
         self.hosts().values_mut().for_each(|pool| pool.idle.retain(|(upstream, _)| upstream.is_believed(world)));
     }
 
+    /// Closes the idle connections of HTTP/1.1.
+    pub(crate) fn clear_idle(&self) {
+        self.hosts().values_mut().for_each(|pool| pool.idle.clear());
+    }
+
     /// Closes every connection that no request uses.
     pub(crate) fn clear(&self) {
         self.hosts().clear();

@@ -208,8 +208,17 @@ async fn call(
     head: &mut RequestHead,
 ) -> Result<(), Failure> {
     let upgrade = settled(exchange, head)?;
-    let named = authority::service_of(&head.authority);
+    if let Some(address) = entry.passed_on_for {
+        local::passed_on(head, address);
+    }
+    let named = match &entry.service {
+        Some(service) => Ok(service.as_str()),
+        None => authority::service_of(&head.authority),
+    };
     if head.method == Method::CONNECT && head.protocol.is_none() {
+        if let Some(service) = &entry.service {
+            return Err(not_http_by_connect(service).into());
+        }
         let service = named.map_err(|code| Refusal::new(code, "CONNECT names no service"))?;
         return Box::pin(connect(entry, world, exchange, service)).await;
     }
@@ -320,6 +329,13 @@ async fn deliver(
     let footing = Footing { permit: Some(permit), ..Footing::default() };
     travel_back(exchange, &mut response, Sender::Application, judged::Other::None);
     Ok(serve(exchange, Served::Answer(lease, response, footing), head).await?)
+}
+
+fn not_http_by_connect(service: &ServiceName) -> Refusal {
+    Refusal::new(
+        Code::ProtocolMismatch,
+        format!("this port leads to {service}, which is an HTTP service; CONNECT is for TCP"),
+    )
 }
 
 fn not_http(service: &ServiceName) -> Refusal {

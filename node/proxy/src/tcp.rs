@@ -19,9 +19,10 @@ use weft_policy::retry::Repeat;
 use weft_world::{World, WorldCell};
 
 use crate::dial::{self, PeerDial};
-use crate::http1::Connection;
+use crate::http1::{Connection, HeadLimits};
 use crate::inbound::Caller;
 use crate::metrics::{Direction, Slot};
+use crate::outbound::Outbound;
 use crate::pool::Host;
 use crate::problem::Refusal;
 use crate::proxy::{
@@ -29,6 +30,7 @@ use crate::proxy::{
     ReplicaFlight, Source, Tally, TriesCall, Unanswered, delivered_here,
 };
 use crate::proxy_protocol::{self, Ends};
+use crate::server;
 use crate::side::Side;
 use crate::trace::Trace;
 use crate::transport::Transport;
@@ -57,7 +59,7 @@ struct StreamReply {
     refused: Option<String>,
 }
 
-/// A listener on a local port that leads to one TCP service.
+/// A listener on a local port that leads to one service.
 pub(crate) struct Bound {
     /// Serves it.
     pub(crate) worker: Arc<Worker>,
@@ -73,10 +75,16 @@ pub(crate) struct Bound {
     pub(crate) gate: Arc<Gate>,
 }
 
-/// Carries one stream of an application of this machine; resets it when the service cannot be reached.
+/// Serves one connection of an application of this machine: carries its stream, and resets it when the service cannot be reached; or serves
+/// its requests, where the service is one of HTTP, whose callers, rules and limits are those of requests.
 pub(crate) async fn outbound(bound: &Bound, mut stream: Stream) {
     let Some(ends) = ends_told(bound, &mut stream).await else { return stream.reset_on_close() };
     let mut watch = Watch::new(&bound.worker, &bound.world, &bound.gate, None);
+    let protocol = bound.world.load().services.get(bound.service.as_str()).map(|table| table.protocol);
+    if protocol.is_some_and(|protocol| protocol != Protocol::Tcp) {
+        let connection = Connection::new(Transport::Plain(stream), HeadLimits::APPLICATION);
+        return server::serve(bound.outbound(ends), connection, watch).await;
+    }
     let mut side = Side::Http1(Connection::tunnel(Transport::Plain(stream)));
     let entered = Record::enter(&bound.worker, Direction::Outbound, &mut watch).await;
     let Ok(mut record) = entered else { return side.cut(0) };
@@ -87,10 +95,6 @@ pub(crate) async fn outbound(bound: &Bound, mut stream: Stream) {
     exchange.total = None;
     let asked = (bound.identity.as_ref(), bound.service.as_str());
     let opened = match proxy::identify(&bound.worker, &world, &mut exchange.record, asked) {
-        Ok(matched) if matched.table.protocol == Protocol::Http2 => {
-            let why = "a bound port does not speak HTTP/2 for its callers";
-            Err(Refusal::new(Code::ProtocolMismatch, why).into())
-        }
         Ok(matched) => carry(&world, &mut exchange, &matched, ends).await,
         Err(refusal) => Err(refusal.into()),
     };
@@ -103,6 +107,20 @@ pub(crate) async fn outbound(bound: &Bound, mut stream: Stream) {
             tracing::debug!(service = %bound.service, code = %refusal.code, id, why = refusal.why, "stream refused");
         }
         exchange.side.cut(0);
+    }
+}
+
+impl Bound {
+    /// What serves the requests of a connection with these ends.
+    fn outbound(&self, ends: Ends) -> Arc<Outbound> {
+        Arc::new(Outbound {
+            worker: Arc::clone(&self.worker),
+            world: Arc::clone(&self.world),
+            identity: self.identity.clone(),
+            service: Some(self.service.clone()),
+            passed_on_for: self.proxy_protocol.then(|| ends.source.ip()),
+            gate: Arc::clone(&self.gate),
+        })
     }
 }
 

@@ -32,6 +32,7 @@ use crate::pool::{Host, Pool, Upstream};
 use crate::refusals::{RefusalRecord, Refusals};
 use accept::{Server, accept, claim, label_of, listen};
 use chores::{Moment, ring, sweep, watch_memory};
+use descriptors::Descriptors;
 pub(crate) use gate::{Gate, Phase};
 
 /// Callers and header values that rate limits are counted for at once; some 5 MB when all are in use.
@@ -74,6 +75,7 @@ struct Shared {
     pools: Mutex<Vec<Arc<Pool>>>,
     admission: Admission,
     memory: Arc<Memory>,
+    descriptors: Arc<Descriptors>,
     /// Zero of the data path's clock.
     zero: Instant,
 }
@@ -259,7 +261,9 @@ impl DataPath {
         let refusals = Refusals::default();
         let memory = Arc::new(Memory::new(&recorder));
         let memory_bytes_max = settings.memory_bytes_max;
-        let admission = Admission::new(&recorder, count, settings.in_flight_max, Arc::clone(&memory));
+        let descriptors = Arc::new(Descriptors::of_process());
+        let in_flight_max = descriptors.in_flight_max(settings.in_flight_max);
+        let admission = Admission::new(&recorder, count, in_flight_max, Arc::clone(&memory));
         let shared = Arc::new(Shared {
             settings,
             recorder,
@@ -271,6 +275,7 @@ impl DataPath {
             pools: Mutex::default(),
             admission,
             memory,
+            descriptors,
             zero: Instant::now(),
         });
         let mut path = Self { workers: Vec::new(), shared, threads: Vec::new() };
@@ -373,7 +378,11 @@ impl OpenListener for DataPath {
         }
         let workers = self.workers.clone();
         let bells = workers.iter().map(|worker| Arc::clone(&worker.bell)).collect();
-        let gate = Gate::new(&self.shared.recorder, label_of(&spec), connections_max(&self.shared.settings), bells);
+        let gate = {
+            let Shared { recorder, settings, descriptors, .. } = &*self.shared;
+            let open_max = descriptors.connections_max(settings.connections_max);
+            Gate::new(recorder, label_of(&spec), (open_max, descriptors), bells)
+        };
         Box::pin(async move {
             let at = claim(&workers, spec.at()).await?;
             for worker in &workers {
@@ -385,15 +394,6 @@ impl OpenListener for DataPath {
             Ok(open)
         })
     }
-}
-
-/// Connections that a listener may have: as set, and at most half of what the process may open, since each may need another one upstream.
-fn connections_max(settings: &Settings) -> usize {
-    let half = descriptors::descriptors_max().map_or(usize::MAX, |max| max / 2);
-    if half < settings.connections_max {
-        tracing::info!(connections = half, "connections of a listener are limited by the process's file descriptors");
-    }
-    half.min(settings.connections_max)
 }
 
 #[cfg(test)]

@@ -206,7 +206,8 @@ fn judged(world: &World, ends: (Caller<'_>, &ServiceName), call: Call<'_>, told:
     let hides = matches!(call, Call::Tcp) && protocol.is_some_and(|protocol| protocol != Protocol::Tcp);
     if hides && world.policy.denies_requests(called) {
         told.is_allowed = false;
-        told.steps.push(Step::new("stream", "`deny` rules look at requests, which a stream hides: it is refused"));
+        told.steps
+            .push(Step::new("stream", "`deny` rules look at requests: ask with METHOD and PATH; a stream is refused"));
     }
     let limits = world.policy.limits(called).iter().filter(|limit| limit.counts(call));
     let step = |limit: &Arc<RateLimit>| {

@@ -50,10 +50,10 @@ impl<'a> Arrival<'a> {
     /// Lets a stream pass or refuses it.
     pub(crate) fn stream(&self, record: &mut Record, protocol: Protocol) -> Result<(), Refusal> {
         record.judged.decided_by(self.policy.revision());
+        self.transparent(protocol)?;
         if self.policy.is_empty() {
             return Ok(());
         }
-        self.transparent(protocol)?;
         self.judged(record, Call::Tcp)
     }
 
@@ -69,16 +69,13 @@ impl<'a> Arrival<'a> {
         if verdict.is_allowed() { Ok(()) } else { Err(self.refusal(&verdict, call)) }
     }
 
-    /// A stream to an HTTP service would carry requests past the rules that forbid them.
+    /// A stream to an HTTP service would carry requests past rules and limits, and claims of its caller past those who take them out.
     fn transparent(&self, protocol: Protocol) -> Result<(), Refusal> {
-        if protocol == Protocol::Tcp || !self.policy.denies_requests(self.called) {
+        if protocol == Protocol::Tcp {
             return Ok(());
         }
-        let why = format!(
-            "`deny` rules for {} look at requests, and a stream hides them; call it over HTTP, at the outbound port",
-            self.called
-        );
-        Err(Refusal::new(Code::NotAllowed, why))
+        let why = format!("{} is an HTTP service, and a stream would hide its requests", self.called);
+        Err(Refusal::new(Code::ProtocolMismatch, why))
     }
 
     fn judged(&self, record: &mut Record, call: Call<'_>) -> Result<(), Refusal> {

@@ -121,7 +121,18 @@ impl Way<'_> {
         })
     }
 
+    /// A new connection. Where the machine has no descriptor left for it, idle ones make room, once.
     async fn transport(&self, worker: &Worker) -> Result<Transport, DialError> {
+        match self.dialled(worker).await {
+            Err(short) if short.code == Code::Overloaded => {
+                worker.pool.clear_idle();
+                self.dialled(worker).await
+            }
+            dialled => dialled,
+        }
+    }
+
+    async fn dialled(&self, worker: &Worker) -> Result<Transport, DialError> {
         self.connects.increment(1);
         match (&self.to, &self.host) {
             (Destination::Peer(addr, identity), Host::Peer(_, credential)) => {

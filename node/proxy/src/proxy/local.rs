@@ -51,6 +51,16 @@ pub(crate) fn introduce(overlay: &mut Overlay, head: &RequestHead, who: &Introdu
     }
 }
 
+/// Notes for whom a balancer has passed a request on, behind whom the request itself names.
+pub(crate) fn passed_on(head: &mut RequestHead, address: IpAddr) {
+    let mut chain: Vec<u8> = head.fields.each(Known::XForwardedFor).collect::<Vec<_>>().join(&b", "[..]);
+    if !chain.is_empty() {
+        chain.extend_from_slice(b", ");
+    }
+    chain.extend_from_slice(address.to_string().as_bytes());
+    head.fields.put(Known::XForwardedFor, &chain);
+}
+
 /// A request for WebSocket over HTTP/2 (RFC 8441) as HTTP/1.1 asks for it (RFC 6455, section 4.1). Its key proves nothing here: both ends
 /// of the hop are known.
 pub(crate) fn as_http1(overlay: &mut Overlay, head: &RequestHead, mut random: impl FnMut() -> u64) {

@@ -103,15 +103,10 @@ async fn a_ring_cuts_a_stream_that_is_no_longer_allowed() {
     assert_eq!(code_of(&cut(&mut watch, &footing).await), Some(Code::NotAllowed));
     post.apply(3, &authorisation("[[authorisation.rule]]\naction = \"allow\"\nfrom = { services = [\"web\"] }"));
     assert!(lasts(&mut watch, &footing).await);
-    // A stream hides what such a rule looks at.
     let deny =
         "default = \"allow\"\n[[authorisation.rule]]\naction = \"deny\"\npaths = [\"/a\"]\nfrom = { any = true }";
     post.apply(4, &authorisation(deny));
     assert!(lasts(&mut watch, &footing).await, "of TCP, there are no requests");
-    let http = Permit { subject: Subject::Stream(Protocol::Http), ..permit };
-    let footing = Footing { permit: Some(http), ..Footing::default() };
-    post.apply(5, &authorisation(deny));
-    assert_eq!(code_of(&cut(&mut watch, &footing).await), Some(Code::NotAllowed));
 }
 
 #[tokio::test(start_paused = true)]

@@ -76,9 +76,14 @@ impl Server {
             ListenerSpec::Inbound { desk, .. } => {
                 Self::Inbound(Arc::new(Inbound { worker, world, desk: desk.clone(), gate }))
             }
-            ListenerSpec::OutboundHttp { identity, .. } => {
-                Self::Outbound(Arc::new(Outbound { worker, world, identity: identity.clone(), gate }))
-            }
+            ListenerSpec::OutboundHttp { identity, .. } => Self::Outbound(Arc::new(Outbound {
+                worker,
+                world,
+                identity: identity.clone(),
+                service: None,
+                passed_on_for: None,
+                gate,
+            })),
             ListenerSpec::Bound { service, identity, proxy_protocol, .. } => {
                 let (service, identity) = (service.clone(), identity.clone());
                 Self::Bound(Arc::new(Bound { worker, world, service, identity, proxy_protocol: *proxy_protocol, gate }))

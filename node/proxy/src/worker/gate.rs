@@ -9,7 +9,7 @@ use metrics::{Counter, Gauge};
 use tokio::time::Instant;
 use weft_world::opener::OpenHandle;
 
-use super::descriptors::Episode;
+use super::descriptors::{Descriptors, Episode};
 use crate::bell::Bell;
 use crate::handshakes::{Handshake, Handshakes};
 use crate::metrics::{self as names, SharedRecorder};
@@ -33,6 +33,7 @@ pub(crate) struct Gate {
     bells: Vec<Arc<Bell>>,
     open: AtomicUsize,
     open_max: usize,
+    descriptors: Arc<Descriptors>,
     open_gauge: Gauge,
     taken: Counter,
     refused: Counter,
@@ -45,7 +46,7 @@ impl Gate {
     pub(crate) fn new(
         recorder: &SharedRecorder,
         listener: &'static str,
-        open_max: usize,
+        (open_max, descriptors): (usize, &Arc<Descriptors>),
         bells: Vec<Arc<Bell>>,
     ) -> Arc<Self> {
         let labels = [("listener", listener)];
@@ -54,6 +55,7 @@ impl Gate {
             bells,
             open: AtomicUsize::new(0),
             open_max,
+            descriptors: Arc::clone(descriptors),
             open_gauge: names::gauge(recorder, names::CONNECTIONS_OPEN, &labels),
             taken: names::counter(recorder, names::CONNECTIONS_TOTAL, &labels),
             refused: names::counter(recorder, names::CONNECTIONS_REFUSED_TOTAL, &labels),
@@ -70,6 +72,7 @@ impl Gate {
             bells: Vec::new(),
             open: AtomicUsize::new(0),
             open_max: usize::MAX,
+            descriptors: Arc::new(Descriptors::unbounded()),
             open_gauge: Gauge::noop(),
             taken: Counter::noop(),
             refused: Counter::noop(),
@@ -97,12 +100,13 @@ impl Gate {
 
     /// Takes a connection in; none at the limit.
     pub(crate) fn pass(self: &Arc<Self>) -> Option<Pass> {
-        if self.open.load(Ordering::Relaxed) >= self.open_max {
+        if self.open.load(Ordering::Relaxed) >= self.open_max || !self.descriptors.take() {
             self.count_refused();
             if self.full.begins(Instant::now()) {
+                let open = self.open.load(Ordering::Relaxed);
                 tracing::warn!(
-                    open = self.open_max,
-                    "as many connections are open as the listener may have; others are refused"
+                    open,
+                    "as many connections are open as the listener, or all of them, may have; others are refused"
                 );
             }
             return None;
@@ -137,6 +141,7 @@ pub(crate) struct Pass(Arc<Gate>);
 impl Drop for Pass {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.descriptors.give_back();
         self.0.open_gauge.decrement(1.0);
     }
 }

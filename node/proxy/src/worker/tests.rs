@@ -85,7 +85,12 @@ impl DataPath {
 impl Gate {
     /// The gate of a listener that tests open and close by hand.
     pub(crate) fn by_hand(worker: &Worker) -> (Arc<Self>, Box<dyn OpenHandle>) {
-        let gate = Self::new(&worker.shared.recorder, "outbound", 10, vec![Arc::clone(&worker.bell)]);
+        let gate = Self::new(
+            &worker.shared.recorder,
+            "outbound",
+            (10, &worker.shared.descriptors),
+            vec![Arc::clone(&worker.bell)],
+        );
         (Arc::clone(&gate), Box::new(gate::GateHandle(gate)))
     }
 }

@@ -112,7 +112,7 @@ async fn a_stream_is_refused_by_the_same_rules() {
 }
 
 #[tokio::test]
-async fn a_stream_hides_no_request_from_a_deny_rule() {
+async fn a_bound_port_of_an_http_service_serves_requests() {
     let mesh = Mesh::new(23);
     app(mesh.at(2, 8080), "orders").await;
     let far = mesh.node(2, &[("orders", HTTP)], &[]).await;
@@ -120,13 +120,30 @@ async fn a_stream_hides_no_request_from_a_deny_rule() {
     let at = mesh.at(1, 8000);
     let spec = ListenerSpec::Bound { at, service: "orders".parse().unwrap(), identity: None, proxy_protocol: false };
     let _bound = near.path.open(spec, Arc::clone(&near.world)).await.unwrap();
+    // Whatever host a request names.
     assert!(get_path(at, "/admin/x").await.starts_with("HTTP/1.1 200"));
+    assert!(
+        raw(at, "GET / HTTP/1.1\r\nhost: 127.0.0.1:8000\r\nconnection: close\r\n\r\n")
+            .await
+            .starts_with("HTTP/1.1 200")
+    );
+    let connect = raw(at, "CONNECT orders:1 HTTP/1.1\r\nhost: orders\r\nconnection: close\r\n\r\n").await;
+    assert_eq!(problem(&connect).0["code"], "protocol-mismatch", "{connect}");
     far.apply(&policy(12, RULES));
-    let mut stream = TcpStream::connect(at).await.unwrap();
-    let mut rest = Vec::new();
-    // Closed, or reset: nothing comes through.
-    let _ended = stream.read_to_end(&mut rest).await;
-    assert!(rest.is_empty());
+    let answer = get_path(at, "/admin/x").await;
+    assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("not-allowed"), "{answer}");
+}
+
+#[tokio::test]
+async fn no_stream_reaches_an_http_service() {
+    let mesh = Mesh::new(25);
+    app(mesh.at(2, 8080), "orders").await;
+    let _far = mesh.node(2, &[("orders", HTTP)], &[]).await;
+    // As a member that says nothing true of its own view would.
+    let near = mesh.node(1, &[], &[("orders", Protocol::Tcp, &[2])]).await;
+    let connect = "CONNECT orders:1 HTTP/1.1\r\nhost: orders\r\nconnection: close\r\n\r\n";
+    let answer = raw(near.outbound, connect).await;
+    assert_eq!(problem(&answer).0["code"], "protocol-mismatch", "{answer}");
 }
 
 #[tokio::test]
