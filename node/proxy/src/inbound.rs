@@ -13,7 +13,7 @@ use weft_gossip::enrol::{self, SignDesk};
 use weft_identity::ServiceName;
 use weft_identity::tls::{ALPN_HTTP2, ALPN_SIGN, ALPN_TCP};
 use weft_identity::{Fingerprint, GrantedLabels, SpiffeId, Subject, dialled_identity, peer_identity, peer_labels};
-use weft_world::WorldCell;
+use weft_world::{World, WorldCell};
 
 use crate::head::RequestHead;
 use crate::http1::{Connection, HeadLimits};
@@ -75,6 +75,10 @@ impl Serve for Caller {
 
     fn world(&self) -> &Arc<WorldCell> {
         &self.world
+    }
+
+    fn caller<'a>(&'a self, _world: &'a World) -> Option<&'a SpiffeId> {
+        Some(&self.identity)
     }
 
     async fn request(&self, side: &mut Side, watch: &mut Watch, head: &mut RequestHead) {

@@ -2,7 +2,7 @@
 //!
 //! - [`worker`]: workers and listeners; [`explain`]: what would become of a call
 //! - `proxy`: the life of a request; `tcp`: the life of a stream; `proxy_protocol`: the header before one
-//! - `server`: the requests of one connection; `outbound`, `inbound`: who may send them
+//! - `server`: the requests of one connection; `outbound`, `inbound`, `bound`: who may send them, and streams
 //! - `http1`, `http2`: the two versions of HTTP; `head`: their heads; `side`: one end of an exchange; `pump`: bodies between two
 //! - `admission`: who is let in at the limit, and who waits; `memory`: what is not taken on when memory runs short
 //! - `handshakes`: who may hold how many places before it has proven itself
@@ -15,6 +15,7 @@
 mod access_log;
 mod admission;
 mod bell;
+mod bound;
 mod dial;
 pub mod explain;
 mod handshakes;

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use weft_env::Stream;
-use weft_identity::ServiceName;
-use weft_world::WorldCell;
+use weft_identity::{ServiceName, SpiffeId};
+use weft_world::{World, WorldCell};
 
 use crate::head::RequestHead;
 use crate::http1::{Connection, HeadLimits};
@@ -45,6 +45,10 @@ impl Serve for Outbound {
 
     fn world(&self) -> &Arc<WorldCell> {
         &self.world
+    }
+
+    fn caller<'a>(&'a self, world: &'a World) -> Option<&'a SpiffeId> {
+        proxy::credential_of(world, self.identity.as_ref()).map(|credential| &credential.identity)
     }
 
     async fn request(&self, side: &mut Side, watch: &mut Watch, head: &mut RequestHead) {

@@ -35,13 +35,14 @@ use weft_policy::authority;
 use weft_policy::endpoint::EndpointTable;
 use weft_policy::fields::Known;
 use weft_policy::head::{Sender, Upgrade};
-use weft_world::{Credential, LocalService, World, WorldCell};
+use weft_world::{Credential, LocalService, World};
 
 use crate::head::{Form, RequestHead};
 use crate::inbound::Caller;
 use crate::metrics::{Direction, Meter, ServiceState};
 use crate::outbound::Outbound;
 use crate::problem::Refusal;
+use crate::server::Serve;
 use crate::side::{Side, reset};
 use crate::tcp;
 use crate::vigil::{Footing, Permit, Subject, Watch};
@@ -85,8 +86,7 @@ impl From<Refusal> for Failure {
 
 /// Serves one request of an application of this machine.
 pub(crate) async fn outbound(entry: &Outbound, side: &mut Side, watch: &mut Watch, head: &mut RequestHead) {
-    let place = (&entry.worker, &*entry.world, Direction::Outbound);
-    let Some(record) = entered(place, side, watch, head).await else { return };
+    let Some(record) = entered(entry, side, watch, head).await else { return };
     let world = entry.world.load();
     let mut exchange = Exchange::new(side, watch, record, Sender::Application);
     let caller = || credential_of(&world, entry.identity.as_ref()).map(|credential| &credential.identity);
@@ -97,8 +97,7 @@ pub(crate) async fn outbound(entry: &Outbound, side: &mut Side, watch: &mut Watc
 
 /// Serves one request that came in over mutual TLS.
 pub(crate) async fn inbound(caller: &Caller, side: &mut Side, watch: &mut Watch, head: &mut RequestHead) {
-    let place = (&caller.worker, &*caller.world, Direction::Inbound);
-    let Some(record) = entered(place, side, watch, head).await else { return };
+    let Some(record) = entered(caller, side, watch, head).await else { return };
     let world = caller.world.load();
     let mut exchange = Exchange::new(side, watch, record, Sender::Node);
     if let Err(failure) = deliver(caller, &world, &mut exchange, head).await {
@@ -107,16 +106,13 @@ pub(crate) async fn inbound(caller: &Caller, side: &mut Side, watch: &mut Watch,
 }
 
 /// Takes a request in, or turns it away where the node has no place for it.
-async fn entered(
-    (worker, world, direction): (&Arc<Worker>, &WorldCell, Direction),
-    side: &mut Side,
-    watch: &mut Watch,
-    head: &RequestHead,
-) -> Option<Record> {
-    match Record::enter(worker, direction, watch).await {
+async fn entered<S: Serve>(entry: &S, side: &mut Side, watch: &mut Watch, head: &RequestHead) -> Option<Record> {
+    match Record::enter(entry.worker(), S::DIRECTION, watch).await {
         Ok(record) => Some(record),
         Err(refusal) => {
-            Box::pin(turn_away(worker, &world.load(), direction, (side, watch), (head, &refusal))).await;
+            let world = entry.world().load();
+            let from = (S::DIRECTION, entry.caller(&world));
+            Box::pin(turn_away(entry.worker(), &world, from, (side, watch), (head, &refusal))).await;
             None
         }
     }

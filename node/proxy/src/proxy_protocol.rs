@@ -87,6 +87,9 @@ fn announced(fixed: &[u8]) -> Result<usize, &'static str> {
     let Some((signature, &[command, family, high, low])) = fixed.split_last_chunk() else {
         return Err("it is cut short");
     };
+    if fixed.starts_with(b"PROXY ") {
+        return Err("it is one of version 1");
+    }
     if signature != SIGNATURE {
         return Err("it does not begin like one");
     }

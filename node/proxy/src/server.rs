@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
-use weft_identity::Code;
-use weft_world::WorldCell;
+use weft_identity::{Code, SpiffeId};
+use weft_world::{World, WorldCell};
 
 use crate::head::{Malformed, RequestHead};
 use crate::http1::{Connection, Fitness, HeadFault, Received, Role};
@@ -37,6 +37,9 @@ pub(crate) trait Serve: Send + Sync + 'static {
 
     /// Read once a request.
     fn world(&self) -> &Arc<WorldCell>;
+
+    /// As whom its requests call, as far as that is known before one is read.
+    fn caller<'a>(&'a self, world: &'a World) -> Option<&'a SpiffeId>;
 
     /// Serves one request.
     fn request(&self, side: &mut Side, watch: &mut Watch, head: &mut RequestHead) -> impl Future<Output = ()> + Send;
@@ -131,15 +134,7 @@ async fn one<S: Serve>(entry: &S, side: &mut Side, watch: &mut Watch, due: Insta
         }
         Ok(Received::Http2) => Next::Http2,
         Err(Some(refusal)) => {
-            let world = entry.world().load();
-            Box::pin(proxy::turn_away(
-                entry.worker(),
-                &world,
-                S::DIRECTION,
-                (side, watch),
-                (&RequestHead::default(), &refusal),
-            ))
-            .await;
+            Box::pin(turn_away(entry, side, watch, &refusal)).await;
             let Side::Http1(connection) = side else { return Next::End };
             linger(connection, watch).await;
             Next::End
@@ -184,6 +179,13 @@ async fn next_head<S: Serve>(
         })
     })
     .await
+}
+
+/// Answers what is no request.
+async fn turn_away<S: Serve>(entry: &S, side: &mut Side, watch: &mut Watch, refusal: &Refusal) {
+    let world = entry.world().load();
+    let from = (S::DIRECTION, entry.caller(&world));
+    proxy::turn_away(entry.worker(), &world, from, (side, watch), (&RequestHead::default(), refusal)).await;
 }
 
 fn refusal_of(malformed: Malformed) -> Refusal {
@@ -274,16 +276,7 @@ async fn stream<S: Serve>(entry: Arc<S>, arrival: Arrival, mut watch: Watch) {
     match arrival.head {
         Ok(mut head) => entry.request(&mut side, &mut watch, &mut head).await,
         Err(malformed) => {
-            let world = entry.world().load();
-            let refusal = refusal_of(malformed);
-            proxy::turn_away(
-                entry.worker(),
-                &world,
-                S::DIRECTION,
-                (&mut side, &mut watch),
-                (&RequestHead::default(), &refusal),
-            )
-            .await;
+            turn_away(entry.as_ref(), &mut side, &mut watch, &refusal_of(malformed)).await;
         }
     }
 }

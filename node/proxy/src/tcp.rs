@@ -8,34 +8,31 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout};
-use weft_env::Stream;
+use weft_identity::Code;
 use weft_identity::Protocol;
 use weft_identity::wire::{self, Kind};
-use weft_identity::{Code, ServiceName};
 use weft_policy::endpoint::Endpoint;
 use weft_policy::head::Sender;
 use weft_policy::outcome::{Outcome, Try};
 use weft_policy::retry::Repeat;
-use weft_world::{World, WorldCell};
+use weft_world::World;
 
 use crate::dial::{self, PeerDial};
-use crate::http1::{Connection, HeadLimits};
+use crate::http1::Connection;
 use crate::inbound::Caller;
 use crate::metrics::{Direction, Slot};
-use crate::outbound::Outbound;
 use crate::pool::Host;
 use crate::problem::Refusal;
 use crate::proxy::{
-    self, Arrival, Attempt, Attempted, Carriage, Exchange, Failed, Failure, Held, Lease, Matched, Record,
+    self, Arrival, Attempt, Attempted, Carriage, Ending, Exchange, Failed, Failure, Held, Lease, Matched, Record,
     ReplicaFlight, Source, Tally, TriesCall, Unanswered, delivered_here,
 };
-use crate::proxy_protocol::{self, Ends};
-use crate::server;
+use crate::proxy_protocol::Ends;
 use crate::side::Side;
 use crate::trace::Trace;
 use crate::transport::Transport;
-use crate::vigil::{Footing, Permit, Subject, Watch};
-use crate::worker::{Gate, Worker};
+use crate::vigil::{Cut, Footing, Permit, Subject, Watch};
+use crate::worker::Worker;
 
 /// Longest header or reply of a stream, envelope included: four names of one label each.
 const HEADER_LEN_MAX: usize = 1024;
@@ -57,95 +54,6 @@ struct StreamHeader {
 #[derive(Debug, Serialize, Deserialize)]
 struct StreamReply {
     refused: Option<String>,
-}
-
-/// A listener on a local port that leads to one service.
-pub(crate) struct Bound {
-    /// Serves it.
-    pub(crate) worker: Arc<Worker>,
-    /// Read once a stream.
-    pub(crate) world: Arc<WorldCell>,
-    /// Where it leads.
-    pub(crate) service: ServiceName,
-    /// As whom.
-    pub(crate) identity: Option<ServiceName>,
-    /// Each stream begins with a PROXY header.
-    pub(crate) proxy_protocol: bool,
-    /// The listener's.
-    pub(crate) gate: Arc<Gate>,
-}
-
-/// Serves one connection of an application of this machine: carries its stream, and resets it when the service cannot be reached; or serves
-/// its requests, where the service is one of HTTP, whose callers, rules and limits are those of requests.
-pub(crate) async fn outbound(bound: &Bound, mut stream: Stream) {
-    let Some(ends) = ends_told(bound, &mut stream).await else { return stream.reset_on_close() };
-    let mut watch = Watch::new(&bound.worker, &bound.world, &bound.gate, None);
-    let protocol = bound.world.load().services.get(bound.service.as_str()).map(|table| table.protocol);
-    if protocol.is_some_and(|protocol| protocol != Protocol::Tcp) {
-        let connection = Connection::new(Transport::Plain(stream), HeadLimits::APPLICATION);
-        return server::serve(bound.outbound(ends), connection, watch).await;
-    }
-    let mut side = Side::Http1(Connection::tunnel(Transport::Plain(stream)));
-    let entered = Record::enter(&bound.worker, Direction::Outbound, &mut watch).await;
-    let Ok(mut record) = entered else { return side.cut(0) };
-    let world = bound.world.load();
-    record.streamed(Some(Trace::created(bound.worker.random(), bound.worker.random(), bound.worker.random())));
-    let mut exchange = Exchange::new(&mut side, &mut watch, record, Sender::Application);
-    // Only documents and the node's own settings end a stream.
-    exchange.total = None;
-    let asked = (bound.identity.as_ref(), bound.service.as_str());
-    let opened = match proxy::identify(&bound.worker, &world, &mut exchange.record, asked) {
-        Ok(matched) => carry(&world, &mut exchange, &matched, ends).await,
-        Err(refusal) => Err(refusal.into()),
-    };
-    if let Err(failure) = opened {
-        if let Failure::Refusal(refusal) = failure {
-            let credential = proxy::credential_of(&world, bound.identity.as_ref());
-            exchange.record.failed(refusal.code);
-            let caller = credential.map(|credential| &credential.identity);
-            let id = exchange.record.refused(&refusal, &world, caller, None);
-            tracing::debug!(service = %bound.service, code = %refusal.code, id, why = refusal.why, "stream refused");
-        }
-        exchange.side.cut(0);
-    }
-}
-
-impl Bound {
-    /// What serves the requests of a connection with these ends.
-    fn outbound(&self, ends: Ends) -> Arc<Outbound> {
-        Arc::new(Outbound {
-            worker: Arc::clone(&self.worker),
-            world: Arc::clone(&self.world),
-            identity: self.identity.clone(),
-            service: Some(self.service.clone()),
-            passed_on_for: self.proxy_protocol.then(|| ends.source.ip()),
-            gate: Arc::clone(&self.gate),
-        })
-    }
-}
-
-/// Both ends of a stream: of the socket, or as the header tells them which its listener demands; none where that is missing or wrong.
-async fn ends_told(bound: &Bound, stream: &mut Stream) -> Option<Ends> {
-    let ends = Ends { source: stream.peer_addr().ok()?, destination: stream.local_addr().ok()? };
-    if !bound.proxy_protocol {
-        return Some(ends);
-    }
-    match timeout(bound.worker.settings().head_timeout, proxy_protocol::read(stream)).await {
-        Ok(Ok(told)) => Some(told.unwrap_or(ends)),
-        Ok(Err(error)) => {
-            tracing::debug!(service = %bound.service, %error, from = %ends.source, "stream without a header");
-            None
-        }
-        Err(_) => None,
-    }
-}
-
-async fn carry(world: &World, exchange: &mut Exchange<'_>, matched: &Matched<'_>, ends: Ends) -> Result<(), Failure> {
-    let (lease, footing) = open(world, exchange, matched, Some(ends)).await?;
-    exchange.record.status = 200;
-    let idle = exchange.record.worker().settings().stream_timeout;
-    proxy::tunnel(exchange, lease, &footing, idle).await;
-    Ok(())
 }
 
 /// Opens a stream to a service: on another endpoint after a failure, as long as retries last. Nothing of the caller is sent yet,
@@ -207,11 +115,18 @@ impl Attempt for StreamTries<'_> {
         let within = carriage.connect.min(self.over_at.saturating_duration_since(Instant::now()));
         let worker = Arc::clone(exchange.record.worker());
         let opening = Opening { world, matched, within, ends: self.ends, trace: exchange.record.trace_text() };
-        let opened = match here.and_then(|local| local.chosen(endpoint)) {
-            Some(replica) => opening.at_application(&worker, replica).await,
-            None => opening.at_peer(&worker, endpoint).await,
+        let opened = async {
+            match here.and_then(|local| local.chosen(endpoint)) {
+                Some(replica) => opening.at_application(&worker, replica).await,
+                None => opening.at_peer(&worker, endpoint).await,
+            }
         };
-        opened.map(|lease| (lease, Outcome::Opened))
+        let left = self.over_at.saturating_duration_since(Instant::now());
+        match exchange.watch.within(left, opened).await {
+            Ok(opened) => opened.map(|lease| (lease, Outcome::Opened)),
+            Err(Cut::Due) => Err(unopened(Code::ConnectTimeout, "the time for the stream was over".to_owned(), false)),
+            Err(cut) => Err(Unanswered::Ending(Ending::Cut(cut)).into()),
+        }
     }
 
     fn repeat(&self, _exchange: &Exchange<'_>) -> Repeat {
@@ -293,7 +208,7 @@ fn unopened(code: Code, why: String, is_of_node: bool) -> Attempted {
 pub(crate) async fn inbound(caller: &Caller, mut transport: Transport, mut watch: Watch) {
     let header_timeout = caller.worker.settings().head_timeout;
     let header = wire::read::<StreamHeader, _>(&mut transport, Kind::StreamHeader, HEADER_LEN_MAX);
-    let header = match timeout(header_timeout, header).await {
+    let header = match watch.within(header_timeout, header).await {
         Ok(Ok(header)) => header,
         Ok(Err(error)) => {
             tracing::debug!(%error, caller = %caller.identity, "stream without a header");
@@ -301,9 +216,16 @@ pub(crate) async fn inbound(caller: &Caller, mut transport: Transport, mut watch
         }
         Err(_) => return,
     };
-    let Ok(mut record) = Record::enter(&caller.worker, Direction::Inbound, &mut watch).await else {
-        answer(&mut transport, Some(Code::Overloaded.to_string())).await;
-        return;
+    let mut record = match Record::enter(&caller.worker, Direction::Inbound, &mut watch).await {
+        Ok(record) => record,
+        Err(refusal) => {
+            let mut record = Record::of_none(&caller.worker, Direction::Inbound);
+            record.counted_by(caller.worker.states.meter_nowhere(Direction::Inbound, &caller.identity));
+            record.failed(refusal.code);
+            let id = record.refused(&refusal, &caller.world.load(), Some(&caller.identity), None);
+            answer(&mut transport, Some(format!("{} {id}", refusal.code))).await;
+            return;
+        }
     };
     record.streamed(Trace::stated(header.trace.as_bytes()));
     let heard = watch.heard();

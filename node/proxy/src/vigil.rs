@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use tokio::time::Instant;
@@ -151,6 +152,12 @@ impl Watch {
             Poll::Pending => self.poll_cut(cx, footing).map(Err),
         })
         .await
+    }
+
+    /// Waits for what may take so long, or until what is open has to end.
+    pub(crate) async fn within<T>(&mut self, span: Duration, waited: impl Future<Output = T>) -> Result<T, Cut> {
+        let mut waited = std::pin::pin!(waited);
+        self.until(Some(Instant::now() + span), &Footing::default(), |cx| waited.as_mut().poll(cx)).await
     }
 
     /// Sets the moment for [`Watch::poll_cut`].

@@ -1,5 +1,6 @@
 //! Answers of our own: refusals and failures with their code, and what a route answers itself.
 
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use weft_world::World;
 
 use super::exchange::Exchange;
 use super::judged::Other;
+use super::record::Record;
 use crate::head::{HttpVersion, Length, RequestHead, ResponseHead};
 use crate::http1::Persistence;
 use crate::metrics::Direction;
@@ -114,17 +116,26 @@ async fn send(side: &mut Side, watch: &mut Watch, own: Own, asked: &Method, pers
     }
 }
 
-/// Answers a message that is no request, or one that this node has no place for: nothing is recorded of it.
+/// Answers a message that is no request, or one that this node has no place for.
 pub(crate) async fn turn_away(
-    worker: &Worker,
+    worker: &Arc<Worker>,
     world: &World,
-    direction: Direction,
+    (direction, caller): (Direction, Option<&SpiffeId>),
     (side, watch): (&mut Side, &mut Watch),
     (head, refusal): (&RequestHead, &Refusal),
 ) {
-    // Not kept: a node that is at its limit has better things to do, and there is nothing to tell of it.
-    let own = reply(refusal, world, direction, &worker.refusal_id(&world.facts.node), head);
-    let _sent = send(side, watch, own, &head.method, persistence_after(refusal)).await;
+    let mut record = Record::of_none(worker, direction);
+    if let Some(caller) = caller {
+        record.counted_by(worker.states.meter_nowhere(direction, caller));
+    }
+    record.asked_in_vain(head);
+    record.failed(refusal.code);
+    let id = record.refused(refusal, world, caller, Some(head).filter(|head| !head.path.is_empty()));
+    let own = reply(refusal, world, direction, &id, head);
+    if let Some(sent) = send(side, watch, own, &head.method, persistence_after(refusal)).await {
+        record.sent = sent as u64;
+        record.complete();
+    }
 }
 
 /// After a message that breaks the rules nobody knows where the next begins.

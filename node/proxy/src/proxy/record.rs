@@ -58,12 +58,14 @@ pub(crate) struct Record {
     /// What the documents say of it.
     pub(super) judged: Judged,
     slots: Vec<Slot>,
+    /// It has a place of the node.
+    is_admitted: bool,
 }
 
 impl Record {
     /// Takes an exchange in; none when the node is at its limit.
     pub(crate) fn start(worker: &Arc<Worker>, direction: Direction, started: Instant) -> Option<Self> {
-        worker.enter(direction).then(|| Self::new(worker, direction, started))
+        worker.enter(direction).then(|| Self::new(worker, direction, started, true))
     }
 
     /// Takes an exchange in that begins now; when the node is at its limit, once there is a place for it.
@@ -73,10 +75,15 @@ impl Record {
             return Ok(record);
         }
         Box::pin(worker.admission().wait(worker.number(), direction, watch)).await?;
-        Ok(Self::new(worker, direction, started))
+        Ok(Self::new(worker, direction, started, true))
     }
 
-    fn new(worker: &Arc<Worker>, direction: Direction, started: Instant) -> Self {
+    /// Of one that gets no place, or is no request at all.
+    pub(crate) fn of_none(worker: &Arc<Worker>, direction: Direction) -> Self {
+        Self::new(worker, direction, worker.noted(), false)
+    }
+
+    fn new(worker: &Arc<Worker>, direction: Direction, started: Instant, is_admitted: bool) -> Self {
         Self {
             worker: Arc::clone(worker),
             direction,
@@ -93,6 +100,7 @@ impl Record {
             endpoint: None,
             judged: Judged::default(),
             slots: Vec::new(),
+            is_admitted,
         }
     }
 
@@ -118,6 +126,13 @@ impl Record {
             self.path = Some(head.path.clone());
         }
         self.trace = Some(trace);
+    }
+
+    /// Notes what was asked of one that goes no further, as far as it is known.
+    pub(crate) fn asked_in_vain(&mut self, head: &RequestHead) {
+        if !head.path.is_empty() {
+            (self.method, self.path) = (Some(head.method.clone()), Some(head.path.clone()));
+        }
     }
 
     /// Notes a stream.
@@ -234,6 +249,8 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.write();
-        self.worker.leave();
+        if self.is_admitted {
+            self.worker.leave();
+        }
     }
 }

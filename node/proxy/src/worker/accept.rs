@@ -12,10 +12,10 @@ use weft_world::opener::ListenerSpec;
 
 use super::descriptors::is_shortage;
 use super::{Gate, Phase, Worker};
+use crate::bound::{self, Bound};
 use crate::inbound::{self, Inbound};
 use crate::memory::Step;
 use crate::outbound::{self, Outbound};
-use crate::tcp::{self, Bound};
 
 /// The wait after a failed accept: most often there are no file descriptors left, and trying on at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
@@ -95,7 +95,7 @@ impl Server {
         match self {
             Self::Inbound(entry) => inbound::serve(entry, stream).await,
             Self::Outbound(entry) => outbound::serve(entry, stream).await,
-            Self::Bound(entry) => tcp::outbound(&entry, stream).await,
+            Self::Bound(entry) => bound::serve(&entry, stream).await,
         }
     }
 }

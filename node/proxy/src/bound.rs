@@ -1,0 +1,148 @@
+//! A port on this machine that leads to one service, for applications that name none: a stream of TCP, or requests where the service is one
+//! of HTTP. A balancer in front of it may say for whom it calls.
+
+use std::io;
+use std::sync::Arc;
+
+use weft_env::Stream;
+use weft_identity::{Code, Protocol, ServiceName};
+use weft_policy::head::Sender;
+use weft_world::{World, WorldCell};
+
+use crate::http1::{Connection, HeadLimits};
+use crate::metrics::Direction;
+use crate::outbound::Outbound;
+use crate::problem::Refusal;
+use crate::proxy::{self, Exchange, Failure, Matched, Record};
+use crate::proxy_protocol::{self, Ends};
+use crate::server;
+use crate::side::Side;
+use crate::tcp;
+use crate::trace::Trace;
+use crate::transport::Transport;
+use crate::vigil::{Cut, Watch};
+use crate::worker::{Gate, Worker};
+
+/// A listener on a local port that leads to one service.
+pub(crate) struct Bound {
+    /// Serves it.
+    pub(crate) worker: Arc<Worker>,
+    /// Read once a stream.
+    pub(crate) world: Arc<WorldCell>,
+    /// Where it leads.
+    pub(crate) service: ServiceName,
+    /// As whom.
+    pub(crate) identity: Option<ServiceName>,
+    /// Each stream begins with a PROXY header.
+    pub(crate) proxy_protocol: bool,
+    /// The listener's.
+    pub(crate) gate: Arc<Gate>,
+}
+
+/// Serves one connection of an application of this machine: carries its stream, and resets it when the service cannot be reached; or serves
+/// its requests, where the service is one of HTTP, whose callers, rules and limits are those of requests.
+pub(crate) async fn serve(bound: &Bound, mut stream: Stream) {
+    let mut watch = Watch::new(&bound.worker, &bound.world, &bound.gate, None);
+    let ends = match ends_told(bound, &mut stream, &mut watch).await {
+        Ok(ends) => ends,
+        Err(refusal) => {
+            if let Some(refusal) = refusal {
+                bound.note_refused(&refusal);
+            }
+            return stream.reset_on_close();
+        }
+    };
+    let protocol = bound.world.load().services.get(bound.service.as_str()).map(|table| table.protocol);
+    if protocol.is_some_and(|protocol| protocol != Protocol::Tcp) {
+        let connection = Connection::new(Transport::Plain(stream), HeadLimits::APPLICATION);
+        return server::serve(bound.outbound(ends), connection, watch).await;
+    }
+    let mut side = Side::Http1(Connection::tunnel(Transport::Plain(stream)));
+    let entered = Record::enter(&bound.worker, Direction::Outbound, &mut watch).await;
+    let mut record = match entered {
+        Ok(record) => record,
+        Err(refusal) => {
+            bound.note_refused(&refusal);
+            return side.cut(0);
+        }
+    };
+    let world = bound.world.load();
+    record.streamed(Some(Trace::created(bound.worker.random(), bound.worker.random(), bound.worker.random())));
+    let mut exchange = Exchange::new(&mut side, &mut watch, record, Sender::Application);
+    // Only documents and the node's own settings end a stream.
+    exchange.total = None;
+    let asked = (bound.identity.as_ref(), bound.service.as_str());
+    let opened = match proxy::identify(&bound.worker, &world, &mut exchange.record, asked) {
+        Ok(matched) => carry(&world, &mut exchange, &matched, ends).await,
+        Err(refusal) => Err(refusal.into()),
+    };
+    if let Err(failure) = opened {
+        if let Failure::Refusal(refusal) = failure {
+            let credential = proxy::credential_of(&world, bound.identity.as_ref());
+            exchange.record.failed(refusal.code);
+            let caller = credential.map(|credential| &credential.identity);
+            let id = exchange.record.refused(&refusal, &world, caller, None);
+            tracing::debug!(service = %bound.service, code = %refusal.code, id, why = refusal.why, "stream refused");
+        }
+        exchange.side.cut(0);
+    }
+}
+
+impl Bound {
+    /// What serves the requests of a connection with these ends.
+    fn outbound(&self, ends: Ends) -> Arc<Outbound> {
+        Arc::new(Outbound {
+            worker: Arc::clone(&self.worker),
+            world: Arc::clone(&self.world),
+            identity: self.identity.clone(),
+            service: Some(self.service.clone()),
+            passed_on_for: self.proxy_protocol.then(|| ends.source.ip()),
+            gate: Arc::clone(&self.gate),
+        })
+    }
+
+    /// Records a stream that is refused before anything is known of it but where it would lead.
+    fn note_refused(&self, refusal: &Refusal) {
+        let world = self.world.load();
+        let caller = proxy::credential_of(&world, self.identity.as_ref()).map(|credential| &credential.identity);
+        let mut record = Record::of_none(&self.worker, Direction::Outbound);
+        if let Some(caller) = caller {
+            let state = self.worker.states.of(&self.service, &world.facts.node, self.worker.noted_ns());
+            record.counted_by(self.worker.states.meter(&state, Direction::Outbound, caller, &self.service));
+        }
+        record.failed(refusal.code);
+        let id = record.refused(refusal, &world, caller, None);
+        tracing::debug!(service = %self.service, code = %refusal.code, id, why = refusal.why, "stream refused");
+    }
+}
+
+/// Both ends of a stream: of the socket, or as the header tells them which its listener demands. Where that is wrong or late it is refused; a
+/// stream that ends without one, as a balancer's probe does, is only over.
+async fn ends_told(bound: &Bound, stream: &mut Stream, watch: &mut Watch) -> Result<Ends, Option<Refusal>> {
+    let (source, destination) = (stream.peer_addr().map_err(|_| None)?, stream.local_addr().map_err(|_| None)?);
+    let ends = Ends { source, destination };
+    if !bound.proxy_protocol {
+        return Ok(ends);
+    }
+    let span = bound.worker.settings().head_timeout;
+    let told = watch.within(span, proxy_protocol::read(stream)).await;
+    match told {
+        Ok(Ok(told)) => Ok(told.unwrap_or(ends)),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(Some(Refusal::new(Code::RequestMalformed, format!("{error}, from {}", ends.source))))
+        }
+        Err(Cut::Due) => {
+            let why = format!("no PROXY header came within {span:?} from {}", ends.source);
+            Err(Some(Refusal::new(Code::CallerTooSlow, why)))
+        }
+        Ok(Err(_)) | Err(_) => Err(None),
+    }
+}
+
+async fn carry(world: &World, exchange: &mut Exchange<'_>, matched: &Matched<'_>, ends: Ends) -> Result<(), Failure> {
+    let (lease, footing) = tcp::open(world, exchange, matched, Some(ends)).await?;
+    exchange.record.status = 200;
+    let idle = exchange.record.worker().settings().stream_timeout;
+    proxy::tunnel(exchange, lease, &footing, idle).await;
+    Ok(())
+}
