@@ -70,7 +70,7 @@ pub(crate) async fn serve<S: Serve>(entry: Arc<S>, connection: Box<Connection>, 
         let Side::Http1(connection) = &mut side else { return };
         match connection.fitness(Role::Server) {
             Fitness::Reusable => connection.renew(),
-            Fitness::Spent => return close(connection, &mut watch).await,
+            Fitness::Spent => return linger(connection, &mut watch).await,
             Fitness::Cut => return,
             Fitness::Lingers => return linger(connection, &mut watch).await,
         }
@@ -191,12 +191,6 @@ async fn turn_away<S: Serve>(entry: &S, side: &mut Side, watch: &mut Watch, refu
 fn refusal_of(malformed: Malformed) -> Refusal {
     let code = if malformed.is_too_large { Code::HeadTooLarge } else { Code::RequestMalformed };
     Refusal::new(code, malformed.why)
-}
-
-/// Ends a connection after what was sent.
-async fn close(connection: &mut Connection, watch: &mut Watch) {
-    let due = Instant::now() + LINGER_MAX;
-    let _ended = watch.until(Some(due), &Footing::default(), |cx| connection.poll_shutdown(cx)).await;
 }
 
 /// Ends the sending side and lets the other end see it before the connection goes: what it still sends would reset it otherwise, and the

@@ -5,13 +5,13 @@ mod accept;
 mod chores;
 mod descriptors;
 mod gate;
+mod listening;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
-use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -19,7 +19,6 @@ use weft_env::Env;
 use weft_identity::{Code, Failure, NodeId};
 use weft_policy::Limiter;
 use weft_world::WorldCell;
-use weft_world::opener::{ListenerSpec, OpenHandle, OpenListener};
 use weft_world::settings::Settings;
 
 use crate::access_log::AccessLog;
@@ -30,10 +29,10 @@ use crate::memory::{self, Memory};
 use crate::metrics::{self, ACCESS_LOG_DROPPED_TOTAL, Direction, ServiceCounts, ServiceStates, SharedRecorder};
 use crate::pool::{Host, Pool, Upstream};
 use crate::refusals::{RefusalRecord, Refusals};
-use accept::{Server, accept, claim, label_of, listen};
-use chores::{Moment, ring, sweep, watch_memory};
+use chores::{Moment, sweep, watch_memory};
 use descriptors::Descriptors;
 pub(crate) use gate::{Gate, Phase};
+use listening::Listening;
 
 /// Callers and header values that rate limits are counted for at once; some 5 MB when all are in use.
 const LIMIT_KEYS_MAX: usize = 100_000;
@@ -76,6 +75,7 @@ struct Shared {
     admission: Admission,
     memory: Arc<Memory>,
     descriptors: Arc<Descriptors>,
+    listening: Listening,
     /// Zero of the data path's clock.
     zero: Instant,
 }
@@ -276,6 +276,7 @@ impl DataPath {
             admission,
             memory,
             descriptors,
+            listening: Listening::default(),
             zero: Instant::now(),
         });
         let mut path = Self { workers: Vec::new(), shared, threads: Vec::new() };
@@ -364,35 +365,6 @@ impl Drop for DataPath {
             // A worker that ended already has nobody to tell.
             let _sent = stop.send(());
         }
-    }
-}
-
-impl OpenListener for DataPath {
-    fn open(
-        &self,
-        spec: ListenerSpec,
-        world: Arc<WorldCell>,
-    ) -> BoxFuture<'static, Result<Box<dyn OpenHandle>, Failure>> {
-        if self.shared.world.set(Arc::clone(&world)).is_ok() {
-            self.workers.iter().for_each(|worker| worker.spawn(ring(Arc::downgrade(worker), Arc::clone(&world))));
-        }
-        let workers = self.workers.clone();
-        let bells = workers.iter().map(|worker| Arc::clone(&worker.bell)).collect();
-        let gate = {
-            let Shared { recorder, settings, descriptors, .. } = &*self.shared;
-            let open_max = descriptors.connections_max(settings.connections_max);
-            Gate::new(recorder, label_of(&spec), (open_max, descriptors), bells)
-        };
-        Box::pin(async move {
-            let at = claim(&workers, spec.at()).await?;
-            for worker in &workers {
-                let listener = listen(worker, at).await?;
-                let server = Server::new(&spec, worker, &world, &gate);
-                worker.spawn(accept(Arc::clone(worker), listener, server, Arc::clone(&gate)));
-            }
-            let open: Box<dyn OpenHandle> = Box::new(gate::GateHandle(gate));
-            Ok(open)
-        })
     }
 }
 

@@ -21,10 +21,10 @@ pub(super) struct Backlog {
 #[derive(Debug, Default)]
 struct Waiting {
     round: u64,
-    wakers: Vec<Waker>,
+    wakers: Vec<Option<Waker>>,
 }
 
-/// A place among those who wait; the next round makes it void.
+/// A place among those who wait; the next round makes it void. The first round is 1.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Place {
     round: u64,
@@ -53,12 +53,25 @@ impl Backlog {
             return Poll::Ready(());
         }
         if place.round == waiting.round {
-            waiting.wakers[place.at].clone_from(cx.waker());
+            waiting.wakers[place.at] = Some(cx.waker().clone());
         } else {
             *place = Place { round: waiting.round, at: waiting.wakers.len() };
-            waiting.wakers.push(cx.waker().clone());
+            waiting.wakers.push(Some(cx.waker().clone()));
         }
         Poll::Pending
+    }
+
+    /// Who had this place waits no longer: its task is kept by nobody here.
+    pub(super) fn leave(&self, place: Place) {
+        if place.round == 0 {
+            return;
+        }
+        let mut waiting = self.waiting();
+        if place.round == waiting.round
+            && let Some(waker) = waiting.wakers.get_mut(place.at)
+        {
+            *waker = None;
+        }
     }
 
     /// Bytes that are held.
@@ -74,7 +87,7 @@ impl Backlog {
         if before > half && after <= half {
             let mut waiting = self.waiting();
             waiting.round += 1;
-            waiting.wakers.drain(..).for_each(Waker::wake);
+            waiting.wakers.drain(..).flatten().for_each(Waker::wake);
         }
     }
 
@@ -132,6 +145,10 @@ mod tests {
         assert!(backlog.poll_room(&mut cx, &mut place).is_pending());
         assert!(backlog.poll_room(&mut cx, &mut place).is_pending());
         assert_eq!(backlog.waiting().wakers.len(), 1);
+        let mut gone = Place::default();
+        assert!(backlog.poll_room(&mut cx, &mut gone).is_pending());
+        backlog.leave(gone);
+        assert_eq!(backlog.waiting().wakers.iter().flatten().count(), 1);
         drop(chunks);
         assert!(backlog.waiting().wakers.is_empty());
         assert!(backlog.poll_room(&mut cx, &mut place).is_ready());

@@ -45,6 +45,12 @@ enum More {
     Ends,
 }
 
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.backlog.leave(self.place);
+    }
+}
+
 impl Outbox {
     /// For what follows a head that went out. A body that the head excludes has ended with it.
     pub(super) fn new(stream: SendStream<Chunk>, backlog: &Arc<Backlog>, length: Length) -> Self {

@@ -143,6 +143,7 @@ impl Way<'_> {
                 Ok(Transport::Dialled(Box::new(stream)))
             }
             (Destination::App(addr), _) => {
+                worker.refuse_itself(*addr)?;
                 Ok(Transport::Plain(dial::app(&worker.env.network, *addr, self.connect).await?))
             }
             (Destination::Peer(..), Host::App(_)) => {

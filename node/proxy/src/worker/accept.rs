@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use weft_env::{Listener, Reuse, Stream};
 use weft_identity::{Code, Failure};
 use weft_world::WorldCell;
-use weft_world::opener::ListenerSpec;
+use weft_world::opener::{ListenerSpec, OpenHandle, OpenListener};
 
+use super::chores::ring;
 use super::descriptors::is_shortage;
-use super::{Gate, Phase, Worker};
+use super::gate::GateHandle;
+use super::{DataPath, Gate, Phase, Shared, Worker};
 use crate::bound::{self, Bound};
 use crate::inbound::{self, Inbound};
 use crate::memory::Step;
@@ -59,6 +62,36 @@ fn unopened(at: SocketAddr, error: &std::io::Error) -> Failure {
         _ => Code::AddressInvalid,
     };
     Failure::new(code, format!("listen at {at}: {error}"))
+}
+
+impl OpenListener for DataPath {
+    fn open(
+        &self,
+        spec: ListenerSpec,
+        world: Arc<WorldCell>,
+    ) -> BoxFuture<'static, Result<Box<dyn OpenHandle>, Failure>> {
+        if self.shared.world.set(Arc::clone(&world)).is_ok() {
+            self.workers.iter().for_each(|worker| worker.spawn(ring(Arc::downgrade(worker), Arc::clone(&world))));
+        }
+        let (workers, shared) = (self.workers.clone(), Arc::clone(&self.shared));
+        let bells = workers.iter().map(|worker| Arc::clone(&worker.bell)).collect();
+        let gate = {
+            let Shared { recorder, settings, descriptors, .. } = &*self.shared;
+            let open_max = descriptors.connections_max(settings.connections_max);
+            Gate::new(recorder, label_of(&spec), (open_max, descriptors), bells)
+        };
+        Box::pin(async move {
+            let at = claim(&workers, spec.at()).await?;
+            shared.listening.add(at, &gate);
+            for worker in &workers {
+                let listener = listen(worker, at).await?;
+                let server = Server::new(&spec, worker, &world, &gate);
+                worker.spawn(accept(Arc::clone(worker), listener, server, Arc::clone(&gate)));
+            }
+            let open: Box<dyn OpenHandle> = Box::new(GateHandle(gate));
+            Ok(open)
+        })
+    }
 }
 
 /// What an accepted connection goes to.

@@ -24,7 +24,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use weft_env::Timestamp;
 use weft_identity::{GrantedLabels, Protocol};
-use weft_world::opener::OpenHandle;
+
+use weft_world::opener::{ListenerSpec, OpenHandle, OpenListener};
 
 use super::*;
 use crate::testing::{Mesh, Node, policy, revoke};

@@ -235,3 +235,16 @@ async fn the_death_of_a_node_resets_its_streams() {
     }
     drop(near);
 }
+
+#[tokio::test]
+async fn a_port_of_the_node_itself_is_no_application() {
+    let mesh = Mesh::new(122);
+    let at = mesh.at(2, 8080);
+    let node = mesh.node(2, &[("db", TCP)], &[("db", TCP, &[2])]).await;
+    let _bound = bind(&node, at, "db").await;
+    let mut stream = TcpStream::connect(at).await.unwrap();
+    assert_eq!(rest(&mut stream).await, Err(ErrorKind::ConnectionReset));
+    mesh.counts("weft_request_errors_total", &["code=\"call-loops\""], 1.0).await;
+    let answer = raw(node.outbound, "CONNECT db:1 HTTP/1.1\r\nhost: db\r\nconnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 508"), "{answer}");
+}
