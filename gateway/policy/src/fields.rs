@@ -75,6 +75,7 @@ mod known_names {
         Cookie = "cookie",
         ContentType = "content-type",
         Traceparent = "traceparent",
+        Tracestate = "tracestate",
         Via = "via",
         MaxForwards = "max-forwards",
         XForwardedFor = "x-forwarded-for",
