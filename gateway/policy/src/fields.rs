@@ -66,6 +66,7 @@ mod known_names {
         Te = "te",
         Trailer = "trailer",
         Upgrade = "upgrade",
+        SecWebsocketKey = "sec-websocket-key",
         Expect = "expect",
         KeepAlive = "keep-alive",
         ProxyConnection = "proxy-connection",

@@ -129,7 +129,7 @@ fn is_quotable(inner: &[u8]) -> bool {
 }
 
 /// A request for WebSocket over HTTP/2 (RFC 8441) as HTTP/1.1 asks for it (RFC 6455, section 4.1). Its key proves nothing here: both ends
-/// of the hop are known.
+/// of the hop are known. It stands in the place of any that the caller sent, which means nothing in HTTP/2.
 pub(crate) fn as_http1(overlay: &mut Overlay, head: &RequestHead, mut random: impl FnMut() -> u64) {
     if head.protocol.is_none() {
         return;
@@ -138,7 +138,7 @@ pub(crate) fn as_http1(overlay: &mut Overlay, head: &RequestHead, mut random: im
     nonce[..8].copy_from_slice(&random().to_be_bytes());
     nonce[8..].copy_from_slice(&random().to_be_bytes());
     let key = base64::engine::general_purpose::STANDARD.encode(nonce);
-    overlay.plus.push(b"sec-websocket-key", key.as_bytes());
+    overlay.put(Known::SecWebsocketKey, key.as_bytes());
 }
 
 /// An answer of 101 as a caller of HTTP/2 reads it.
@@ -151,6 +151,8 @@ pub(crate) fn as_http2_switch(fields: &mut Fields) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const KEY: &str = "sec-websocket-key";
 
     /// What reaches the application of a request with these fields.
     fn sent(fields: &[(&str, &str)], change: impl FnOnce(&mut Overlay, &RequestHead)) -> Fields {
@@ -225,5 +227,11 @@ mod tests {
         }
         let [_, nodes] = introduced(&here(), &[("forwarded", "for=\"a"), ("forwarded", "for=b"), ("forwarded", "\"")]);
         assert_eq!(nodes, ["for=b, for=127.0.0.1"], "of several the sound ones stay");
+    }
+
+    #[test]
+    fn a_request_for_a_websocket_has_one_key() {
+        let sent = sent(&[(KEY, "mine"), (KEY, "and mine")], |overlay, head| as_http1(overlay, head, || 7));
+        assert_eq!(values(&sent, KEY), ["AAAAAAAAAAcAAAAAAAAABw=="]);
     }
 }
