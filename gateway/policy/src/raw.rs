@@ -116,7 +116,8 @@ raw_table! {
 }
 
 raw_table! {
-    /// A condition on a header field: its name and exactly one of the others.
+    /// A condition on a header field: its name and exactly one of the others. Of `host` it looks at the full name in lower case, without port:
+    /// `orders.weft.internal`, however it was dialled.
     RawHeaderMatch, "headers" {
         /// The field's name, in any case of letters.
         name: needed HeaderName,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, StatusCode};
 use weft_identity::ServiceName;
 
+use super::authority::bare_host;
 use super::compile::pace::Pace;
 use super::condition::{HeaderCondition, MethodSet, QueryCondition, RequestView, Several, Test};
 use super::index::{Asks, Crowded, Index, Query};
@@ -371,19 +372,5 @@ impl HostIndex {
                 Ok(())
             }
         }
-    }
-}
-
-/// The host of an authority: without port and final dot, in lower case.
-fn bare_host(authority: &str) -> std::borrow::Cow<'_, str> {
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        _ => authority,
-    };
-    let host = host.strip_suffix('.').unwrap_or(host);
-    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        std::borrow::Cow::Owned(host.to_ascii_lowercase())
-    } else {
-        std::borrow::Cow::Borrowed(host)
     }
 }

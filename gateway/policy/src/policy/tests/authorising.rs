@@ -144,6 +144,27 @@ fn another_spelling_of_a_path_gets_around_no_rule() {
 }
 
 #[test]
+fn a_condition_on_the_host_may_be_written_in_any_form() {
+    for condition in [
+        "value = \"orders\"",
+        "value = \"Orders.weft.internal.:80\"",
+        "value = \"orders.weft.internal\"",
+        "prefix = \"Orders.\"",
+        "regex = \"orders\\\\.weft\\\\.internal\"",
+    ] {
+        let policy = policy(&format!(
+            "[[authorisation]]\nname = \"a\"\nservice = \"a\"\ndefault = \"allow\"\n[[authorisation.rule]]\naction = \"deny\"\n\
+             from = {{ any = true }}\nheaders = [{{ name = \"Host\", {condition} }}]\n"
+        ));
+        for (host, wanted) in [("orders.weft.internal", Action::Deny), ("web.weft.internal", Action::Allow)] {
+            let decided = Request::of(&format!("GET / host:{host}"))
+                .ask(|view| policy.authorise(caller("svc/web").calls(), &service("a"), Call::Http(view)).action);
+            assert_eq!(decided, wanted, "{condition} {host}");
+        }
+    }
+}
+
+#[test]
 fn an_options_request_for_the_whole_server_is_decided_too() {
     let text = "[[authorisation]]\nname = \"a\"\nservice = \"a\"\n[[authorisation.rule]]\naction = \"deny\"\nfrom = { any = true }\n\
         paths = [\"/**\"]\n";
