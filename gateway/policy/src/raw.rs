@@ -94,7 +94,7 @@ raw_table! {
         methods: list Method,
         /// Any of these paths, each a path such as `/orders`, a template such as `/orders/{id}`, or one of these with `/**` at its end, which also takes everything below. One slash at the end of the request's path makes no difference.
         paths: list String,
-        /// All of these conditions. A field that comes more than once meets a condition of an `allow` rule only if each of its values does, and of a `deny` rule if any does.
+        /// All of these conditions. A field that comes more than once, or is a list with commas, meets a condition of an `allow` rule only if each of its values does, and of a `deny` rule if any does.
         headers: list RawHeaderMatch,
     }
 }

@@ -165,6 +165,45 @@ fn a_condition_on_the_host_may_be_written_in_any_form() {
 }
 
 #[test]
+fn a_value_among_others_of_a_list_gets_around_no_rule() {
+    // (test, line, whether a `deny` and whether an `allow` rule takes it)
+    for (test, line, denied, allowed) in [
+        ("value = \"admin\"", "admin", true, true),
+        ("value = \"admin\"", "user,admin", true, false),
+        ("value = \"admin\"", "admin,", true, false),
+        ("value = \"admin\"", ",admin", true, false),
+        ("value = \"admin\"", "user,\tadmin\t,x", true, false),
+        ("value = \"admin\"", "user", false, false),
+        ("value = \"user,admin\"", "user,admin", true, true),
+        ("prefix = \"team-\"", "team-a", true, true),
+        ("prefix = \"team-\"", "team-a,team-b", true, true),
+        ("prefix = \"team-\"", "team-a,root", true, false),
+        ("prefix = \"team-\"", "root,team-a", true, false),
+        ("regex = \"team-.*\"", "team-a,root", true, false),
+        ("regex = \"[a-z,-]*\"", "team-a,root", true, true),
+        ("present = true", "a,b", true, true),
+        ("present = false", "a,b", false, false),
+        ("value = \"admin\"", &format!("{}admin", "a,".repeat(63)), true, false),
+        ("value = \"admin\"", &"a,".repeat(63), false, false),
+        ("value = \"admin\"", &"a,".repeat(64), true, false),
+        ("regex = \"[a,]*\"", &"a,".repeat(63), true, true),
+        ("regex = \"[a,]*\"", &"a,".repeat(64), true, false),
+        ("present = true", &"a,".repeat(64), true, true),
+    ] {
+        for (action, taken, wanted) in [("deny", denied, Action::Deny), ("allow", allowed, Action::Allow)] {
+            let default = if action == "deny" { "allow" } else { "deny" };
+            let policy = policy(&format!(
+                "[[authorisation]]\nname = \"a\"\nservice = \"a\"\ndefault = \"{default}\"\n[[authorisation.rule]]\n\
+                 action = \"{action}\"\nfrom = {{ any = true }}\nheaders = [{{ name = \"x-role\", {test} }}]\n"
+            ));
+            let decided = Request::of(&format!("GET / x-role:{line}"))
+                .ask(|view| policy.authorise(caller("svc/web").calls(), &service("a"), Call::Http(view)).action);
+            assert_eq!(decided == wanted, taken, "{action} {test} {line}");
+        }
+    }
+}
+
+#[test]
 fn an_options_request_for_the_whole_server_is_decided_too() {
     let text = "[[authorisation]]\nname = \"a\"\nservice = \"a\"\n[[authorisation.rule]]\naction = \"deny\"\nfrom = { any = true }\n\
         paths = [\"/**\"]\n";
