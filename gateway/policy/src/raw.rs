@@ -92,7 +92,7 @@ raw_table! {
         from: needed RawFrom,
         /// Any of these methods; without it every method.
         methods: list Method,
-        /// Any of these paths, each a path such as `/orders`, a template such as `/orders/{id}`, or one of these with `/**` at its end, which also takes everything below. One slash at the end of the request's path makes no difference.
+        /// Any of these paths, each a path such as `/orders`, a template such as `/orders/{id}`, or one of these with `/**` at its end, which also takes everything below. One slash at the end of the request's path makes no difference. A request's path with parameters (`/orders;v=1`) meets a `deny` rule with them or without, and `allow` rules only if it meets some both ways.
         paths: list String,
         /// All of these conditions. A field that comes more than once, or is a list with commas, meets a condition of an `allow` rule only if each of its values does, and of a `deny` rule if any does.
         headers: list RawHeaderMatch,

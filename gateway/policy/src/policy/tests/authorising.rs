@@ -131,15 +131,42 @@ fn another_spelling_of_a_path_gets_around_no_rule() {
         "/user@home",
         "/user%40home",
         "/%75ser%40h%6Fme",
+        "/admin;x",
+        "/admin;x/secret",
+        "/admin;x=%2e/",
+        "/admin%3Bx/secret",
+        "/x;y/../admin;z/secret",
+        "/orders;a;b/7;c",
+        "/user@home;",
     ] {
         let verdict = Request::of(&format!("GET {path}"))
             .ask(|view| policy.authorise(caller("svc/web").calls(), &service("a"), Call::Http(view)).action);
         assert_eq!(verdict, Action::Deny, "{path}");
     }
-    for path in ["/", "/administration", "/orders", "/orders/8", "/Admin"] {
+    for path in ["/", "/administration", "/orders", "/orders/8", "/Admin", "/x;admin", "/;admin", "/orders/8;7"] {
         let verdict = Request::of(&format!("GET {path}"))
             .ask(|view| policy.authorise(caller("svc/web").calls(), &service("a"), Call::Http(view)).action);
         assert_eq!(verdict, Action::Allow, "{path}");
+    }
+}
+
+#[test]
+fn an_allow_rule_needs_a_path_with_and_without_its_parameters() {
+    let text = "[[authorisation]]\nname = \"a\"\nservice = \"a\"\n[[authorisation.rule]]\naction = \"allow\"\nfrom = { any = true }\n\
+        paths = [\"/orders/{id}\", \"/list\"]\n[[authorisation.rule]]\naction = \"allow\"\nfrom = { any = true }\npaths = [\"/list;all\"]\n";
+    let policy = policy(text);
+    for (path, wanted) in [
+        ("/orders/7", Action::Allow),
+        ("/orders/7;v=1", Action::Allow),
+        ("/orders/7%3Bv=1", Action::Allow),
+        ("/list;all", Action::Allow),
+        ("/list;x", Action::Deny),
+        ("/orders;x/7", Action::Deny),
+        ("/orders/;x", Action::Deny),
+    ] {
+        let decided = Request::of(&format!("GET {path}"))
+            .ask(|view| policy.authorise(caller("svc/web").calls(), &service("a"), Call::Http(view)).action);
+        assert_eq!(decided, wanted, "{path}");
     }
 }
 

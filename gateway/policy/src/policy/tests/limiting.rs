@@ -55,9 +55,13 @@ fn only_calls_that_match_are_counted() {
         "requests = 1\nper = \"1s\"\nmatch = [{ methods = [\"POST\"], path = { template = \"/orders/{id}\" } }]",
     );
     let limit = &policy.limits(&service("a"))[0];
-    for (line, counts) in
-        [("POST /orders/7", true), ("POST /orders//%37", true), ("GET /orders/7", false), ("POST /orders", false)]
-    {
+    for (line, counts) in [
+        ("POST /orders/7", true),
+        ("POST /orders//%37", true),
+        ("POST /orders;x/7;y", true),
+        ("GET /orders/7", false),
+        ("POST /orders", false),
+    ] {
         assert_eq!(Request::of(line).ask(|view| limit.counts(Call::Http(view))), counts, "{line}");
     }
     assert!(!limit.counts(Call::Tcp));
