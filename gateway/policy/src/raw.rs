@@ -156,7 +156,7 @@ raw_table! {
 }
 
 raw_table! {
-    /// Counts by the values of a header field. Requests without the field are counted together.
+    /// Counts by the values of a header field, without regard to the case of letters. Requests without the field, or with an empty one, are counted together. A request with several lines of it is refused with 400 (`request-malformed`): nobody knows which of them the application takes. A line with commas is one value, so count by no field that the application reads as a list.
     RawByHeader, "by" {
         /// The field.
         header: needed HeaderName,

@@ -223,15 +223,19 @@ fn judged(world: &World, ends: (Caller<'_>, &ServiceName), call: Call<'_>, told:
         told.steps
             .push(Step::new("stream", "`deny` rules look at requests: ask with METHOD and PATH; a stream is refused"));
     }
-    let limits = world.policy.limits(called).iter().filter(|limit| limit.counts(call));
-    let step = |limit: &Arc<RateLimit>| {
-        Step::at(
-            "rate limit",
-            &limit.place,
-            format!("counts this call by {}; {} may pass at once, on each node", limit.counted_by(), limit.burst()),
-        )
+    let limits = world.policy.limits(called);
+    told.is_allowed &= limits.iter().all(|limit| limit.doubt(call).is_none());
+    told.steps.extend(limits.iter().filter(|limit| limit.counts(call)).map(|limit| counted(limit, call)));
+}
+
+fn counted(limit: &RateLimit, call: Call<'_>) -> Step {
+    let text = match limit.doubt(call) {
+        Some(name) => format!("counts by {name}, which comes in several lines: refused as request-malformed"),
+        None => {
+            format!("counts this call by {}; {} may pass at once, on each node", limit.counted_by(), limit.burst())
+        }
     };
-    told.steps.extend(limits.map(step));
+    Step::at("rate limit", &limit.place, text)
 }
 
 /// The endpoints, and which of them would be chosen now.

@@ -96,6 +96,10 @@ impl<'a> Arrival<'a> {
         if limits.is_empty() {
             return Ok(());
         }
+        if let Some((limit, name)) = limits.iter().find_map(|limit| Some((limit, limit.doubt(call)?))) {
+            let why = format!("the field {name} comes in several lines, and {} counts by it", limit.place);
+            return Err(Refusal::new(Code::RequestMalformed, why));
+        }
         let worker = record.worker();
         let admitted = worker.limiter().admit_all(limits, self.caller.identity, call, worker.now_ns());
         record.judged.allowances.note(&admitted);
