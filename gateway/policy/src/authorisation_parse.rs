@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use weft_identity::ServiceName;
 
+use super::authority::canonical_host;
 use super::condition::{HeaderCondition, MethodSet, Test};
 use super::path::Pattern;
 use super::place::Place;
@@ -118,7 +119,17 @@ fn callers_of(raw: Spanned<RawFrom>, mistakes: &mut Mistakes<'_>) -> Callers {
 pub(crate) fn header_condition(raw: Spanned<RawHeaderMatch>, mistakes: &mut Mistakes<'_>) -> Option<HeaderCondition> {
     let RawHeaderMatch { name, value, prefix, regex, present, wrong } = raw.value;
     let test = test_of(Tests { span: raw.span, value, prefix, regex, present, wrong }, mistakes)?;
+    let test = if name.value == http::header::HOST { host_test(test) } else { test };
     Some(HeaderCondition { name: name.value, test })
+}
+
+/// A test of a host in the form in which hosts are compared: the one that the documents state may be another.
+fn host_test(test: Test) -> Test {
+    match test {
+        Test::Exact(host) => Test::Exact(canonical_host(&host).into()),
+        Test::Prefix(start) => Test::Prefix(start.to_ascii_lowercase().into()),
+        test => test,
+    }
 }
 
 /// What can be asked of a value: exactly one.

@@ -11,6 +11,7 @@ use weft_identity::{GrantedLabels, ServiceName, SpiffeId};
 
 use super::condition::RequestView;
 use super::index::{Crowded, Index};
+use super::path::Reading;
 use super::place::{Place, Step, note};
 use super::raw::Action;
 use super::rule::Rule;
@@ -115,15 +116,28 @@ impl RuleSet {
         }
     }
 
-    fn first_of(&self, action: Action, caller: Caller<'_>, call: Call<'_>) -> Option<&Rule> {
-        self.index(action).first(&self.rules, caller, call)
-    }
-
     fn index(&self, action: Action) -> &RuleIndex {
         match action {
             Action::Deny => &self.deny,
             Action::Allow => &self.allow,
         }
+    }
+}
+
+/// The first rule of some sets that decides a call so. Nobody knows how the application reads a path with parameters: a `deny` rule decides
+/// if it matches any reading, `allow` rules if each has one.
+fn ruling<'p>(sets: &[Option<&'p RuleSet>], action: Action, caller: Caller<'_>, call: Call<'_>) -> Option<&'p Rule> {
+    let first = |reading| {
+        let mut sets = sets.iter().copied().flatten();
+        sets.find_map(|set| set.index(action).first(&set.rules, (caller, call), reading))
+    };
+    let whole = first(Reading::Whole);
+    let has_two = matches!(call, Call::Http(request) if request.path.has_parameters());
+    match (action, whole) {
+        _ if !has_two => whole,
+        (Action::Deny, None) => first(Reading::Bare),
+        (Action::Allow, Some(_)) => whole.filter(|_| first(Reading::Bare).is_some()),
+        _ => whole,
     }
 }
 
@@ -217,10 +231,9 @@ impl Authorisation {
         if action == Action::Deny {
             return verdict;
         }
-        let default = sets[0].and_then(|set| set.default.as_ref()).map(|(action, _)| *action);
         let shadows = own.into_iter().chain([self.mesh.as_ref()]).flat_map(|rules| &rules.shadows);
         for shadow in shadows {
-            if let Some(place) = shadow.refusal(reason, default, caller, call) {
+            if let Some(place) = shadow.refusal(reason, sets, caller, call) {
                 note(&mut steps, || Step::new("shadow", Some(place), "would have refused it"));
                 verdict.shadow.push(ShadowRefusal { place });
             }
@@ -236,8 +249,7 @@ impl Authorisation {
         steps: &mut Option<&mut Vec<Step>>,
     ) -> (Action, Reason<'p>) {
         for (action, what) in [(Action::Deny, "deny rules"), (Action::Allow, "allow rules")] {
-            let found = sets.iter().flatten().find_map(|set| set.first_of(action, caller, call));
-            if let Some(rule) = found {
+            if let Some(rule) = ruling(&sets, action, caller, call) {
                 note(steps, || Step::new(what, Some(&rule.place), format!("this rule matches: {}", action.word())));
                 return (action, Reason::Rule(&rule.place));
             }
@@ -278,21 +290,22 @@ impl Authorisation {
 }
 
 impl Shadow {
-    /// Where this document would have refused a call that the others let pass for `reason`; `default` is the service's.
-    fn refusal(
-        &self,
+    /// Where this document would have refused a call that the others let pass for `reason`; `sets` are theirs, the service's own first.
+    fn refusal<'p>(
+        &'p self,
         reason: Reason<'_>,
-        default: Option<Action>,
+        sets: [Option<&'p RuleSet>; 2],
         caller: Caller<'_>,
         call: Call<'_>,
-    ) -> Option<&Place> {
-        if let Some(rule) = self.rules.first_of(Action::Deny, caller, call) {
+    ) -> Option<&'p Place> {
+        if let Some(rule) = ruling(&[Some(&self.rules)], Action::Deny, caller, call) {
             return Some(&rule.place);
         }
         let is_allowed_by_rule = matches!(reason, Reason::Rule(_));
-        if is_allowed_by_rule || self.rules.first_of(Action::Allow, caller, call).is_some() {
+        if is_allowed_by_rule || ruling(&[sets[0], sets[1], Some(&self.rules)], Action::Allow, caller, call).is_some() {
             return None;
         }
+        let default = sets[0].and_then(|set| set.default.as_ref()).map(|(action, _)| *action);
         match (&self.rules.default, default) {
             (Some((Action::Deny, place)), _) => Some(place),
             (Some((Action::Allow, _)), _) | (None, Some(_)) => None,

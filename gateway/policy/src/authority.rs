@@ -1,4 +1,7 @@
-//! Which service a request names: the first label of its host under the mesh's domain. Called once per request by the data path.
+//! Which service a request names: the first label of its host under the mesh's domain; and the forms in which routes and rules compare hosts.
+//! Called once per request by the data path.
+
+use std::borrow::Cow;
 
 use weft_identity::Code;
 use weft_identity::ids::{LABEL_LEN_MAX, SERVICE_DOMAIN};
@@ -23,8 +26,33 @@ pub fn service_of(authority: &str) -> Result<&str, Code> {
         Some(at) if is_under_domain(host, at) => &host[..at],
         _ => host,
     };
-    let is_label = label.len() <= LABEL_LEN_MAX && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    if is_label && !label.is_empty() { Ok(label) } else { Err(Code::ServiceUnknown) }
+    if is_label(label) { Ok(label) } else { Err(Code::ServiceUnknown) }
+}
+
+/// The host of an authority as conditions on the field `host` see it: without port and final dots, in lower case, and a name of the mesh in
+/// full. `Orders:80` is `orders.weft.internal`, so that no other spelling gets around a rule.
+pub fn canonical_host(authority: &str) -> Cow<'_, str> {
+    let host = bare_host(authority);
+    if is_label(&host) { Cow::Owned(format!("{host}.{SERVICE_DOMAIN}")) } else { host }
+}
+
+/// The host of an authority as routes compare it: without port and final dots, in lower case.
+pub(crate) fn bare_host(authority: &str) -> Cow<'_, str> {
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    let host = host.trim_end_matches('.');
+    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(host.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(host)
+    }
+}
+
+/// Whether a text may be the name of a service, in any case of letters.
+fn is_label(text: &str) -> bool {
+    (1..=LABEL_LEN_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
 /// Whether `host` is `<label at 0..at>.weft.internal`, in any case of letters.
@@ -62,6 +90,34 @@ mod tests {
             "orders.WEFT.Internal",
         ] {
             assert_eq!(service_of(host), Ok("orders"), "{host}");
+        }
+    }
+
+    #[test]
+    fn rules_see_one_form_of_a_host() {
+        for host in [
+            "orders",
+            "orders.",
+            "Orders:80",
+            "orders:",
+            "orders.weft.internal",
+            "orders.weft.internal.",
+            "orders.weft.internal..",
+            "ORDERS.weft.Internal.:4512",
+        ] {
+            assert_eq!(canonical_host(host), "orders.weft.internal", "{host}");
+        }
+        for (host, seen) in [
+            ("", ""),
+            (".", ""),
+            (":80", ""),
+            ("Shop.Example.com:8080", "shop.example.com"),
+            ("a.orders.weft.internal", "a.orders.weft.internal"),
+            ("[FD00::7]:80", "[fd00::7]"),
+            ("[fd00::7]", "[fd00::7]"),
+            ("10.0.0.7:80", "10.0.0.7"),
+        ] {
+            assert_eq!(canonical_host(host), seen, "{host}");
         }
     }
 

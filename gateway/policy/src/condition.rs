@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use http::HeaderName;
 
 use super::path::NormalPath;
-use crate::fields::Fields;
+use crate::fields::{Fields, members};
 use crate::strict::Method;
 
 /// What a decision may look at of a request.
@@ -68,14 +68,52 @@ impl Test {
             Self::Absent => false,
         }
     }
+
+    /// Whether a line of a field meets it. Nobody knows whether the application reads a line as one value or as a list.
+    fn holds_for_line(&self, line: &[u8], several: Several) -> bool {
+        match (several, Members::of(line)) {
+            (_, Members::Itself) => self.holds(line),
+            (Several::Any, Members::Few) => self.holds(line) || members(line).any(|member| self.holds(member)),
+            (Several::Any, Members::Many) => true,
+            // A line that is the text of the documents holds nothing that they do not name.
+            (Several::All, _) if matches!(self, Self::Exact(_) | Self::Present) => self.holds(line),
+            (Several::All, Members::Few) => self.holds(line) && members(line).all(|member| self.holds(member)),
+            (Several::All, Members::Many) => false,
+        }
+    }
 }
 
-/// What several values of one name mean.
+/// Most members of a line that are looked at. Bounds the work of a decision: a longer list is taken to hold whatever is asked for, and more.
+const MEMBERS_MAX: usize = 64;
+
+/// What a line of a field is as a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Members {
+    /// The line is its only member.
+    Itself,
+    /// Some.
+    Few,
+    /// More than are looked at.
+    Many,
+}
+
+impl Members {
+    /// Of a line.
+    pub(crate) fn of(line: &[u8]) -> Self {
+        match line.iter().filter(|byte| **byte == b',').count() {
+            0 => Self::Itself,
+            1..MEMBERS_MAX => Self::Few,
+            _ => Self::Many,
+        }
+    }
+}
+
+/// What several values of one name mean: the lines of a field, each as a whole and as a list of members between commas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Several {
-    /// One that meets the test is enough.
+    /// One that meets the test is enough, a line or a member of one.
     Any,
-    /// Each must meet it.
+    /// Each line must meet it, and each member of it.
     All,
 }
 
@@ -94,8 +132,8 @@ impl HeaderCondition {
         let mut values = headers.all(self.name.as_str()).peekable();
         match (&self.test, several) {
             (Test::Absent, _) => values.peek().is_none(),
-            (test, Several::Any) => values.any(|value| test.holds(value)),
-            (test, Several::All) => values.peek().is_some() && values.all(|value| test.holds(value)),
+            (test, Several::Any) => values.any(|value| test.holds_for_line(value, several)),
+            (test, Several::All) => values.peek().is_some() && values.all(|value| test.holds_for_line(value, several)),
         }
     }
 }

@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use http::HeaderName;
 
 use super::compile::pace::Pace;
+use super::condition::Members;
 use super::path::{Below, Pattern, Segment};
-use crate::fields::Fields;
+use crate::fields::{Fields, members};
 
 /// Most numbers with the same pattern that are looked at one by one. Beyond it the policy is refused: a decision would take too
 /// long.
@@ -146,6 +147,16 @@ impl Query<'_> {
             }
         }
     }
+
+    /// Offers what asks for a line of a field as a whole, or for a member of it: which of them counts is a matter of the condition.
+    fn offer_for(&mut self, line: &[u8], values: &ByValue) {
+        values.get(line).into_iter().for_each(|numbers| self.offer(numbers));
+        match Members::of(line) {
+            Members::Itself => {}
+            Members::Few => members(line).filter_map(|member| values.get(member)).for_each(|found| self.offer(found)),
+            Members::Many => values.values().for_each(|numbers| self.offer(numbers)),
+        }
+    }
 }
 
 impl Bucket {
@@ -175,8 +186,7 @@ impl Bucket {
     fn search(&self, query: &mut Query<'_>) {
         query.offer(&self.plain);
         for (name, values) in &self.by_header {
-            let asked = query.headers.all(name.as_str()).filter_map(|value| values.get(value));
-            asked.for_each(|numbers| query.offer(numbers));
+            query.headers.all(name.as_str()).for_each(|line| query.offer_for(line, values));
         }
     }
 }

@@ -63,6 +63,17 @@ impl RateLimit {
         }
     }
 
+    /// The field by which this call is counted, where it comes in several lines: an added one would choose another allowance, and nobody knows
+    /// which of them the application takes. Such a call is refused with 400 before it is counted anywhere.
+    pub fn doubt(&self, call: Call<'_>) -> Option<&HeaderName> {
+        match (&self.by, call) {
+            (By::Header(name), Call::Http(request)) if self.counts(call) => {
+                request.headers.all(name.as_str()).nth(1).map(|_| name)
+            }
+            _ => None,
+        }
+    }
+
     /// The most requests that can pass at once.
     pub fn burst(&self) -> u64 {
         self.tolerance_ns.checked_div(self.interval_ns).unwrap_or(0).saturating_add(1)
@@ -217,7 +228,9 @@ impl Limiter {
         match (&limit.by, call) {
             (By::Identity, _) => caller.hash(&mut hasher),
             (By::Header(name), Call::Http(request)) => {
-                request.headers.all(name.as_str()).for_each(|value| value.hash(&mut hasher));
+                // Of several lines none comes here: see [`RateLimit::doubt`].
+                let value = request.headers.get(name.as_str()).unwrap_or_default().trim_ascii();
+                value.iter().for_each(|byte| byte.to_ascii_lowercase().hash(&mut hasher));
             }
             (By::Service | By::Header(_), _) => {}
         }

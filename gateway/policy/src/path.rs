@@ -4,7 +4,11 @@
 //! Normal form (after RFC 3986, section 6.2.2, and stricter): `.` and `..` segments are resolved, plain or percent-encoded; runs of
 //! slashes are one slash; every percent-encoded character that may stand plainly in a path is decoded; the other encodings have
 //! upper-case digits; bytes outside ASCII are encoded. Refused, because servers disagree about them: an encoded slash or
-//! backslash, a plain backslash, encoded control bytes, a `%` without two digits, and `..;` (path parameters on a dot segment).
+//! backslash, a plain backslash, encoded control bytes, a `%` without two digits, and segments whose parameters leave nothing or dots of
+//! them (`..;x`).
+//!
+//! Parameters (RFC 3986, section 3.3) are what follows `;` in a segment, plain or encoded. Servlet containers cut them off before they look
+//! for what a path names, others do not: rules are matched against both readings.
 
 use std::borrow::Cow;
 
@@ -29,6 +33,9 @@ pub enum PathFault {
     /// A dot segment with parameters.
     #[error("the path holds a dot segment with parameters")]
     DotParameters,
+    /// A segment before others that is nothing but parameters: where they are cut off, it is gone.
+    #[error("a segment of the path is nothing but parameters")]
+    Parameters,
     /// Too many segments.
     #[error("the path has more than 64 segments")]
     Segments,
@@ -39,6 +46,17 @@ pub enum PathFault {
 pub struct NormalPath<'r> {
     matching: Cow<'r, str>,
     forward: Cow<'r, str>,
+    /// [`NormalPath::matching`] without parameters, where it has some.
+    bare: Option<Box<str>>,
+}
+
+/// How an application reads a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// Parameters are part of their segments.
+    Whole,
+    /// Parameters are cut off.
+    Bare,
 }
 
 impl<'r> NormalPath<'r> {
@@ -49,9 +67,9 @@ impl<'r> NormalPath<'r> {
     /// Where the path has none: such a request is refused with 400.
     pub fn of(raw: &'r str) -> Result<Self, PathFault> {
         match raw {
-            "" => return Ok(Self { matching: Cow::Borrowed("/"), forward: Cow::Borrowed("/") }),
+            "" => return Ok(Self::borrowed("/", "/")),
             // The asterisk form of OPTIONS: matches what takes every path.
-            "*" => return Ok(Self { matching: Cow::Borrowed("/*"), forward: Cow::Borrowed("*") }),
+            "*" => return Ok(Self::borrowed("/*", "*")),
             _ if !raw.starts_with('/') => return Err(PathFault::Relative),
             _ => {}
         }
@@ -59,14 +77,36 @@ impl<'r> NormalPath<'r> {
             return Err(PathFault::Segments);
         }
         if is_plain(raw.as_bytes()) {
-            return Ok(Self { matching: Cow::Borrowed(raw), forward: Cow::Borrowed(raw) });
+            return Ok(Self::borrowed(raw, raw));
         }
         Self::rebuilt(raw)
     }
 
-    /// What rules are matched against.
+    fn borrowed(matching: &'r str, forward: &'r str) -> Self {
+        Self { matching: Cow::Borrowed(matching), forward: Cow::Borrowed(forward), bare: None }
+    }
+
+    /// What rules are matched against, with its parameters.
     pub fn as_str(&self) -> &str {
         &self.matching
+    }
+
+    /// What rules are matched against, as it is read.
+    pub fn read(&self, reading: Reading) -> &str {
+        match (reading, &self.bare) {
+            (Reading::Bare, Some(bare)) => bare,
+            _ => &self.matching,
+        }
+    }
+
+    /// Whether it has parameters, so that its two readings differ.
+    pub fn has_parameters(&self) -> bool {
+        self.bare.is_some()
+    }
+
+    /// Each of its readings that is another: with its parameters first.
+    pub fn readings(&self) -> impl Iterator<Item = &str> {
+        [Some(&*self.matching), self.bare.as_deref()].into_iter().flatten()
     }
 
     /// What is sent on: dot segments and runs of slashes are gone, percent-encodings are as they came.
@@ -88,28 +128,37 @@ impl<'r> NormalPath<'r> {
                     kept.pop();
                     ends_in_slash = is_last;
                 }
-                _ if decoded.split(';').next().is_some_and(|name| name == "." || name == "..") => {
-                    return Err(PathFault::DotParameters);
-                }
+                _ if matches!(name_of(&decoded), "." | "..") => return Err(PathFault::DotParameters),
                 _ => kept.push((segment, decoded)),
             }
         }
+        // At the end it is an empty segment without them, as behind a slash.
+        let before_others = if ends_in_slash { kept.len() } else { kept.len().saturating_sub(1) };
+        if kept[..before_others].iter().any(|(_, decoded)| decoded.starts_with(';')) {
+            return Err(PathFault::Parameters);
+        }
         let end = if ends_in_slash && !kept.is_empty() { "/" } else { "" };
-        let whole = |part: &dyn Fn(&(&str, String)) -> String| {
+        let joined = |part: &dyn Fn(&(&str, String)) -> String| {
             let joined: String = kept.iter().map(|pair| format!("/{}", part(pair))).collect();
             if joined.is_empty() { "/".to_owned() } else { joined + end }
         };
-        let matching = whole(&|(_, decoded)| decoded.clone());
-        let forward = whole(&|(as_it_came, _)| (*as_it_came).to_owned());
-        Ok(Self { matching: Cow::Owned(matching), forward: Cow::Owned(forward) })
+        let matching = joined(&|(_, decoded)| decoded.clone());
+        let forward = joined(&|(as_it_came, _)| (*as_it_came).to_owned());
+        let bare = matching.contains(';').then(|| joined(&|(_, decoded)| name_of(decoded).to_owned()).into());
+        Ok(Self { matching: Cow::Owned(matching), forward: Cow::Owned(forward), bare })
     }
 }
 
-/// Whether nothing in the path can differ from its normal form.
+/// A segment without its parameters.
+fn name_of(segment: &str) -> &str {
+    segment.split_once(';').map_or(segment, |(name, _)| name)
+}
+
+/// Whether nothing in the path can differ from its normal form, and it has no parameters.
 fn is_plain(path: &[u8]) -> bool {
     let mut before = 0;
     for &byte in path {
-        if !is_path_byte(byte) && byte != b'/' || before == b'/' && (byte == b'/' || byte == b'.') {
+        if !is_path_byte(byte) && byte != b'/' || byte == b';' || before == b'/' && (byte == b'/' || byte == b'.') {
             return false;
         }
         before = byte;
@@ -241,6 +290,10 @@ impl Pattern {
         let inner = if below == Below::Nothing { segments.len().saturating_sub(1) } else { segments.len() };
         if segments[..inner].iter().any(is_empty) {
             return Err(format!("{text:?} holds two slashes in a row; requests are matched with one"));
+        }
+        let is_parameters = |segment: &Segment| matches!(segment, Segment::Literal(part) if part.starts_with(';'));
+        if segments[..inner].iter().any(is_parameters) {
+            return Err(format!("a segment of {text:?} is nothing but parameters; requests with it are refused"));
         }
         Ok(Self { text: text.into(), segments: segments.into(), below })
     }

@@ -92,9 +92,9 @@ raw_table! {
         from: needed RawFrom,
         /// Any of these methods; without it every method.
         methods: list Method,
-        /// Any of these paths, each a path such as `/orders`, a template such as `/orders/{id}`, or one of these with `/**` at its end, which also takes everything below. One slash at the end of the request's path makes no difference.
+        /// Any of these paths, each a path such as `/orders`, a template such as `/orders/{id}`, or one of these with `/**` at its end, which also takes everything below. One slash at the end of the request's path makes no difference. A request's path with parameters (`/orders;v=1`) meets a `deny` rule with them or without, and `allow` rules only if it meets some both ways.
         paths: list String,
-        /// All of these conditions. A field that comes more than once meets a condition of an `allow` rule only if each of its values does, and of a `deny` rule if any does.
+        /// All of these conditions. A field that comes more than once, or is a list with commas, meets a condition of an `allow` rule only if each of its values does, and of a `deny` rule if any does.
         headers: list RawHeaderMatch,
     }
 }
@@ -116,7 +116,8 @@ raw_table! {
 }
 
 raw_table! {
-    /// A condition on a header field: its name and exactly one of the others.
+    /// A condition on a header field: its name and exactly one of the others. Of `host` it looks at the full name in lower case, without port:
+    /// `orders.weft.internal`, however it was dialled.
     RawHeaderMatch, "headers" {
         /// The field's name, in any case of letters.
         name: needed HeaderName,
@@ -155,7 +156,7 @@ raw_table! {
 }
 
 raw_table! {
-    /// Counts by the values of a header field. Requests without the field are counted together.
+    /// Counts by the values of a header field, without regard to the case of letters. Requests without the field, or with an empty one, are counted together. A request with several lines of it is refused with 400 (`request-malformed`): nobody knows which of them the application takes. A line with commas is one value, so count by no field that the application reads as a list.
     RawByHeader, "by" {
         /// The field.
         header: needed HeaderName,

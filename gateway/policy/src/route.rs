@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, StatusCode};
 use weft_identity::ServiceName;
 
+use super::authority::bare_host;
 use super::compile::pace::Pace;
 use super::condition::{HeaderCondition, MethodSet, QueryCondition, RequestView, Several, Test};
 use super::index::{Asks, Crowded, Index, Query};
@@ -148,6 +149,15 @@ pub enum PathMatch {
 }
 
 impl PathMatch {
+    /// Whether it takes a path in normal form.
+    fn takes(&self, path: &str) -> bool {
+        match self {
+            Self::Every => true,
+            Self::Exact(pattern) | Self::Template(pattern) | Self::Prefix(pattern) => pattern.takes(path),
+            Self::Regex(regex) => regex.is_match(path.as_bytes()),
+        }
+    }
+
     /// The order of precedence: the lower, the more specific.
     fn rank(&self) -> (u8, Reverse<usize>, bool, Reverse<usize>, Reverse<usize>) {
         let plain = |class| (class, Reverse(0), false, Reverse(0), Reverse(0));
@@ -195,17 +205,9 @@ impl RequestMatch {
             && self.query.iter().all(|condition| condition.holds(request.query))
     }
 
-    /// Whether everything matches; looks at each segment of the path.
+    /// Whether everything matches, the path in any of its readings; looks at each segment of it.
     pub fn holds(&self, request: &RequestView<'_>) -> bool {
-        let path = request.path.as_str();
-        let fits = match &self.path {
-            PathMatch::Every => true,
-            PathMatch::Exact(pattern) | PathMatch::Template(pattern) | PathMatch::Prefix(pattern) => {
-                pattern.takes(path)
-            }
-            PathMatch::Regex(regex) => regex.is_match(path.as_bytes()),
-        };
-        fits && self.takes(request)
+        request.path.readings().any(|path| self.path.takes(path)) && self.takes(request)
     }
 
     fn asks(&self) -> Asks<'_> {
@@ -345,8 +347,7 @@ impl RouteTable {
         let match_of = |number: u32| usize::try_from(number).ok().and_then(|number| self.matches.get(number));
         let accepts = |number: u32| match_of(number).is_some_and(|(matched, _)| matched.takes(request));
         let mut query = Query { headers: request.headers, accepts: &accepts, best: u32::MAX };
-        let path = request.path.as_str();
-        index.paths.search(path, &mut query);
+        request.path.readings().for_each(|path| index.paths.search(path, &mut query));
         for &number in index.regexes.iter().take_while(|number| **number < query.best) {
             if match_of(number).is_some_and(|(matched, _)| matched.holds(request)) {
                 query.best = number;
@@ -371,19 +372,5 @@ impl HostIndex {
                 Ok(())
             }
         }
-    }
-}
-
-/// The host of an authority: without port and final dot, in lower case.
-fn bare_host(authority: &str) -> std::borrow::Cow<'_, str> {
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        _ => authority,
-    };
-    let host = host.strip_suffix('.').unwrap_or(host);
-    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        std::borrow::Cow::Owned(host.to_ascii_lowercase())
-    } else {
-        std::borrow::Cow::Borrowed(host)
     }
 }

@@ -9,7 +9,7 @@ use weft_identity::{GrantedLabels, NodeId, ServiceName, Subject};
 
 use super::authorise::{Call, Caller};
 use super::index::{Asks, Crowded, Index, Query};
-use super::path::Pattern;
+use super::path::{Pattern, Reading};
 use super::rule::Rule;
 
 /// The rules of one action, by caller.
@@ -46,8 +46,13 @@ impl RuleIndex {
         Ok(())
     }
 
-    /// The first of the rules that matches.
-    pub(crate) fn first<'p>(&self, rules: &'p [Arc<Rule>], caller: Caller<'_>, call: Call<'_>) -> Option<&'p Rule> {
+    /// The first of the rules that matches a call whose path is read so.
+    pub(crate) fn first<'p>(
+        &self,
+        rules: &'p [Arc<Rule>],
+        (caller, call): (Caller<'_>, Call<'_>),
+        reading: Reading,
+    ) -> Option<&'p Rule> {
         if self.count == 0 {
             return None;
         }
@@ -65,7 +70,7 @@ impl RuleIndex {
             let rule_of = |number: u32| usize::try_from(number).ok().and_then(|number| rules.get(number));
             let accepts = |number: u32| rule_of(number).is_some_and(|rule| rule.takes(request.method, request.headers));
             let mut query = Query { headers: request.headers, accepts: &accepts, best };
-            let path = request.path.as_str();
+            let path = request.path.read(reading);
             let path = path.strip_suffix('/').unwrap_or(path);
             for side in sides.into_iter().flatten() {
                 side.visit(caller.labels, &mut |side| side.paths.search(path, &mut query));

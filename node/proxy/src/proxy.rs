@@ -48,7 +48,6 @@ use crate::tcp;
 use crate::vigil::{Footing, Permit, Subject, Watch};
 use crate::worker::Worker;
 
-use arrival::name_host;
 use request::RequestTries;
 use route::Outcome;
 use serve::{Served, serve, travel_back};
@@ -56,7 +55,7 @@ pub(crate) use settle::carried_by;
 use settle::{goes_round_once, settled};
 use tries::Call;
 
-pub(crate) use arrival::{Arrival, normal_path};
+pub(crate) use arrival::{Arrival, name_host, normal_path};
 pub(crate) use attempt::{Ending, Failed, Unanswered};
 pub(crate) use carriage::{Carriage, hash_way};
 pub(crate) use connect::Source;
@@ -244,7 +243,7 @@ async fn call(
     }
     carriage.enter(&mut exchange.record, &matched.state)?;
     if world.policy.reads_requests(&matched.table.service) {
-        name_host(head);
+        name_host(&mut head.fields, &head.authority);
     }
     if let Some(departure) = departure.filter(|_| upgrade == Upgrade::None) {
         mirror::send(world, exchange, &matched, departure, head);
@@ -315,7 +314,7 @@ async fn deliver(
     exchange.patience = patience.or(exchange.patience);
     exchange.record.judged.traced_if_asked(&mut head.fields);
     if world.policy.reads_requests(&local.service) {
-        name_host(head);
+        name_host(&mut head.fields, &head.authority);
     }
     let arrival = Arrival::new(world, caller.proven(), &local.service);
     let path = arrival.request(&mut exchange.record, head)?;

@@ -1,4 +1,4 @@
-//! W3C trace context: a request that comes with a valid `traceparent` keeps it, any other gets one.
+//! W3C trace context: a request that comes with one valid `traceparent` keeps it, any other gets one.
 
 use weft_policy::fields::{Fields, Known};
 
@@ -34,14 +34,23 @@ impl Trace {
     }
 }
 
-/// Carries or creates the trace context; returns the one that travels on. `random` gives 64 bits a call.
+/// Carries or creates the trace context; returns the one that travels on. A request with several has none (W3C Trace Context, section
+/// 3.2.2): whoever comes next may read another of them than is logged here. `tracestate` belongs to the context that it came with, and goes
+/// where that does not travel. `random` gives 64 bits a call.
 pub(crate) fn carry(fields: &mut Fields, mut random: impl FnMut() -> u64) -> Trace {
-    if let Some(known) = fields.first(Known::Traceparent).and_then(Trace::stated) {
+    if let Some(known) = only(fields).and_then(Trace::stated) {
         return known;
     }
     let created = Trace::created(random(), random(), random());
     fields.put(Known::Traceparent, &created.0);
+    fields.take_out(Known::Tracestate);
     created
+}
+
+/// The one `traceparent`, if there is one.
+fn only(fields: &Fields) -> Option<&[u8]> {
+    let mut stated = fields.each(Known::Traceparent);
+    stated.next().filter(|_| stated.next().is_none())
 }
 
 /// Writes 16 hexadecimal digits.
@@ -79,6 +88,27 @@ mod tests {
             fields.put(Known::Traceparent, bad.as_bytes());
             let other = carry(&mut fields, || 7);
             assert_eq!(fields.each(Known::Traceparent).collect::<Vec<_>>(), [other.as_str().as_bytes()]);
+        }
+    }
+
+    #[test]
+    fn of_two_contexts_none_travels_on_and_no_state_without_its_context() {
+        let stated = Trace::created(1, 2, 3);
+        let fields = |contexts: usize| {
+            let mut fields = Fields::new();
+            (0..contexts).for_each(|_| fields.add(Known::Traceparent, stated.as_str().as_bytes()));
+            fields.push(b"tracestate", b"a=1");
+            fields
+        };
+        let mut one = fields(1);
+        assert_eq!(carry(&mut one, || 7), stated);
+        assert!(one.get("tracestate").is_some());
+        for contexts in [0, 2, 3] {
+            let mut asked = fields(contexts);
+            let own = carry(&mut asked, || 7);
+            assert_ne!(own, stated);
+            assert_eq!(asked.each(Known::Traceparent).collect::<Vec<_>>(), [own.as_str().as_bytes()], "{contexts}");
+            assert!(asked.get("tracestate").is_none(), "{contexts}");
         }
     }
 }

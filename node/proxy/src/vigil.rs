@@ -19,7 +19,7 @@ use weft_world::{World, WorldCell};
 use crate::bell::Seat;
 use crate::head::RequestHead;
 use crate::problem::Refusal;
-use crate::proxy::{Arrival, normal_path};
+use crate::proxy::{Arrival, name_host, normal_path};
 use crate::timer::Timer;
 use crate::worker::{Gate, Phase, Worker};
 
@@ -224,7 +224,7 @@ impl Permit<'_> {
         } else {
             // Nobody looked at requests when it was decided about.
             let mut fields = head.fields.clone();
-            fields.put(Known::Host, head.authority.as_bytes());
+            name_host(&mut fields, &head.authority);
             named = fields;
             &named
         };

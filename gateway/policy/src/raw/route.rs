@@ -87,7 +87,7 @@ raw_table! {
         path: optional RawPath = "every path",
         /// Any of these methods.
         methods: list Method,
-        /// All of these conditions on header fields. A field that comes more than once meets a condition if any of its values does.
+        /// All of these conditions on header fields. A field that comes more than once, or is a list with commas, meets a condition if any of its values does.
         headers: list RawHeaderMatch,
         /// All of these conditions on the query.
         query: list RawQueryMatch,

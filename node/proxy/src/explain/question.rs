@@ -20,6 +20,7 @@ use weft_world::World;
 use weft_world::settings::Settings;
 
 use super::{Step, settings};
+use crate::proxy::name_host;
 
 /// A call that somebody asks about.
 #[derive(Debug, Clone)]
@@ -129,8 +130,8 @@ pub(crate) fn explain(
             return told;
         }
     };
-    let view =
-        question.method.as_ref().map(|method| RequestView { method, path: &path, query, headers: &question.headers });
+    let headers = headers_as_seen(question);
+    let view = question.method.as_ref().map(|method| RequestView { method, path: &path, query, headers: &headers });
     let rule = view.as_ref().and_then(|view| routed(world, question, view, &mut told));
     // Of a split, the side with the highest weight.
     let target = rule.and_then(|rule| rule.to.iter().max_by_key(|target| target.weight));
@@ -172,6 +173,20 @@ fn faulty(world: &World, question: &Question, fault: PathFault) -> Step {
     }
 }
 
+/// The host as it is dialled, if the question states one.
+fn dialled_host(question: &Question) -> Option<&str> {
+    question.headers.first(Known::Host).and_then(|host| std::str::from_utf8(host).ok())
+}
+
+/// The header fields as conditions see them.
+fn headers_as_seen(question: &Question) -> Fields {
+    let mut headers = question.headers.clone();
+    if let Some(host) = dialled_host(question) {
+        name_host(&mut headers, host);
+    }
+    headers
+}
+
 /// The route's say.
 fn routed<'w>(
     world: &'w World,
@@ -179,8 +194,7 @@ fn routed<'w>(
     view: &RequestView<'_>,
     told: &mut Explanation,
 ) -> Option<&'w RouteRule> {
-    let host = question.headers.first(Known::Host).and_then(|host| std::str::from_utf8(host).ok());
-    let host = host.unwrap_or(question.service.as_str());
+    let host = dialled_host(question).unwrap_or(question.service.as_str());
     let (routed, steps) = world.policy.explain_route(&question.service, host, view);
     told.steps.extend(steps.iter().map(Step::from));
     let routed = routed?;
@@ -209,15 +223,19 @@ fn judged(world: &World, ends: (Caller<'_>, &ServiceName), call: Call<'_>, told:
         told.steps
             .push(Step::new("stream", "`deny` rules look at requests: ask with METHOD and PATH; a stream is refused"));
     }
-    let limits = world.policy.limits(called).iter().filter(|limit| limit.counts(call));
-    let step = |limit: &Arc<RateLimit>| {
-        Step::at(
-            "rate limit",
-            &limit.place,
-            format!("counts this call by {}; {} may pass at once, on each node", limit.counted_by(), limit.burst()),
-        )
+    let limits = world.policy.limits(called);
+    told.is_allowed &= limits.iter().all(|limit| limit.doubt(call).is_none());
+    told.steps.extend(limits.iter().filter(|limit| limit.counts(call)).map(|limit| counted(limit, call)));
+}
+
+fn counted(limit: &RateLimit, call: Call<'_>) -> Step {
+    let text = match limit.doubt(call) {
+        Some(name) => format!("counts by {name}, which comes in several lines: refused as request-malformed"),
+        None => {
+            format!("counts this call by {}; {} may pass at once, on each node", limit.counted_by(), limit.burst())
+        }
     };
-    told.steps.extend(limits.map(step));
+    Step::at("rate limit", &limit.place, text)
 }
 
 /// The endpoints, and which of them would be chosen now.

@@ -4,7 +4,8 @@
 
 use weft_identity::Protocol;
 use weft_identity::{Code, ServiceName};
-use weft_policy::fields::Known;
+use weft_policy::authority::canonical_host;
+use weft_policy::fields::{Fields, Known};
 use weft_policy::limit::Admission;
 use weft_policy::{Call, Caller, NormalPath, Policy, Reason, RequestView, Verdict};
 use weft_world::World;
@@ -95,6 +96,10 @@ impl<'a> Arrival<'a> {
         if limits.is_empty() {
             return Ok(());
         }
+        if let Some((limit, name)) = limits.iter().find_map(|limit| Some((limit, limit.doubt(call)?))) {
+            let why = format!("the field {name} comes in several lines, and {} counts by it", limit.place);
+            return Err(Refusal::new(Code::RequestMalformed, why));
+        }
         let worker = record.worker();
         let admitted = worker.limiter().admit_all(limits, self.caller.identity, call, worker.now_ns());
         record.judged.allowances.note(&admitted);
@@ -134,10 +139,10 @@ pub(crate) fn normal_path(head: &RequestHead) -> Result<NormalPath<'_>, Refusal>
     NormalPath::of(head.path_only()).map_err(|fault| Refusal::new(Code::RequestMalformed, fault.to_string()))
 }
 
-/// Puts the host among the fields, for rules that look there. Whoever writes the head names the authority all the same.
-pub(super) fn name_host(head: &mut RequestHead) {
-    let RequestHead { fields, authority, .. } = head;
-    fields.put(Known::Host, authority.as_bytes());
+/// Puts the host among the fields, for rules that look there, in the one form in which they compare it. Whoever writes the head names the
+/// authority all the same, as it came.
+pub(crate) fn name_host(fields: &mut Fields, authority: &str) {
+    fields.put(Known::Host, canonical_host(authority).as_bytes());
 }
 
 /// Another path with the query of a request.

@@ -50,7 +50,7 @@ pub(super) async fn route<'w>(
     service: &'w ServiceName,
     head: &mut RequestHead,
 ) -> Result<Outcome<'w>, Failure> {
-    name_host(head);
+    name_host(&mut head.fields, &head.authority);
     let worker = Arc::clone(exchange.record.worker());
     let (departure, path, own) = {
         let path = normal_path(head)?;

@@ -117,7 +117,7 @@ async fn a_ring_cuts_the_answer_to_a_request_by_what_its_head_says() {
     let called = "orders".parse().unwrap();
     let head = RequestHead {
         method: Method::GET,
-        authority: "orders".into(),
+        authority: "Orders:80".into(),
         path: "/a/../Chat?x=1".into(),
         ..RequestHead::default()
     };
@@ -134,6 +134,8 @@ async fn a_ring_cuts_the_answer_to_a_request_by_what_its_head_says() {
         (2, "paths = [\"/Chat\"]", true),
         (3, "methods = [\"POST\"]", false),
         (4, "methods = [\"GET\"]", true),
+        (5, "headers = [{ name = \"host\", value = \"web.weft.internal\" }]", false),
+        (6, "headers = [{ name = \"host\", value = \"orders.weft.internal\" }]", true),
     ] {
         post.apply(revision, &deny(condition));
         if is_denied {

@@ -131,15 +131,102 @@ fn another_spelling_of_a_path_gets_around_no_rule() {
         "/user@home",
         "/user%40home",
         "/%75ser%40h%6Fme",
+        "/admin;x",
+        "/admin;x/secret",
+        "/admin;x=%2e/",
+        "/admin%3Bx/secret",
+        "/x;y/../admin;z/secret",
+        "/orders;a;b/7;c",
+        "/user@home;",
     ] {
         let verdict = Request::of(&format!("GET {path}"))
             .ask(|view| policy.authorise(caller("svc/web").calls(), &service("a"), Call::Http(view)).action);
         assert_eq!(verdict, Action::Deny, "{path}");
     }
-    for path in ["/", "/administration", "/orders", "/orders/8", "/Admin"] {
+    for path in ["/", "/administration", "/orders", "/orders/8", "/Admin", "/x;admin", "/;admin", "/orders/8;7"] {
         let verdict = Request::of(&format!("GET {path}"))
             .ask(|view| policy.authorise(caller("svc/web").calls(), &service("a"), Call::Http(view)).action);
         assert_eq!(verdict, Action::Allow, "{path}");
+    }
+}
+
+#[test]
+fn an_allow_rule_needs_a_path_with_and_without_its_parameters() {
+    let text = "[[authorisation]]\nname = \"a\"\nservice = \"a\"\n[[authorisation.rule]]\naction = \"allow\"\nfrom = { any = true }\n\
+        paths = [\"/orders/{id}\", \"/list\"]\n[[authorisation.rule]]\naction = \"allow\"\nfrom = { any = true }\npaths = [\"/list;all\"]\n";
+    let policy = policy(text);
+    for (path, wanted) in [
+        ("/orders/7", Action::Allow),
+        ("/orders/7;v=1", Action::Allow),
+        ("/orders/7%3Bv=1", Action::Allow),
+        ("/list;all", Action::Allow),
+        ("/list;x", Action::Deny),
+        ("/orders;x/7", Action::Deny),
+        ("/orders/;x", Action::Deny),
+    ] {
+        let decided = Request::of(&format!("GET {path}"))
+            .ask(|view| policy.authorise(caller("svc/web").calls(), &service("a"), Call::Http(view)).action);
+        assert_eq!(decided, wanted, "{path}");
+    }
+}
+
+#[test]
+fn a_condition_on_the_host_may_be_written_in_any_form() {
+    for condition in [
+        "value = \"orders\"",
+        "value = \"Orders.weft.internal.:80\"",
+        "value = \"orders.weft.internal\"",
+        "prefix = \"Orders.\"",
+        "regex = \"orders\\\\.weft\\\\.internal\"",
+    ] {
+        let policy = policy(&format!(
+            "[[authorisation]]\nname = \"a\"\nservice = \"a\"\ndefault = \"allow\"\n[[authorisation.rule]]\naction = \"deny\"\n\
+             from = {{ any = true }}\nheaders = [{{ name = \"Host\", {condition} }}]\n"
+        ));
+        for (host, wanted) in [("orders.weft.internal", Action::Deny), ("web.weft.internal", Action::Allow)] {
+            let decided = Request::of(&format!("GET / host:{host}"))
+                .ask(|view| policy.authorise(caller("svc/web").calls(), &service("a"), Call::Http(view)).action);
+            assert_eq!(decided, wanted, "{condition} {host}");
+        }
+    }
+}
+
+#[test]
+fn a_value_among_others_of_a_list_gets_around_no_rule() {
+    // (test, line, whether a `deny` and whether an `allow` rule takes it)
+    for (test, line, denied, allowed) in [
+        ("value = \"admin\"", "admin", true, true),
+        ("value = \"admin\"", "user,admin", true, false),
+        ("value = \"admin\"", "admin,", true, false),
+        ("value = \"admin\"", ",admin", true, false),
+        ("value = \"admin\"", "user,\tadmin\t,x", true, false),
+        ("value = \"admin\"", "user", false, false),
+        ("value = \"user,admin\"", "user,admin", true, true),
+        ("prefix = \"team-\"", "team-a", true, true),
+        ("prefix = \"team-\"", "team-a,team-b", true, true),
+        ("prefix = \"team-\"", "team-a,root", true, false),
+        ("prefix = \"team-\"", "root,team-a", true, false),
+        ("regex = \"team-.*\"", "team-a,root", true, false),
+        ("regex = \"[a-z,-]*\"", "team-a,root", true, true),
+        ("present = true", "a,b", true, true),
+        ("present = false", "a,b", false, false),
+        ("value = \"admin\"", &format!("{}admin", "a,".repeat(63)), true, false),
+        ("value = \"admin\"", &"a,".repeat(63), false, false),
+        ("value = \"admin\"", &"a,".repeat(64), true, false),
+        ("regex = \"[a,]*\"", &"a,".repeat(63), true, true),
+        ("regex = \"[a,]*\"", &"a,".repeat(64), true, false),
+        ("present = true", &"a,".repeat(64), true, true),
+    ] {
+        for (action, taken, wanted) in [("deny", denied, Action::Deny), ("allow", allowed, Action::Allow)] {
+            let default = if action == "deny" { "allow" } else { "deny" };
+            let policy = policy(&format!(
+                "[[authorisation]]\nname = \"a\"\nservice = \"a\"\ndefault = \"{default}\"\n[[authorisation.rule]]\n\
+                 action = \"{action}\"\nfrom = {{ any = true }}\nheaders = [{{ name = \"x-role\", {test} }}]\n"
+            ));
+            let decided = Request::of(&format!("GET / x-role:{line}"))
+                .ask(|view| policy.authorise(caller("svc/web").calls(), &service("a"), Call::Http(view)).action);
+            assert_eq!(decided == wanted, taken, "{action} {test} {line}");
+        }
     }
 }
 

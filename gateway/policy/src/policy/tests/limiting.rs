@@ -50,14 +50,57 @@ fn each_key_has_its_own_allowance() {
 }
 
 #[test]
+fn no_other_spelling_of_a_value_has_an_allowance_of_its_own() {
+    let policy = limited("requests = 1\nper = \"1s\"\nby = { header = \"x-t\" }");
+    for (first, others) in [
+        ("GET / x-t:a", vec!["GET / x-t:A", "GET / X-T:a", "GET / x-t:\ta\t", "GET / x-t:a x-other:1"]),
+        ("GET /", vec!["GET / x-t:", "GET / x-t:\t"]),
+    ] {
+        for other in others {
+            let limiter = Limiter::new(1000, 1);
+            assert!(admit(&policy, &limiter, "svc/web", first, 0).passes());
+            assert!(!admit(&policy, &limiter, "svc/web", other, 0).passes(), "{first} and {other}");
+        }
+    }
+}
+
+#[test]
+fn a_call_is_counted_by_one_line_or_not_at_all() {
+    let policy = limited("requests = 1\nper = \"1s\"\nby = { header = \"x-t\" }\nmatch = [{ methods = [\"POST\"] }]");
+    let limits = policy.limits(&service("a"));
+    for (line, is_doubtful) in [
+        ("POST /", false),
+        ("POST / x-t:a", false),
+        ("POST / x-t:a,b", false),
+        ("POST / x-t:a x-t:b", true),
+        ("POST / x-t:a x-t:a", true),
+        ("POST / x-t:a x-t:", true),
+        ("GET / x-t:a x-t:b", false),
+    ] {
+        let found =
+            Request::of(line).ask(|view| limits.iter().find_map(|limit| limit.doubt(Call::Http(view))).is_some());
+        assert_eq!(found, is_doubtful, "{line}");
+    }
+    assert!(limits[0].doubt(Call::Tcp).is_none());
+    let all = limited("requests = 1\nper = \"1s\"");
+    let found =
+        Request::of("GET / x-t:a x-t:b").ask(|view| all.limits(&service("a"))[0].doubt(Call::Http(view)).is_some());
+    assert!(!found, "nothing is counted by it");
+}
+
+#[test]
 fn only_calls_that_match_are_counted() {
     let policy = limited(
         "requests = 1\nper = \"1s\"\nmatch = [{ methods = [\"POST\"], path = { template = \"/orders/{id}\" } }]",
     );
     let limit = &policy.limits(&service("a"))[0];
-    for (line, counts) in
-        [("POST /orders/7", true), ("POST /orders//%37", true), ("GET /orders/7", false), ("POST /orders", false)]
-    {
+    for (line, counts) in [
+        ("POST /orders/7", true),
+        ("POST /orders//%37", true),
+        ("POST /orders;x/7;y", true),
+        ("GET /orders/7", false),
+        ("POST /orders", false),
+    ] {
         assert_eq!(Request::of(line).ask(|view| limit.counts(Call::Http(view))), counts, "{line}");
     }
     assert!(!limit.counts(Call::Tcp));

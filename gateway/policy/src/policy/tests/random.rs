@@ -58,8 +58,14 @@ fn header_meets((name, test): HeaderSpec, request: &RequestSpec, all: bool) -> b
     if test == 4 {
         return values.is_empty();
     }
-    let meets = |value: &&str| value_meets(test, value);
-    if all { !values.is_empty() && values.iter().all(meets) } else { values.iter().any(meets) }
+    let meets = |value: &str| value_meets(test, value);
+    let members = |value: &'static str| value.split(',').filter(|member| !member.is_empty());
+    if all {
+        // A list is longer than any value here, so that an exact one never meets it.
+        !values.is_empty() && values.iter().all(|value| meets(value) && members(value).all(meets))
+    } else {
+        values.iter().any(|value| meets(value) || members(value).any(meets))
+    }
 }
 
 /// Segments against a pattern's, by hand.
@@ -79,10 +85,17 @@ fn comes_from(rule: &RuleSpec, request: &RequestSpec) -> bool {
         && rule.labels.iter().all(|label| request.labels.contains(label))
 }
 
-fn rule_matches(rule: &RuleSpec, request: &RequestSpec) -> bool {
+/// The segments of a request's path, without their parameters where those are cut off.
+fn read(request: &RequestSpec, cut: bool) -> Vec<&'static str> {
+    let name = |segment: &&'static str| if cut { segment.split(';').next().unwrap_or_default() } else { segment };
+    request.segments.iter().map(name).collect()
+}
+
+fn rule_matches(rule: &RuleSpec, request: &RequestSpec, cut: bool) -> bool {
+    let segments = read(request, cut);
     comes_from(rule, request)
         && (rule.methods.is_empty() || rule.methods.contains(&request.method))
-        && (rule.paths.is_empty() || rule.paths.iter().any(|path| fits(path, &request.segments)))
+        && (rule.paths.is_empty() || rule.paths.iter().any(|path| fits(path, &segments)))
         && rule.headers.iter().all(|header| header_meets(*header, request, !rule.is_deny))
 }
 
@@ -94,7 +107,7 @@ fn stream_matches(rule: &RuleSpec, request: &RequestSpec) -> bool {
 type Decided = (bool, Option<(usize, usize)>, Vec<usize>);
 
 /// The words of docs/reference/authorisation.md, one by one.
-fn plainly(mesh: Option<bool>, documents: &[DocumentSpec], matches: &dyn Fn(&RuleSpec) -> bool) -> Decided {
+fn plainly(mesh: Option<bool>, documents: &[DocumentSpec], matches: &dyn Fn(&RuleSpec, bool) -> bool) -> Decided {
     let enforced = |documents: &[(usize, &DocumentSpec)]| -> (bool, Option<(usize, usize)>) {
         let mut all: Vec<(usize, usize, &RuleSpec)> = Vec::new();
         for is_mesh in [false, true] {
@@ -103,7 +116,9 @@ fn plainly(mesh: Option<bool>, documents: &[DocumentSpec], matches: &dyn Fn(&Rul
             }
         }
         for is_deny in [true, false] {
-            if let Some((at, number, _)) = all.iter().find(|(_, _, rule)| rule.is_deny == is_deny && matches(rule)) {
+            let first = |cut| all.iter().find(|(_, _, rule)| rule.is_deny == is_deny && matches(rule, cut));
+            let found = if is_deny { first(false).or(first(true)) } else { first(true).and(first(false)) };
+            if let Some((at, number, _)) = found {
                 return (!is_deny, Some((*at, *number)));
             }
         }
@@ -248,8 +263,8 @@ fn document() -> impl Strategy<Value = DocumentSpec> {
 }
 
 fn request() -> impl Strategy<Value = RequestSpec> {
-    let segment = prop_oneof![Just("a"), Just("b"), Just("c")];
-    let value = prop_oneof![Just("1"), Just("2"), Just("12")];
+    let segment = proptest::sample::select(vec!["a", "b", "c", "a", "b", "a;", "b;a"]);
+    let value = proptest::sample::select(vec!["1", "2", "12", "1,2", "2,12", "12,1", ",1", "3,2,", "3"]);
     let header = (prop_oneof![Just('x'), Just('y')], value);
     let query = option::of(prop_oneof![Just("q=1"), Just("q=2&r"), Just("r=%31"), Just("q=3&q=1")]);
     let caller = proptest::sample::select(CALLERS.to_vec());
@@ -329,16 +344,25 @@ fn precedence(spec: &MatchSpec) -> impl Ord + use<> {
     (path, spec.methods.is_empty(), Reverse(spec.headers.len()), Reverse(spec.query.len()))
 }
 
+/// A segment and its slash, without parameters.
+fn cut_off(segment: &str) -> String {
+    let slash = if segment.ends_with('/') { "/" } else { "" };
+    format!("{}{slash}", segment.trim_end_matches('/').split(';').next().unwrap_or_default())
+}
+
 fn takes(spec: &MatchSpec, request: &RequestSpec) -> bool {
     let line = request.line();
     let path = line.split([' ', '?']).nth(1).unwrap();
-    let parts: Vec<&str> = path[1..].split('/').collect();
-    let fits = match spec.kind {
-        0 | 3 => path == spec.path,
-        1 => fits(&spec.path, &parts),
-        2 => spec.path == "/" || path == spec.path || path.starts_with(&format!("{}/", spec.path)),
-        _ => true,
-    };
+    let cut: String = path.split_inclusive('/').map(cut_off).collect();
+    let fits = [path, &cut].into_iter().any(|path| {
+        let parts: Vec<&str> = path[1..].split('/').collect();
+        match spec.kind {
+            0 | 3 => path == spec.path,
+            1 => fits(&spec.path, &parts),
+            2 => spec.path == "/" || path == spec.path || path.starts_with(&format!("{}/", spec.path)),
+            _ => true,
+        }
+    });
     fits && (spec.methods.is_empty() || spec.methods.contains(&request.method))
         && spec.headers.iter().all(|header| header_meets(*header, request, false))
         && spec.query.iter().all(|test| query_meets(*test, request.query))
@@ -377,11 +401,11 @@ proptest! {
         let policy = policy(&text);
         for request in requests {
             let from = caller(&format!("{} {}", request.caller, request.labels.join(",")));
-            let wanted = plainly(mesh, &documents, &|rule| rule_matches(rule, &request));
+            let wanted = plainly(mesh, &documents, &|rule, cut| rule_matches(rule, &request, cut));
             let found = Request::of(&request.line())
                 .ask(|view| decided(&text, &policy.authorise(from.calls(), &service("a"), Call::Http(view))));
             prop_assert_eq!(found, wanted, "{}\n{}", text, request.line());
-            let wanted = plainly(mesh, &documents, &|rule| stream_matches(rule, &request));
+            let wanted = plainly(mesh, &documents, &|rule, _| stream_matches(rule, &request));
             let found = decided(&text, &policy.authorise(from.calls(), &service("a"), Call::Tcp));
             prop_assert_eq!(found, wanted, "{}\ntcp", text);
         }

@@ -102,6 +102,9 @@ fn a_rewrite_changes_the_path_that_is_sent_on() {
         ("rewrite = { prefix = \"/v2\" }", "GET /a", "/v2/a"),
         ("rewrite = { path = \"/x\" }", "GET /a?b", "/x"),
         ("timeout = \"1s\"", "GET //a/./b", "/a/b"),
+        ("match = [{ path = { prefix = \"/v1\" } }]\nrewrite = { prefix = \"/v2\" }", "GET /v1;x/a;y", "/v2/a;y"),
+        ("match = [{ path = { prefix = \"/v1\" } }]\nrewrite = { prefix = \"/v2\" }", "GET /v1/;x", "/v2/;x"),
+        ("match = [{ path = { regex = \"/v[0-9]\" } }]", "GET /v1%3Bx", "/v1%3Bx"),
     ] {
         with_rule(body, line, |routed, view| assert_eq!(routed.path(view), sent, "{body} {line}"));
     }

@@ -181,4 +181,12 @@ async fn a_question_is_answered_with_the_steps_of_the_decision() {
     near.apply(&policy(6, "[[authorisation]]\nname = \"a\"\nservice = \"orders\"\ndefault = \"deny\"\n"));
     let told = near.path.explain(&question("/copied")).unwrap();
     assert!(!told.is_allowed && told.steps.iter().any(|step| step.what == "service default"), "{told:?}");
+    let by_host = "[[authorisation]]\nname = \"a\"\nservice = \"orders\"\ndefault = \"allow\"\n[[authorisation.rule]]\naction = \"deny\"\n\
+                   from = { any = true }\nheaders = [{ name = \"host\", value = \"orders.weft.internal\" }]\n";
+    near.apply(&policy(7, by_host));
+    for (host, is_allowed) in [("Orders:80", false), ("orders.weft.internal.", false), ("web", true)] {
+        let mut hosted = question("/copied");
+        hosted.headers.push(b"host", host.as_bytes());
+        assert_eq!(near.path.explain(&hosted).unwrap().is_allowed, is_allowed, "{host}");
+    }
 }

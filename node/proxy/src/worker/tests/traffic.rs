@@ -94,6 +94,23 @@ async fn a_caller_over_its_rate_is_told_when_to_come_back() {
 }
 
 #[tokio::test]
+async fn a_second_line_of_the_counted_field_buys_no_second_allowance() {
+    let mesh = Mesh::new(55);
+    let far = named(&mesh).await;
+    let near = mesh.node(1, &[], &[("orders", HTTP, &[2])]).await;
+    let limit =
+        "[[rate-limit]]\nname = \"l\"\nservice = \"orders\"\nrequests = 1\nper = \"60s\"\nby = { header = \"x-t\" }\n";
+    far[0].apply(&policy(3, limit));
+    assert_eq!(body_of(near.outbound, "x-t: a\r\n").await, "two");
+    assert!(body_of(near.outbound, "x-t: A \r\n").await.contains("rate-limited"));
+    for added in ["x-t: b\r\nx-t: a\r\n", "x-t: a\r\nx-t:\r\n"] {
+        let refused = body_of(near.outbound, added).await;
+        assert!(refused.contains("request-malformed") && refused.contains("x-t"), "{refused}");
+    }
+    assert_eq!(body_of(near.outbound, "x-t: b\r\n").await, "two", "what is refused so costs nothing");
+}
+
+#[tokio::test]
 async fn the_called_node_waits_as_long_as_the_callers_documents_say() {
     let mut mesh = Mesh::new(53);
     mute(mesh.at(2, 8080)).await;
