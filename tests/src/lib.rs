@@ -7,6 +7,7 @@
 //! - [`process`]: a child process, its output, its end
 //! - [`peer`]: applications and callers that speak raw bytes
 //! - [`mutation`], [`recorder`]: requests in forms that parsers read differently, and four applications that tell how they read them
+//! - [`frames`], [`hpack`]: a caller of HTTP/2 that writes frames and heads by hand
 //! - [`strict`], [`lenient`]: the two readers of our own among those
 //! - [`hostile`], [`answer`]: answers that break rules, and the strictest of callers
 //! - [`http`]: a small HTTP/1.1 client that hides nothing
@@ -21,7 +22,9 @@
 
 pub mod answer;
 pub mod by_hand;
+pub mod frames;
 pub mod hostile;
+pub mod hpack;
 pub mod http;
 pub mod lenient;
 pub mod load;
