@@ -7,7 +7,7 @@
 //! - [`process`]: a child process, its output, its end
 //! - [`peer`]: applications and callers that speak raw bytes
 //! - [`mutation`], [`recorder`]: requests in forms that parsers read differently, and four applications that tell how they read them
-//! - [`frames`], [`hpack`]: a caller of HTTP/2 that writes frames and heads by hand
+//! - [`frame_mutation`], [`frames`], [`hpack`]: what callers of HTTP/2 may say wrongly, and the frames and heads to say it in
 //! - [`strict`], [`lenient`]: the two readers of our own among those
 //! - [`hostile`], [`answer`]: answers that break rules, and the strictest of callers
 //! - [`http`]: a small HTTP/1.1 client that hides nothing
@@ -22,6 +22,7 @@
 
 pub mod answer;
 pub mod by_hand;
+pub mod frame_mutation;
 pub mod frames;
 pub mod hostile;
 pub mod hpack;
