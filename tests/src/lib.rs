@@ -10,6 +10,7 @@
 //! - [`frame_mutation`], [`frames`], [`hpack`]: what callers of HTTP/2 may say wrongly, and the frames and heads to say it in
 //! - [`strict`], [`lenient`]: the two readers of our own among those
 //! - [`hostile`], [`answer`]: answers that break rules, and the strictest of callers
+//! - [`websocket`]: frames, an application, callers, and what they say to each other
 //! - [`http`]: a small HTTP/1.1 client that hides nothing
 //! - [`load`]: a steady load that counts every reply
 //! - [`programs`]: nginx, Python, PostgreSQL and tcpdump
@@ -41,6 +42,7 @@ pub mod rogue;
 pub mod scratch;
 pub mod strict;
 pub mod wait;
+pub mod websocket;
 pub mod weft;
 
 pub use mesh::{Mesh, Node};
