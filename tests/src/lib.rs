@@ -7,8 +7,10 @@
 //! - [`process`]: a child process, its output, its end
 //! - [`peer`]: applications and callers that speak raw bytes
 //! - [`mutation`], [`recorder`]: requests in forms that parsers read differently, and four applications that tell how they read them
+//! - [`frame_mutation`], [`frames`], [`hpack`]: what callers of HTTP/2 may say wrongly, and the frames and heads to say it in
 //! - [`strict`], [`lenient`]: the two readers of our own among those
 //! - [`hostile`], [`answer`]: answers that break rules, and the strictest of callers
+//! - [`websocket`]: frames, an application, callers, and what they say to each other
 //! - [`http`]: a small HTTP/1.1 client that hides nothing
 //! - [`load`]: a steady load that counts every reply
 //! - [`programs`]: nginx, Python, PostgreSQL and tcpdump
@@ -21,7 +23,10 @@
 
 pub mod answer;
 pub mod by_hand;
+pub mod frame_mutation;
+pub mod frames;
 pub mod hostile;
+pub mod hpack;
 pub mod http;
 pub mod lenient;
 pub mod load;
@@ -37,6 +42,7 @@ pub mod rogue;
 pub mod scratch;
 pub mod strict;
 pub mod wait;
+pub mod websocket;
 pub mod weft;
 
 pub use mesh::{Mesh, Node};

@@ -70,7 +70,7 @@ fn smuggled(words: Words<'_>) -> String {
     format!("GET /smuggled-{} HTTP/1.1\r\nhost: {}\r\n\r\n", words.mark, words.host)
 }
 
-fn spelled(text: &[u8], words: Words<'_>) -> Vec<u8> {
+pub(crate) fn spelled(text: &[u8], words: Words<'_>) -> Vec<u8> {
     let body = smuggled(words);
     let values = [
         (&b"{H}"[..], words.host.to_owned()),
