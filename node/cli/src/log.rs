@@ -9,7 +9,10 @@ use std::panic::PanicHookInfo;
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use super::args::{Cli, Command};
 use super::output::{Output, complain};
@@ -43,10 +46,13 @@ pub(super) fn start(cli: &Cli) -> Log {
         None => BoxMakeWriter::new(io::stderr),
     };
     let log = tracing_subscriber::fmt().with_max_level(level).with_writer(writer);
+    // What a peer does wrong is counted where it is noticed; h2 would write a line for each of its frames.
+    let quiet = if level > LevelFilter::INFO { level } else { level.min(LevelFilter::ERROR) };
+    let targets = Targets::new().with_default(level).with_target("h2", quiet);
     match cli.output {
         // A log that is there already is one that the caller of the library set up.
-        Output::Json => drop(log.json().try_init()),
-        Output::Text => drop(log.with_ansi(terminal).try_init()),
+        Output::Json => drop(log.json().finish().with(targets).try_init()),
+        Output::Text => drop(log.with_ansi(terminal).finish().with(targets).try_init()),
     }
     if let Some(lines) = backlog.clone() {
         std::panic::set_hook(Box::new(move |info| lines.push(panic_text(info).as_bytes())));

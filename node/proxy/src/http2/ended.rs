@@ -16,6 +16,9 @@ pub(crate) enum Ended {
     /// The peer's first frame is something else than SETTINGS.
     #[error("the peer does not speak HTTP/2; is it HTTP/1?")]
     NotHttp2,
+    /// The peer broke a rule that h2 does not keep to.
+    #[error("HTTP/2: {0}")]
+    Broken(&'static str),
     /// A rule of the protocol was broken, by the end that the text names.
     #[error("HTTP/2: {0}")]
     Protocol(h2::Error),
@@ -29,7 +32,7 @@ impl Ended {
     pub(super) fn code(&self) -> Reason {
         match self {
             Self::Flood(_) => Reason::ENHANCE_YOUR_CALM,
-            Self::NotHttp2 => Reason::PROTOCOL_ERROR,
+            Self::NotHttp2 | Self::Broken(_) => Reason::PROTOCOL_ERROR,
             Self::Late(_) | Self::Protocol(_) | Self::Io(_) => Reason::NO_ERROR,
         }
     }

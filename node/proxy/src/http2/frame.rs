@@ -40,6 +40,8 @@ const ACK: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
 /// PADDED of DATA and HEADERS.
 const PADDED: u8 = 0x8;
+/// PRIORITY of HEADERS.
+const PRIORITY: u8 = 0x20;
 
 impl Frame {
     pub(super) fn parse(head: [u8; HEAD_LEN]) -> Self {
@@ -78,6 +80,11 @@ impl Frame {
 
     pub(super) fn ends_head(self) -> bool {
         self.is_head() && self.flags & END_HEADERS != 0
+    }
+
+    /// Whether it names a stream that it depends on (RFC 9113, section 5.3).
+    pub(super) fn has_dependency(self) -> bool {
+        self.kind == Kind::Headers && self.flags & PRIORITY != 0
     }
 
     pub(super) fn is_padded(self) -> bool {

@@ -29,6 +29,8 @@ pub(super) struct Guard {
     /// Of the frame whose head was seen last, what is still to come.
     left: usize,
     block: Block,
+    /// What of a head of HEADERS is still to be looked at.
+    dependency: Option<Dependency>,
     /// A part of a head that has not come whole: nothing of it is passed on before it is judged.
     held: Held,
     /// A head that was judged and is to be passed on.
@@ -49,6 +51,38 @@ enum Block {
     Open,
     /// Its last frame is coming.
     Last,
+}
+
+/// The stream that another one says it depends on, as it comes.
+#[derive(Debug, Clone, Copy)]
+struct Dependency {
+    of: u32,
+    /// Bytes before it: the length of the padding.
+    skip: usize,
+    bytes: [u8; 4],
+    len: usize,
+}
+
+impl Dependency {
+    fn named_in(frame: Frame) -> Option<Self> {
+        let begun = Self { of: frame.stream, skip: usize::from(frame.is_padded()), bytes: [0; 4], len: 0 };
+        frame.has_dependency().then_some(begun)
+    }
+
+    /// Takes the next bytes of the payload; whether it has come whole.
+    fn take(&mut self, payload: &[u8]) -> bool {
+        let payload = &payload[self.skip.min(payload.len())..];
+        self.skip = 0;
+        let count = payload.len().min(self.bytes.len() - self.len);
+        self.bytes[self.len..self.len + count].copy_from_slice(&payload[..count]);
+        self.len += count;
+        self.len == self.bytes.len()
+    }
+
+    fn is_of_itself(self) -> bool {
+        // The first bit says whether it is exclusive.
+        u32::from_be_bytes(self.bytes) & (u32::MAX >> 1) == self.of && self.of != 0
+    }
 }
 
 /// Whether h2 is to see a frame.
@@ -84,6 +118,7 @@ impl Guard {
             received: Bytes::new(),
             left: 0,
             block: Block::None,
+            dependency: None,
             held: Held::default(),
             passed: Held::default(),
             sent: Heads::after(PREFACE.len()),
@@ -141,6 +176,7 @@ impl Guard {
         while at < bytes.len() {
             let mut pass = self.left.min(bytes.len() - at);
             if pass > 0 {
+                self.look_for_itself(&bytes[at..at + pass])?;
                 self.left -= pass;
                 self.after_payload();
             } else if let Some(head) = bytes[at..].first_chunk::<HEAD_LEN>() {
@@ -161,6 +197,18 @@ impl Guard {
             kept += pass;
         }
         Ok(kept)
+    }
+
+    /// Ends a connection one of whose streams depends on itself: h2 resets the stream and does not read the head, so that what it knows of
+    /// fields that are named again is no longer what its peer means by them (RFC 9113, section 4.3).
+    fn look_for_itself(&mut self, payload: &[u8]) -> io::Result<()> {
+        let Some(dependency) = &mut self.dependency else { return Ok(()) };
+        if !dependency.take(payload) {
+            return Ok(());
+        }
+        let is_of_itself = dependency.is_of_itself();
+        self.dependency = None;
+        if is_of_itself { Err(self.fault(Ended::Broken("a stream depends on itself"))) } else { Ok(()) }
     }
 
     /// Decides about a frame by its head.
@@ -187,6 +235,7 @@ impl Guard {
             self.observed.begin_head();
         }
         self.left = frame.len;
+        self.dependency = Dependency::named_in(frame);
         self.after_payload();
         Ok(Verdict::Pass)
     }

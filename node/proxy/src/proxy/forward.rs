@@ -249,7 +249,8 @@ pub(crate) async fn tunnel(
     (exchange.record.received, exchange.record.sent) = (up.bytes, down.bytes);
     if !matches!(end, End::Whole) {
         lease.side.cut(reset::CANCEL);
-        exchange.side.cut(reset::CONNECT_ERROR);
+        // A WebSocket ends as TCP does (RFC 8441, section 5), a tunnel by CONNECT with a code of its own (RFC 9113, section 8.5).
+        exchange.side.cut(if exchange.record.is_of_connect() { reset::CONNECT_ERROR } else { reset::CANCEL });
     }
     match end {
         End::Whole => exchange.record.complete(),

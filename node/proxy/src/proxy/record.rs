@@ -135,6 +135,11 @@ impl Record {
         }
     }
 
+    /// Whether a tunnel to a port was asked for.
+    pub(crate) fn is_of_connect(&self) -> bool {
+        self.method == Some(Method::CONNECT)
+    }
+
     /// Notes a stream.
     pub(crate) fn streamed(&mut self, trace: Option<Trace>) {
         self.trace = trace;
