@@ -143,21 +143,31 @@ impl Fields {
     /// holds no control byte. A field that does not fit 32 bits of text is beyond every limit of a head, and left out.
     #[inline]
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
-        let (Ok(at), Ok(name_len)) = (u32::try_from(self.text.len()), u16::try_from(name.len())) else { return };
-        let Ok(value_len) = u32::try_from(value.len()) else { return };
+        let at = self.text.len();
         self.text.extend_from_slice(name);
-        self.text[at as usize..].make_ascii_lowercase();
-        let known = Known::of(&self.text[at as usize..]);
-        let value_at = at + u32::from(name_len);
+        self.text[at..].make_ascii_lowercase();
+        self.finish(Known::of(&self.text[at..]), at, value);
+    }
+
+    /// Puts the value behind a name that begins there; a field that is too long for its place is left out.
+    fn finish(&mut self, known: Known, at: usize, value: &[u8]) {
+        let name_len = u16::try_from(self.text.len() - at);
+        let (Ok(at_of_name), Ok(value_at), Ok(name_len), Ok(value_len)) =
+            (u32::try_from(at), u32::try_from(self.text.len()), name_len, u32::try_from(value.len()))
+        else {
+            return self.text.truncate(at);
+        };
         self.text.extend_from_slice(value);
         self.known |= known.bit();
-        self.list.push(Field { known, name_len, at, value_at, value_len });
+        self.list.push(Field { known, name_len, at: at_of_name, value_at, value_len });
     }
 
     /// Adds a field of a known name.
     #[inline]
     pub fn add(&mut self, known: Known, value: &[u8]) {
-        self.push(known.name().as_bytes(), value);
+        let at = self.text.len();
+        self.text.extend_from_slice(known.name().as_bytes());
+        self.finish(known, at, value);
     }
 
     /// Puts one field of a known name in the place of all.

@@ -28,12 +28,12 @@ pub enum Sender {
 pub fn strip_request(fields: &mut Fields, sender: Sender, has_upgrade_option: bool) -> Upgrade {
     strip_hop_by_hop(fields);
     fields.retain(|known, name| match known {
-        _ if is_twin(name) => false,
         Known::ProxyAuthorization | Known::Http2Settings => false,
         Known::XForwardedClientCert | Known::ClientCert | Known::ClientCertChain => false,
         Known::WeftTraceRevision => true,
         Known::WeftPatience | Known::WeftReplica => sender == Sender::Node,
-        _ => !name.starts_with(b"weft-") && name != b"remote-user",
+        Known::Other => !(is_twin(name) || name.starts_with(b"weft-") || name == b"remote-user"),
+        _ => !name.starts_with(b"weft-"),
     });
     if fields.has(Known::Te) {
         let has_trailers =

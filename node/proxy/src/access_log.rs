@@ -1,9 +1,9 @@
 //! The access log: one JSON line a request, written by a thread of its own. A worker leaves what it knows in its shard of a
 //! bounded buffer and goes on; when the writer is behind, lines are dropped and counted.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -167,7 +167,20 @@ impl LogFile {
         Ok(Self { path: path.to_owned(), file: BufWriter::new(file), bytes })
     }
 
+    /// Whether somebody has moved the file away, or removed it: whoever looks at its path would see nothing of what is written.
+    fn is_moved(&self) -> bool {
+        let is_same = |there: Metadata, here: Metadata| (there.dev(), there.ino()) == (here.dev(), here.ino());
+        match (std::fs::metadata(&self.path), self.file.get_ref().metadata()) {
+            (Ok(there), Ok(here)) => !is_same(there, here),
+            (Err(error), _) => error.kind() == io::ErrorKind::NotFound,
+            (Ok(_), Err(_)) => false,
+        }
+    }
+
     fn write(&mut self, lines: &[Line]) -> io::Result<()> {
+        if !lines.is_empty() && self.is_moved() {
+            *self = Self::open(&self.path)?;
+        }
         for line in lines {
             let mut text = serde_json::to_vec(&written(line))?;
             text.push(b'\n');

@@ -56,7 +56,8 @@ raw_table! {
 }
 
 raw_table! {
-    /// When a failed request is tried again, and what retries may cost in all, on each node. Only what is safe to repeat is tried again.
+    /// When a failed request is tried again, and what retries may cost in all, on each node. Only what is safe to repeat is tried again, and
+    /// only with all of its body: 16 KiB of it are kept until an answer begins.
     RawServiceRetries, "retries" {
         /// Most tries after the first; 0 turns retries off.
         attempts: optional Whole<0, 10> = "2",

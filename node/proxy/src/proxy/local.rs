@@ -61,8 +61,12 @@ pub(crate) fn introduce(overlay: &mut Overlay, head: &RequestHead, who: &Introdu
         overlay.without.insert(Known::Forwarded);
         return;
     };
-    let said = head.fields.each(Known::XForwardedFor);
-    overlay.put(Known::XForwardedFor, &behind(said, &origin.address));
+    if head.fields.has(Known::XForwardedFor) {
+        let said = head.fields.each(Known::XForwardedFor);
+        overlay.put(Known::XForwardedFor, &behind(said, &origin.address));
+    } else {
+        overlay.put(Known::XForwardedFor, origin.address.as_bytes());
+    }
     if head.fields.has(Known::Forwarded) {
         // What an open quote begins would go on into the mesh's word.
         let said = head.fields.each(Known::Forwarded).filter(|said| is_forwarded(said));

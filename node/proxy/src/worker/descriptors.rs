@@ -51,11 +51,7 @@ impl Descriptors {
 
     /// Requests and streams that may be in flight, where so many are wanted: each may have a connection to its service.
     pub(super) fn in_flight_max(&self, wanted: usize) -> usize {
-        let room = (self.max / 2).saturating_sub(RESERVE).max(1);
-        if room < wanted {
-            tracing::info!(in_flight = room, "requests in flight are limited by the process's file descriptors");
-        }
-        room.min(wanted)
+        (self.max / 2).saturating_sub(RESERVE).max(1).min(wanted)
     }
 
     /// Connections that one listener may have, where so many are wanted.
