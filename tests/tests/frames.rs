@@ -324,3 +324,23 @@ fn a_stream_too_many_is_refused_and_the_others_go_on() {
     }
     assert_eq!(scene.recorders[0].seen().iter().filter(|seen| seen.body == b"hello").count(), STREAMS_MAX);
 }
+
+#[test]
+fn the_head_of_a_stream_that_is_refused_counts_for_the_tables_of_all() {
+    let scene = Scene::new("frame-tables");
+    let field = |name: &str, value: &str| hpack::field(name.as_bytes(), value.as_bytes());
+    let head = |id: u32, flags: u8, before: &[u8], method: Vec<u8>, path: &str| {
+        let rest = [field(":scheme", "http"), field(":path", path), field(":authority", "strict")].concat();
+        let flags = flags | frames::END_HEADERS | frames::END_STREAM;
+        frames::frame(frames::HEADERS, flags, id, &[before, &method, &rest].concat())
+    };
+    let first = head(1, 0, b"", hpack::kept(b":method", b"OPTIONS"), "/first");
+    // It depends on itself.
+    let refused = head(3, frames::WITH_PRIORITY, &[0, 0, 0, 3, 16], hpack::kept(b":method", b"DELETE"), "/refused");
+    let last = head(5, 0, b"", hpack::entry(62), "/last");
+    let got = Caller::greeted(scene.near.outbound()).sends(&[&[first, refused, last].concat()], Then::Wait, &[1, 3, 5]);
+    let seen = scene.recorders[0].seen();
+    let methods: Vec<&str> =
+        seen.iter().filter(|seen| seen.target == "/last").map(|seen| seen.method.as_str()).collect();
+    assert!(got.goaway.is_some() && methods.is_empty() || methods == ["DELETE"], "{methods:?} arrived; {got:?}");
+}

@@ -20,6 +20,9 @@ const MANY: usize = 100;
 /// The key of frames whose key does not matter.
 const KEY: [u8; 4] = [1, 2, 3, 4];
 
+/// CANCEL (RFC 9113, section 7).
+const CANCEL: u32 = 8;
+
 /// Two nodes, each with the application; the first is called.
 struct Scene {
     near: Node,
@@ -192,6 +195,9 @@ fn a_refusal_reaches_the_caller_and_the_connection_goes_on() {
             let reply = connection.send(ask(&format!("/refuses/{status}")).as_bytes()).expect("an answer");
             let found = (reply.status.to_string(), reply.text(), reply.header("x-application"));
             assert_eq!(found, (status.to_owned(), format!("no: {status}"), Some("own")), "{host}");
+            if reply.status == 426 {
+                assert_eq!(reply.header("upgrade"), Some("websocket"), "{host}: {reply:?}");
+            }
         }
         let mark = scene.mark();
         connection.write(ask(&format!("/echo/x/{mark}")).as_bytes()).expect("the connection is open");
@@ -282,7 +288,8 @@ fn a_reset_of_the_application_is_one_for_the_caller() {
             assert_eq!(gets.exactly(5).await, Ok(Frame::whole(TEXT, "one").bare()), "{way:?}");
             sends.send(&text("two")).await.expect("it is open");
             let (rest, end) = gets.all().await;
-            assert!(rest.is_empty() && matches!(end, End::Reset(_)), "{way:?}: {rest:?}, {end:?}");
+            let due = if way.version == Version::Http1 { None } else { Some(CANCEL) };
+            assert_eq!((rest, end), (Vec::new(), End::Reset(due)), "{way:?}");
             assert_eq!(scene.application.kept(&mark).bytes, [text("one"), text("two")].concat(), "{way:?}");
         });
     }

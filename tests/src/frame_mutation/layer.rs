@@ -189,6 +189,7 @@ fn ignored() -> Vec<Case> {
         vec![
             pass("6.7 PING", PING, 0, 0, b"12345678"),
             pass("6.7 PING with flags that are not defined", PING, 0xfe, 0, b"12345678"),
+            pass("6.7 PING: an ACK that nobody asked for", PING, ACK, 0, b"12345678"),
             pass("4.1 PING with the reserved bit", PING, 0, reserved(0), b"12345678"),
             pass("6.3 PRIORITY of a stream to come", PRIORITY, 0, 5, &[0, 0, 0, 3, 16]),
             pass("6.3 PRIORITY of a stream of the server", PRIORITY, 0, 2, &[0, 0, 0, 3, 16]),

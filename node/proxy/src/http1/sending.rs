@@ -4,7 +4,7 @@
 use std::task::{Context, Poll, ready};
 
 use http::Method;
-use weft_policy::fields::Fields;
+use weft_policy::fields::{Fields, Known};
 use weft_policy::head::Upgrade;
 
 use super::write::{self, AnswerFraming, ConnectionField};
@@ -142,6 +142,8 @@ impl Sending {
         let closes = wanted == Persistence::Close || framing == AnswerFraming::Close;
         let connection = match (head.status, closes) {
             (101, _) => ConnectionField::Upgrade,
+            (426, true) if head.fields.has(Known::Upgrade) => ConnectionField::CloseUpgrade,
+            (426, false) if head.fields.has(Known::Upgrade) => ConnectionField::Upgrade,
             _ if !is_final => ConnectionField::None,
             (_, true) => ConnectionField::Close,
             _ if asked.version == HttpVersion::Http10 => ConnectionField::KeepAlive,

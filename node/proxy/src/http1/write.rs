@@ -17,6 +17,8 @@ pub(super) enum ConnectionField {
     KeepAlive,
     /// `upgrade`.
     Upgrade,
+    /// Both.
+    CloseUpgrade,
 }
 
 impl ConnectionField {
@@ -26,6 +28,7 @@ impl ConnectionField {
             Self::Close => b"connection: close\r\n",
             Self::KeepAlive => b"connection: keep-alive\r\n",
             Self::Upgrade => b"connection: upgrade\r\n",
+            Self::CloseUpgrade => b"connection: close, upgrade\r\n",
         }
     }
 }

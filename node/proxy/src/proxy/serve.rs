@@ -30,7 +30,13 @@ pub(super) fn travel_back(
     sender: Sender,
     other: judged::Other,
 ) {
-    let upgrade = (response.status == 101).then(|| response.fields.first(Known::Upgrade).map(<[u8]>::to_vec)).flatten();
+    // What was switched to, or what a caller has to ask for (RFC 9110, section 15.5.22). HTTP/2 has no such field.
+    let names_protocol = match response.status {
+        101 => true,
+        426 => matches!(&*exchange.side, Side::Http1(_)),
+        _ => false,
+    };
+    let upgrade = names_protocol.then(|| response.fields.first(Known::Upgrade).map(<[u8]>::to_vec)).flatten();
     head::strip_answer(&mut response.fields, sender);
     if let Some(upgrade) = upgrade {
         response.fields.add(Known::Upgrade, &upgrade);
