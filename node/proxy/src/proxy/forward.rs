@@ -239,6 +239,10 @@ pub(crate) async fn tunnel(
         if is_over {
             return Poll::Ready(End::Whole);
         }
+        // A reset of a stream comes before the bytes that nobody has taken yet.
+        if matches!(exchange.side.poll_gone(cx), Poll::Ready(Hangup::Failed)) {
+            return Poll::Ready(End::Caller);
+        }
         if up.take_moved() | down.take_moved() || stillness.is_new() {
             let now = Instant::now();
             stillness.moved(exchange.watch, now, idle.map(|span| now + span));

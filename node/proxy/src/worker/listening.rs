@@ -25,7 +25,8 @@ impl Listening {
     fn has(&self, dialled: SocketAddr) -> bool {
         let open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         open.iter().any(|(at, gate)| {
-            let is_there = at.ip() == dialled.ip() || (at.ip().is_unspecified() && dialled.ip().is_loopback());
+            let (own, other) = (at.ip().to_canonical(), dialled.ip().to_canonical());
+            let is_there = own == other || other.is_unspecified() || (own.is_unspecified() && other.is_loopback());
             is_there && at.port() == dialled.port() && is_open(gate)
         })
     }
@@ -42,5 +43,30 @@ impl Worker {
             return Ok(());
         }
         Err(DialError { code: Code::CallLoops, why: format!("the application at {} is a port of this node", app.0) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_of_the_node_is_known_by_every_name_of_its_address() {
+        let (listening, gate, other) = (Listening::default(), Gate::always_open(), Gate::always_open());
+        listening.add("127.0.0.2:80".parse().unwrap(), &gate);
+        listening.add("0.0.0.0:4510".parse().unwrap(), &other);
+        for (dialled, is_own) in [
+            ("127.0.0.2:80", true),
+            ("[::ffff:127.0.0.2]:80", true),
+            ("0.0.0.0:80", true),
+            ("127.0.0.2:81", false),
+            ("127.0.0.3:80", false),
+            ("127.0.0.9:4510", true),
+            ("192.0.2.1:4510", false),
+        ] {
+            assert_eq!(listening.has(dialled.parse().unwrap()), is_own, "{dialled}");
+        }
+        drop(gate);
+        assert!(!listening.has("127.0.0.2:80".parse().unwrap()), "a listener that is gone");
     }
 }

@@ -248,3 +248,34 @@ async fn a_port_of_the_node_itself_is_no_application() {
     let answer = raw(node.outbound, "CONNECT db:1 HTTP/1.1\r\nhost: db\r\nconnection: close\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 508"), "{answer}");
 }
+
+#[tokio::test]
+async fn a_reset_of_a_stream_that_nobody_reads_ends_its_tunnel() {
+    let mesh = Mesh::new(123);
+    let held = TcpListener::bind(mesh.at(2, 8080)).await.unwrap();
+    let node = mesh.node(2, &[("db", TCP)], &[("db", TCP, &[2])]).await;
+    let (mut send, connection) = h2::client::handshake(TcpStream::connect(node.outbound).await.unwrap()).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::builder().method("CONNECT").uri("db:1").body(()).unwrap();
+    let (response, mut stream) = send.send_request(request, false).unwrap();
+    let (_unread, _) = held.accept().await.unwrap();
+    assert_eq!(response.await.unwrap().status(), 200);
+    // Until neither the application's socket nor the window takes more.
+    let mut full = false;
+    while !full {
+        stream.reserve_capacity(64 * 1024);
+        let capacity = std::future::poll_fn(|cx| stream.poll_capacity(cx));
+        match tokio::time::timeout(std::time::Duration::from_millis(300), capacity).await {
+            Ok(room) => stream.send_data(bytes::Bytes::from(vec![7; room.unwrap().unwrap()]), false).unwrap(),
+            Err(_) => full = true,
+        }
+    }
+    assert_eq!(node.path.in_flight(), 1);
+    stream.send_reset(h2::Reason::CANCEL);
+    let over = async {
+        while node.path.in_flight() > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(HANGS, over).await.expect("it ends though its bytes are not taken");
+}
