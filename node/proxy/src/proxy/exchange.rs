@@ -68,9 +68,15 @@ impl<'v> Exchange<'v> {
     /// Gives it at most so much time from its start.
     pub(crate) fn ends_within(&mut self, span: Duration) {
         let end = self.record.started() + span;
-        if self.total.is_none_or(|total| end < total) {
-            (self.total, self.is_callers_deadline) = (Some(end), true);
-        }
+        self.total = Some(self.total.map_or(end, |total| total.min(end)));
+    }
+
+    /// The same, because its caller waits no longer, for the whole of the answer as for its beginning.
+    pub(crate) fn caller_waits(&mut self, span: Duration) {
+        let before = self.total;
+        self.ends_within(span);
+        self.is_callers_deadline = self.total != before;
+        self.patience = Some(span);
     }
 
     /// Whether this came of a deadline that the caller has chosen: its own patience says nothing of an endpoint. The called node keeps the

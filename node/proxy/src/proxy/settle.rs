@@ -38,8 +38,7 @@ pub(super) fn settled(exchange: &mut Exchange<'_>, head: &mut RequestHead) -> Re
     exchange.record.asked(head, trace);
     let timeout = head.fields.first(Known::GrpcTimeout).and_then(|text| std::str::from_utf8(text).ok());
     if let Some(span) = timeout.and_then(grpc::parse_timeout) {
-        exchange.ends_within(span);
-        exchange.patience = Some(span);
+        exchange.caller_waits(span);
     }
     Ok(upgrade)
 }

@@ -190,3 +190,17 @@ async fn a_question_is_answered_with_the_steps_of_the_decision() {
         assert_eq!(near.path.explain(&hosted).unwrap().is_allowed, is_allowed, "{host}");
     }
 }
+
+#[tokio::test]
+async fn a_replica_that_answers_no_copy_is_late() {
+    let mut mesh = Mesh::new(124);
+    teller(mesh.at(2, 8080), "two").await;
+    super::traffic::mute(mesh.at(4, 8080)).await;
+    let _far = [mesh.node(2, &[("orders", HTTP)], &[]).await, mesh.node(4, &[("other", HTTP)], &[]).await];
+    mesh.settings.request_timeout = Duration::from_millis(300);
+    let near = mesh.node(1, &[], &[("orders", HTTP, &[2]), ("other", HTTP, &[4])]).await;
+    let copied = "[[route]]\nname = \"r\"\nservice = \"orders\"\n[[route.rule]]\nmirror = { service = \"other\" }\n";
+    near.apply(&policy(5, copied));
+    assert!(ask(near.outbound, "/", "").await.starts_with("HTTP/1.1 200"));
+    mesh.counts("weft_ejections_total", &["service=\"other\""], 1.0).await;
+}

@@ -4,7 +4,7 @@ use super::authorisation::problem;
 use super::*;
 
 /// An application that takes connections and never answers.
-async fn mute(at: SocketAddr) {
+pub(super) async fn mute(at: SocketAddr) {
     let listener = TcpListener::bind(at).await.unwrap();
     tokio::spawn(async move {
         let mut kept = Vec::new();
