@@ -78,11 +78,7 @@ pub(crate) async fn serve(bound: &Bound, mut stream: Stream) {
     };
     if let Err(failure) = opened {
         if let Failure::Refusal(refusal) = failure {
-            let credential = proxy::credential_of(&world, bound.identity.as_ref());
-            exchange.record.failed(refusal.code);
-            let caller = credential.map(|credential| &credential.identity);
-            let id = exchange.record.refused(&refusal, &world, caller, None);
-            tracing::debug!(service = %bound.service, code = %refusal.code, id, why = refusal.why, "stream refused");
+            bound.refused(&mut exchange.record, &refusal, &world);
         }
         exchange.side.cut(0);
     }
@@ -104,14 +100,16 @@ impl Bound {
     /// Records a stream that is refused before anything is known of it but where it would lead.
     fn note_refused(&self, refusal: &Refusal) {
         let world = self.world.load();
-        let caller = proxy::credential_of(&world, self.identity.as_ref()).map(|credential| &credential.identity);
         let mut record = Record::of_none(&self.worker, Direction::Outbound);
-        if let Some(caller) = caller {
+        if let Some(caller) = proxy::caller_of(&world, self.identity.as_ref()) {
             let state = self.worker.states.of(&self.service, &world.facts.node, self.worker.noted_ns());
             record.counted_by(self.worker.states.meter(&state, Direction::Outbound, caller, &self.service));
         }
-        record.failed(refusal.code);
-        let id = record.refused(refusal, &world, caller, None);
+        self.refused(&mut record, refusal, &world);
+    }
+
+    fn refused(&self, record: &mut Record, refusal: &Refusal, world: &World) {
+        let id = record.failed_by(refusal, world, proxy::caller_of(world, self.identity.as_ref()), None);
         tracing::debug!(service = %self.service, code = %refusal.code, id, why = refusal.why, "stream refused");
     }
 }

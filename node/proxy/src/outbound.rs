@@ -48,7 +48,7 @@ impl Serve for Outbound {
     }
 
     fn caller<'a>(&'a self, world: &'a World) -> Option<&'a SpiffeId> {
-        proxy::credential_of(world, self.identity.as_ref()).map(|credential| &credential.identity)
+        proxy::caller_of(world, self.identity.as_ref())
     }
 
     async fn request(&self, side: &mut Side, watch: &mut Watch, head: &mut RequestHead) {

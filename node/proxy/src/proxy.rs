@@ -88,9 +88,8 @@ pub(crate) async fn outbound(entry: &Outbound, side: &mut Side, watch: &mut Watc
     let Some(record) = entered(entry, side, watch, head).await else { return };
     let world = entry.world.load();
     let mut exchange = Exchange::new(side, watch, record, Sender::Application);
-    let caller = || credential_of(&world, entry.identity.as_ref()).map(|credential| &credential.identity);
     if let Err(failure) = call(entry, &world, &mut exchange, head).await {
-        Box::pin(failed(&mut exchange, failure, &world, caller(), head)).await;
+        Box::pin(failed(&mut exchange, failure, &world, entry.caller(&world), head)).await;
     }
 }
 
@@ -109,9 +108,7 @@ async fn entered<S: Serve>(entry: &S, side: &mut Side, watch: &mut Watch, head: 
     match Record::enter(entry.worker(), S::DIRECTION, watch).await {
         Ok(record) => Some(record),
         Err(refusal) => {
-            let world = entry.world().load();
-            let from = (S::DIRECTION, entry.caller(&world));
-            Box::pin(turn_away(entry.worker(), &world, from, (side, watch), (head, &refusal))).await;
+            Box::pin(turn_away(entry, (side, watch), (head, &refusal))).await;
             None
         }
     }
@@ -193,6 +190,11 @@ pub(crate) fn credential_of<'w>(world: &'w World, asked: Option<&ServiceName>) -
         Some(service) => world.credentials.identities.get(&SpiffeId::service(&world.facts.mesh, service)),
         None => world.credentials.usual.as_ref(),
     }
+}
+
+/// As whom a call is made.
+pub(crate) fn caller_of<'w>(world: &'w World, asked: Option<&ServiceName>) -> Option<&'w SpiffeId> {
+    credential_of(world, asked).map(|credential| &credential.identity)
 }
 
 /// A request into the mesh.

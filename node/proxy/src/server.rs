@@ -134,7 +134,7 @@ async fn one<S: Serve>(entry: &S, side: &mut Side, watch: &mut Watch, due: Insta
         }
         Ok(Received::Http2) => Next::Http2,
         Err(Some(refusal)) => {
-            Box::pin(turn_away(entry, side, watch, &refusal)).await;
+            Box::pin(proxy::turn_away(entry, (side, watch), (&RequestHead::default(), &refusal))).await;
             let Side::Http1(connection) = side else { return Next::End };
             linger(connection, watch).await;
             Next::End
@@ -179,13 +179,6 @@ async fn next_head<S: Serve>(
         })
     })
     .await
-}
-
-/// Answers what is no request.
-async fn turn_away<S: Serve>(entry: &S, side: &mut Side, watch: &mut Watch, refusal: &Refusal) {
-    let world = entry.world().load();
-    let from = (S::DIRECTION, entry.caller(&world));
-    proxy::turn_away(entry.worker(), &world, from, (side, watch), (&RequestHead::default(), refusal)).await;
 }
 
 fn refusal_of(malformed: Malformed) -> Refusal {
@@ -270,7 +263,8 @@ async fn stream<S: Serve>(entry: Arc<S>, arrival: Arrival, mut watch: Watch) {
     match arrival.head {
         Ok(mut head) => entry.request(&mut side, &mut watch, &mut head).await,
         Err(malformed) => {
-            turn_away(entry.as_ref(), &mut side, &mut watch, &refusal_of(malformed)).await;
+            let refusal = refusal_of(malformed);
+            proxy::turn_away(entry.as_ref(), (&mut side, &mut watch), (&RequestHead::default(), &refusal)).await;
         }
     }
 }

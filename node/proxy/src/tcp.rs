@@ -222,8 +222,7 @@ pub(crate) async fn inbound(caller: &Caller, mut transport: Transport, mut watch
         Err(refusal) => {
             let mut record = Record::of_none(&caller.worker, Direction::Inbound);
             record.counted_by(caller.worker.states.meter_nowhere(Direction::Inbound, &caller.identity));
-            record.failed(refusal.code);
-            let id = record.refused(&refusal, &caller.world.load(), Some(&caller.identity), None);
+            let id = record.failed_by(&refusal, &caller.world.load(), Some(&caller.identity), None);
             answer(&mut transport, Some(format!("{} {id}", refusal.code))).await;
             return;
         }
@@ -245,8 +244,7 @@ pub(crate) async fn inbound(caller: &Caller, mut transport: Transport, mut watch
             }
         }
         Err(refusal) => {
-            record.failed(refusal.code);
-            let id = record.refused(&refusal, &world, Some(&caller.identity), None);
+            let id = record.failed_by(&refusal, &world, Some(&caller.identity), None);
             tracing::debug!(code = %refusal.code, id, why = refusal.why, origin = header.origin, "stream refused");
             answer(&mut transport, Some(format!("{} {id}", refusal.code))).await;
         }

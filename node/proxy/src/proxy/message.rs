@@ -1,6 +1,5 @@
 //! Answers of our own: refusals and failures with their code, and what a route answers itself.
 
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -21,9 +20,9 @@ use crate::head::{HttpVersion, Length, RequestHead, ResponseHead};
 use crate::http1::Persistence;
 use crate::metrics::Direction;
 use crate::problem::{self, Delivery, Refusal};
+use crate::server::Serve;
 use crate::side::{Side, reset};
 use crate::vigil::{Footing, Watch};
-use crate::worker::Worker;
 
 /// How long a caller may take to read an answer of our own.
 const REPLY_MAX: Duration = Duration::from_secs(10);
@@ -55,8 +54,7 @@ pub(crate) async fn refuse(
     caller: Option<&SpiffeId>,
     head: &RequestHead,
 ) {
-    exchange.record.failed(refusal.code);
-    let id = exchange.record.refused(refusal, world, caller, Some(head));
+    let id = exchange.record.failed_by(refusal, world, caller, Some(head));
     let direction = exchange.record.direction();
     let mut own = reply(refusal, world, direction, &id, head);
     exchange.record.judged.tell(&mut own.head.fields, Other::None);
@@ -117,21 +115,20 @@ async fn send(side: &mut Side, watch: &mut Watch, own: Own, asked: &Method, pers
 }
 
 /// Answers a message that is no request, or one that this node has no place for.
-pub(crate) async fn turn_away(
-    worker: &Arc<Worker>,
-    world: &World,
-    (direction, caller): (Direction, Option<&SpiffeId>),
+pub(crate) async fn turn_away<S: Serve>(
+    entry: &S,
     (side, watch): (&mut Side, &mut Watch),
     (head, refusal): (&RequestHead, &Refusal),
 ) {
-    let mut record = Record::of_none(worker, direction);
+    let (worker, world) = (entry.worker(), entry.world().load());
+    let caller = entry.caller(&world);
+    let mut record = Record::of_none(worker, S::DIRECTION);
     if let Some(caller) = caller {
-        record.counted_by(worker.states.meter_nowhere(direction, caller));
+        record.counted_by(worker.states.meter_nowhere(S::DIRECTION, caller));
     }
     record.asked_in_vain(head);
-    record.failed(refusal.code);
-    let id = record.refused(refusal, world, caller, Some(head).filter(|head| !head.path.is_empty()));
-    let own = reply(refusal, world, direction, &id, head);
+    let id = record.failed_by(refusal, &world, caller, Some(head).filter(|head| !head.path.is_empty()));
+    let own = reply(refusal, &world, S::DIRECTION, &id, head);
     if let Some(sent) = send(side, watch, own, &head.method, persistence_after(refusal)).await {
         record.sent = sent as u64;
         record.complete();

@@ -182,6 +182,18 @@ impl Record {
         self.code.get_or_insert(code);
     }
 
+    /// Notes that it fails by a refusal of our own, and keeps that; see [`Record::refused`].
+    pub(crate) fn failed_by(
+        &mut self,
+        refusal: &Refusal,
+        world: &World,
+        caller: Option<&SpiffeId>,
+        head: Option<&RequestHead>,
+    ) -> String {
+        self.failed(refusal.code);
+        self.refused(refusal, world, caller, head)
+    }
+
     /// Notes that it is refused, and keeps the refusal under a new id, which comes back.
     pub(crate) fn refused(
         &mut self,
