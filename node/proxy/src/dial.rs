@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustls::ClientConfig;
 use tokio::io::AsyncWriteExt;
 use tokio_rustls::TlsConnector;
@@ -15,6 +16,7 @@ use weft_identity::{SpiffeId, dial_name};
 use weft_world::LocalReplica;
 
 use crate::proxy_protocol::{self, Ends};
+use crate::worker::Worker;
 use weft_policy::endpoint::{AppAddr, PeerAddr};
 
 /// A connection that did not come to be.
@@ -56,9 +58,10 @@ pub(crate) async fn peer(network: &Network, dial: PeerDial<'_>) -> Result<TlsStr
     }
 }
 
-/// Connects to an application of this machine.
-pub(crate) async fn app(network: &Network, addr: AppAddr, within: Duration) -> Result<Stream, DialError> {
-    match tokio::time::timeout(within, network.connect(addr.0)).await {
+/// Connects to an application of this machine, which is no port of the node itself.
+pub(crate) async fn app(worker: &Worker, addr: AppAddr, within: Duration) -> Result<Stream, DialError> {
+    worker.refuse_itself(addr)?;
+    match tokio::time::timeout(within, worker.env.network.connect(addr.0)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(explained(&error, &addr.0.to_string())),
         Err(_) => Err(DialError {
@@ -70,12 +73,12 @@ pub(crate) async fn app(network: &Network, addr: AppAddr, within: Duration) -> R
 
 /// Connects to an application of this machine, and tells it who calls where it is to be told.
 pub(crate) async fn application(
-    network: &Network,
+    worker: &Worker,
     replica: &LocalReplica,
     (caller, ends): (&SpiffeId, Option<Ends>),
     within: Duration,
 ) -> Result<Stream, DialError> {
-    let mut stream = app(network, replica.app, within).await?;
+    let mut stream = app(worker, replica.app, within).await?;
     if !replica.proxy_protocol {
         return Ok(stream);
     }
@@ -107,9 +110,12 @@ fn explained(error: &io::Error, to: &str) -> DialError {
     DialError { code, why: format!("connect to {to}: {error}") }
 }
 
-/// Whether this machine lacks something that every connection needs (errno(3)): EMFILE, ENFILE, EADDRNOTAVAIL, ENOBUFS, ENOMEM.
+/// Whether this machine lacks something that every connection needs.
 fn is_short(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(24 | 23 | 99 | 105 | 12))
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::ADDRNOTAVAIL | Errno::NOBUFS | Errno::NOMEM)
+    )
 }
 
 /// The code of a failure of identity somewhere in a chain of errors: what answered was not who was dialled, or it refused us.
@@ -147,7 +153,7 @@ mod tests {
             (io::Error::new(io::ErrorKind::InvalidData, wrong), Code::IdentityMismatch),
             (io::Error::from(io::ErrorKind::ConnectionRefused), Code::ConnectRefused),
             (io::Error::from(io::ErrorKind::ConnectionReset), Code::UpstreamReset),
-            (io::Error::from_raw_os_error(24), Code::Overloaded),
+            (io::Error::from(Errno::MFILE), Code::Overloaded),
         ];
         for (error, code) in cases {
             assert_eq!(explained(&error, "x").code, code);

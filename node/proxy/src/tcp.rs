@@ -154,8 +154,7 @@ impl Opening<'_> {
         replica: &Arc<weft_world::LocalReplica>,
     ) -> Result<Lease, Attempted> {
         let caller = &self.matched.credential.identity;
-        worker.refuse_itself(replica.app).map_err(|error| unopened(error.code, error.why, false))?;
-        let dialled = dial::application(&worker.env.network, replica, (caller, self.ends), self.within).await;
+        let dialled = dial::application(worker, replica, (caller, self.ends), self.within).await;
         let stream = dialled.map_err(|error| unopened(error.code, error.why, false))?;
         let side = Side::Http1(Connection::tunnel(Transport::Plain(stream)));
         Ok(Lease::new(side, Host::App(Arc::clone(replica)), None, None, false))
@@ -279,11 +278,7 @@ async fn deliver<'w>(
         let flight = ReplicaFlight::enter(replica);
         meter.connects.increment(1);
         let within = worker.settings().connect_timeout;
-        let dialled = match worker.refuse_itself(replica.app) {
-            Ok(()) => dial::application(&worker.env.network, replica, (&caller.identity, ends), within).await,
-            Err(error) => Err(error),
-        };
-        match dialled {
+        match dial::application(worker, replica, (&caller.identity, ends), within).await {
             Ok(stream) => {
                 let side = Side::Http1(Connection::tunnel(Transport::Plain(stream)));
                 let mut lease = Lease::new(side, Host::App(Arc::clone(replica)), None, None, false);

@@ -142,10 +142,7 @@ impl Way<'_> {
                 stream.get_ref().0.gives_up_early();
                 Ok(Transport::Dialled(Box::new(stream)))
             }
-            (Destination::App(addr), _) => {
-                worker.refuse_itself(*addr)?;
-                Ok(Transport::Plain(dial::app(&worker.env.network, *addr, self.connect).await?))
-            }
+            (Destination::App(addr), _) => Ok(Transport::Plain(dial::app(worker, *addr, self.connect).await?)),
             (Destination::Peer(..), Host::App(_)) => {
                 Err(DialError { code: Code::Internal, why: "a peer's address with an application's pool".to_owned() })
             }
