@@ -54,8 +54,8 @@ impl Policy {
         self.authorisation.is_conditional(service) || self.limits.contains_key(service)
     }
 
-    /// Whether a `deny` rule in force for this service depends on the request. Without one at hand it may be
-    /// denied.
+    /// Whether a `deny` rule in force for this service depends on the request: whoever has none at hand cannot say that a call
+    /// passes.
     pub fn denies_requests(&self, service: &ServiceName) -> bool {
         self.authorisation.denies_conditionally(service)
     }

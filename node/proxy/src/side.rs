@@ -183,7 +183,7 @@ impl Side {
     }
 
     /// Reads what is at hand of what it sends, `most` bytes of it, and throws it away; whether that was all.
-    pub(crate) fn poll_throw_away(&mut self, cx: &mut Context<'_>, most: usize) -> bool {
+    pub(crate) fn throw_away(&mut self, cx: &mut Context<'_>, most: usize) -> bool {
         let mut left = most;
         loop {
             match self.poll_part(cx) {

@@ -20,7 +20,7 @@ const CANCELLED_MAX: u32 = 3;
 const EVENT_NS: u64 = 60_000_000_000;
 /// A wait below this says nothing, however fast the others answer: an application may pause for as long, to collect its garbage.
 const PATIENCE_MIN_NS: u64 = 50_000_000;
-/// The status that says so: Too Many Requests.
+/// The application wants less of this caller (RFC 6585, section 4): no failure, and no reason to send it more, however fast it says so.
 const TOO_MANY: u16 = 429;
 /// As how many ejections before it the first one counts of an endpoint that leaves calls unanswered: to find out whether it is back costs a
 /// caller all the time that it waits, so that it is asked less often than one that fails at once.
@@ -166,7 +166,7 @@ impl EndpointLoad {
     pub(crate) fn learn(&self, outcome: Outcome, taken: &Taken, terms: &Terms) -> Option<Change> {
         let change = match outcome {
             Outcome::Answered { status } if status >= 500 => self.answered(Success::No, taken),
-            Outcome::Answered { status: TOO_MANY } => self.declined(taken),
+            Outcome::Answered { status: TOO_MANY } => self.answered(Success::Neither, taken),
             Outcome::Answered { .. } | Outcome::Opened => self.answered(Success::Yes, taken),
             Outcome::Undelivered(Refused::Stale) | Outcome::Withheld => None,
             _ if !self.ejection.is_news(taken.began_ns) => None,
@@ -202,7 +202,8 @@ impl EndpointLoad {
         Some(Change::Ejected { span, why })
     }
 
-    /// The application answered. A status from 500 on costs as any failure does, or an application that fails at once would get every call.
+    /// The application answered. A status from 500 on, or one that asks for less, costs as any failure does, or an application that fails at
+    /// once would get every call.
     fn answered(&self, success: Success, taken: &Taken) -> Option<Change> {
         let now_ns = taken.ended_ns;
         self.flight.answer(now_ns);
@@ -216,7 +217,7 @@ impl EndpointLoad {
                 self.penalty.forgive(taken.began_ns);
             }
             Success::No => self.count_failure(STEPS, taken),
-            Success::Neither => {}
+            Success::Neither => self.penalty.fail(STEPS, taken.began_ns, now_ns),
         }
         if self.ejection.is_news(taken.began_ns) && self.ejection.restore() {
             self.latency.restart(taken.waited_ns(), now_ns);
@@ -228,13 +229,6 @@ impl EndpointLoad {
             Success::No | Success::Neither => self.latency.observe_failure(taken.waited_ns(), now_ns),
         }
         None
-    }
-
-    /// The application wants less of this caller (RFC 6585, section 4): no failure, and no reason to send it more, however fast it says so.
-    fn declined(&self, taken: &Taken) -> Option<Change> {
-        let change = self.answered(Success::Neither, taken);
-        self.penalty.fail(STEPS, taken.began_ns, taken.ended_ns);
-        change
     }
 
     /// The application, or its node, did not want the call.

@@ -64,7 +64,7 @@ impl Lease {
     /// Its answer is not wanted: what is here of it is thrown away, and where that is all of it, the connection goes back to the pool. Never
     /// waits.
     pub(crate) async fn forgo(mut self, worker: &Worker) {
-        let is_whole = std::future::poll_fn(|cx| Poll::Ready(self.side.poll_throw_away(cx, FORGONE_MAX)));
+        let is_whole = std::future::poll_fn(|cx| Poll::Ready(self.side.throw_away(cx, FORGONE_MAX)));
         if is_whole.await {
             self.release(worker, worker.noted());
         }

@@ -59,13 +59,13 @@ impl Stillness {
             if !matches!(cut, Cut::Due) || self.limit.is_some_and(|limit| limit <= now) {
                 return Poll::Ready(Over::Cut(cut));
             }
-            // However much moves one way: the other may be shut.
             if caller.is_dead() {
                 return Poll::Ready(Over::CallerGone);
             }
             if service.is_dead() {
                 return Poll::Ready(Over::ServiceGone);
             }
+            // However much moves one way: the other may be shut.
             [caller, service].into_iter().for_each(Side::mind_window);
             self.has_looked = true;
             self.look_at = Some(now + LOOK_EVERY);

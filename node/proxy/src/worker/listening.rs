@@ -1,7 +1,7 @@
 //! Where this node listens, so that it does not dial itself: an application that is one of its own ports would be called without end.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use weft_identity::Code;
 use weft_policy::endpoint::AppAddr;
@@ -15,10 +15,10 @@ pub(super) struct Listening(Mutex<Vec<(SocketAddr, Weak<Gate>)>>);
 
 impl Listening {
     /// A listener opens here.
-    pub(super) fn add(&self, at: SocketAddr, gate: &std::sync::Arc<Gate>) {
+    pub(super) fn add(&self, at: SocketAddr, gate: &Arc<Gate>) {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|(_, gate)| is_open(gate));
-        open.push((at, std::sync::Arc::downgrade(gate)));
+        open.push((at, Arc::downgrade(gate)));
     }
 
     /// Whether whoever dials this reaches one of them.
