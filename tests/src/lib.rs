@@ -37,6 +37,7 @@ pub mod operator;
 pub mod peer;
 pub mod process;
 pub mod programs;
+pub mod readers;
 pub mod recorder;
 pub mod rogue;
 pub mod scratch;

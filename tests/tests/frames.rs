@@ -2,25 +2,18 @@
 //! gets the one request that was meant, or none. Requests of HTTP/1.1: `framing.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
+use weft_tests::Node;
 use weft_tests::frame_mutation::{self, Case, Greeting, HONEST, Must};
 use weft_tests::frames::{self, Caller, Got, Reply};
 use weft_tests::hpack;
-use weft_tests::mesh::SPREAD_LIMIT;
 use weft_tests::mutation::Words;
 use weft_tests::peer::{Ended, Then, raw};
+use weft_tests::readers::{self, APPLICATION_REFUSALS, Findings, Readers};
 use weft_tests::recorder::{Recorder, Seen};
-use weft_tests::wait::until_true;
-use weft_tests::{Mesh, Node};
 
-/// Callers at once.
-const CALLERS: usize = 8;
 /// The stream that a case is about.
 const STREAM: u32 = 1;
-/// Statuses by which an application refuses what is HTTP, and not for it.
-const APPLICATION_REFUSALS: [u16; 7] = [400, 404, 405, 414, 431, 501, 505];
 /// NO_ERROR.
 const NO_ERROR: u32 = 0;
 /// PROTOCOL_ERROR.
@@ -32,55 +25,29 @@ const STREAMS_MAX: usize = 100;
 /// ENHANCE_YOUR_CALM.
 const ENHANCE_YOUR_CALM: u32 = 11;
 
-/// Two nodes and the four recorders: two behind the second node, two behind the first, which is called.
-struct Scene {
-    near: Node,
-    _far: Node,
-    recorders: Vec<Recorder>,
-    _mesh: Mesh,
+/// An honest call on another connection.
+fn calls(near: &Node, host: &str, path: &str) -> u16 {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    raw(near.outbound(), request.as_bytes(), Then::Shut).status()
 }
 
-impl Scene {
-    fn new(name: &str) -> Self {
-        let mut mesh = Mesh::new(name);
-        let mut near = mesh.init("near");
-        near.configure("[timeouts]\nhead = \"3s\"\nupload = \"3s\"\n");
-        near.start();
-        let far = mesh.join_running("far", &near, &["strict", "lenient"]);
-        let folder = mesh.scratch.path();
-        let recorders = vec![Recorder::strict(), Recorder::lenient(), Recorder::nginx(folder), Recorder::python()];
-        for recorder in &recorders {
-            let at = if ["strict", "lenient"].contains(&recorder.name) { &far } else { &near };
-            at.exposes(recorder.name, recorder.port, &["--health", "none"]);
-            near.knows(recorder.name, 1);
-        }
-        Self { near, _far: far, recorders, _mesh: mesh }
-    }
-
-    /// An honest call on another connection.
-    fn calls(&self, host: &str, path: &str) -> u16 {
-        let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
-        raw(self.near.outbound(), request.as_bytes(), Then::Shut).status()
-    }
-
-    /// Sends a case, and behind it an honest request; in pieces, where there are cuts.
-    fn sends(&self, case: &Case, words: Words<'_>, pieces: Pieces) -> Got {
-        let to = self.near.outbound();
-        let caller = match case.greeting {
-            Greeting::Usual => Caller::greeted(to),
-            Greeting::None => Caller::silent(to),
-        };
-        let bytes = [case.spelled(words), frame_mutation::honest(words.host, words.mark)].concat();
-        let streams: &[u32] = match case.must {
-            Must::Pass => &[HONEST],
-            Must::EndConnection(_) | Must::BeCalmed | Must::Close => &[],
-            _ => &[STREAM, HONEST],
-        };
-        let then = if case.must == Must::Close { Then::Shut } else { Then::Wait };
-        match pieces {
-            Pieces::One => caller.sends(&[&bytes], then, streams),
-            Pieces::Bytes => caller.sends(&bytes.chunks(1).collect::<Vec<_>>(), then, streams),
-        }
+/// Sends a case, and behind it an honest request; in pieces, where there are cuts.
+fn sends(near: &Node, case: &Case, words: Words<'_>, pieces: Pieces) -> Got {
+    let to = near.outbound();
+    let caller = match case.greeting {
+        Greeting::Usual => Caller::greeted(to),
+        Greeting::None => Caller::silent(to),
+    };
+    let bytes = [case.spelled(words), frame_mutation::honest(words.host, words.mark)].concat();
+    let streams: &[u32] = match case.must {
+        Must::Pass => &[HONEST],
+        Must::EndConnection(_) | Must::BeCalmed | Must::Close => &[],
+        _ => &[STREAM, HONEST],
+    };
+    let then = if case.must == Must::Close { Then::Shut } else { Then::Wait };
+    match pieces {
+        Pieces::One => caller.sends(&[&bytes], then, streams),
+        Pieces::Bytes => caller.sends(&bytes.chunks(1).collect::<Vec<_>>(), then, streams),
     }
 }
 
@@ -102,29 +69,14 @@ struct Sent {
     after: u16,
 }
 
-/// The next one that nobody has taken.
-fn numbered<'a>(next: &AtomicUsize, all: &'a [Case]) -> (usize, Option<&'a Case>) {
-    let number = next.fetch_add(1, Ordering::Relaxed);
-    (number, all.get(number))
-}
-
-/// Sends all of them to one service, several at once.
-fn send_all(scene: &Scene, host: &str, all: &[Case]) -> Vec<Sent> {
-    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let calls = || {
-        while let (number, Some(case)) = numbered(&next, all) {
-            let mark = format!("m{number}-{host}");
-            let got = scene.sends(case, Words { host, mark: &mark }, Pieces::One);
-            let after = scene.calls(host, &format!("/after-{mark}"));
-            done.lock().expect("no caller panics").push(Sent { case: number, mark, got, after });
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..CALLERS {
-            scope.spawn(calls);
-        }
-    });
-    done.into_inner().expect("no caller panics")
+/// Sends all of them to one service.
+fn send_all(near: &Node, host: &str, all: &[Case]) -> Vec<Sent> {
+    readers::at_once(all, |number, case| {
+        let mark = format!("m{number}-{host}");
+        let got = sends(near, case, Words { host, mark: &mark }, Pieces::One);
+        let after = calls(near, host, &format!("/after-{mark}"));
+        Sent { case: number, mark, got, after }
+    })
 }
 
 /// Whether a message was found malformed, as its stream tells.
@@ -190,19 +142,13 @@ fn fault(case: &Case, sent: &Sent, host: &str, arrived: &[&Seen]) -> Option<Stri
 }
 
 /// The faults at one application, and what arrived.
-fn faults(scene: &Scene, recorder: &Recorder, all: &[Case]) -> (Vec<String>, BTreeMap<usize, Seen>) {
+fn faults(scene: &Readers, recorder: &Recorder, all: &[Case]) -> Findings {
     let host = recorder.name;
-    let sent = send_all(scene, host, all);
-    // One that comes after all others.
-    let last = format!("/last-{host}");
-    assert_eq!(scene.calls(host, &last), 200, "{host} answers what is well formed");
-    until_true(&format!("the last request at {host}"), SPREAD_LIMIT, || {
-        recorder.seen().iter().any(|seen| seen.target == last)
-    });
+    let sent = send_all(&scene.near, host, all);
+    let seen = scene.settled(recorder, &format!("last-{host}"));
     let mut faults = Vec::new();
     let mut of_marks: BTreeMap<&str, Vec<&Seen>> = BTreeMap::new();
     let marks: BTreeSet<&str> = sent.iter().map(|sent| sent.mark.as_str()).collect();
-    let seen = recorder.seen();
     for one in seen.iter().filter(|one| one.status == 200) {
         let is_ours = ["/also-m", "/after-m", "/last-"].iter().any(|start| one.target.starts_with(start));
         let mark = one.target.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').find(|word| marks.contains(word));
@@ -220,10 +166,7 @@ fn faults(scene: &Scene, recorder: &Recorder, all: &[Case]) -> (Vec<String>, BTr
             faults.push(format!("{host}: {}: must {:?}: {fault}", case.name, case.must));
         }
         if let [one] = arrived {
-            // Compared between applications: without what names one of them.
-            let plain = |text: &str| text.replace(&sent.mark, "m").replace(host, "h");
-            let body = plain(&String::from_utf8_lossy(&one.body)).into_bytes();
-            arrivals.insert(sent.case, Seen { target: plain(&one.target), body, ..(*one).clone() });
+            arrivals.insert(sent.case, readers::plain(one, &sent.mark, host));
         }
     }
     (faults, arrivals)
@@ -235,30 +178,9 @@ fn every_case_ends_as_it_must_and_arrives_as_one_or_not_at_all() {
     let names: BTreeSet<&str> = all.iter().map(|case| case.name.as_str()).collect();
     assert!(all.len() >= 150 && names.len() == all.len(), "{} cases, {} names", all.len(), names.len());
     println!("{} cases at four applications", all.len());
-    let scene = Scene::new("frames");
-    let mut wrong = Vec::new();
-    let mut arrivals = Vec::new();
-    for recorder in &scene.recorders {
-        let (faults, arrived) = faults(&scene, recorder, &all);
-        wrong.extend(faults);
-        arrivals.push((recorder.name, arrived));
-    }
+    let scene = Readers::new("frames");
     let due = all.iter().filter(|case| matches!(case.must, Must::Arrive(..))).count();
-    for (name, arrived) in &arrivals {
-        // An application may refuse some of what is right, not most of it.
-        if arrived.len() * 10 < due * 9 {
-            wrong.push(format!("{name}: only {} of {due} arrived", arrived.len()));
-        }
-    }
-    let strict = &arrivals[0].1;
-    for (name, arrived) in &arrivals[1..] {
-        for (case, seen) in arrived {
-            if strict.get(case).is_some_and(|of_strict| of_strict != seen) {
-                wrong.push(format!("{name} read {seen:?}, and strict {:?}", strict.get(case)));
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{} faults:\n{}", wrong.len(), wrong.join("\n"));
+    scene.agree(due, |recorder| faults(&scene, recorder, &all));
 }
 
 /// What a caller is told, without what depends on how far the node had read.
@@ -269,7 +191,7 @@ fn told(got: &Got) -> (u16, Option<String>, Option<u32>, Option<u32>) {
 
 #[test]
 fn how_the_bytes_come_makes_no_difference() {
-    let scene = Scene::new("frame-bytes");
+    let scene = Readers::new("frame-bytes");
     let mut wrong = Vec::new();
     for (number, case) in frame_mutation::all().iter().enumerate() {
         let mark = format!("p{number}");
@@ -278,7 +200,7 @@ fn how_the_bytes_come_makes_no_difference() {
         if number % 3 != 0 || case.spelled(words).len() > 1_000 {
             continue;
         }
-        let got = scene.sends(case, words, Pieces::Bytes);
+        let got = sends(&scene.near, case, words, Pieces::Bytes);
         let is_told = match case.must {
             // A request that is whole may be answered before the rest of its case comes.
             Must::EndEither(_) | Must::BeOne => true,
@@ -293,7 +215,7 @@ fn how_the_bytes_come_makes_no_difference() {
 
 #[test]
 fn a_ping_is_answered_with_its_own_bytes() {
-    let scene = Scene::new("frame-ping");
+    let scene = Readers::new("frame-ping");
     let ping = |text: &[u8]| frames::frame(frames::PING, 0, 0, text);
     let honest = frame_mutation::honest("strict", "ping");
     let bytes = [ping(b"12345678"), ping(&[0xff; 8]), honest].concat();
@@ -303,7 +225,7 @@ fn a_ping_is_answered_with_its_own_bytes() {
 
 #[test]
 fn a_stream_too_many_is_refused_and_the_others_go_on() {
-    let scene = Scene::new("frame-streams");
+    let scene = Readers::new("frame-streams");
     let field = |name: &str, value: &str| hpack::field(name.as_bytes(), value.as_bytes());
     let head = |id: u32| {
         let path = field(":path", &format!("/upload-{id}"));
@@ -327,7 +249,7 @@ fn a_stream_too_many_is_refused_and_the_others_go_on() {
 
 #[test]
 fn the_head_of_a_stream_that_is_refused_counts_for_the_tables_of_all() {
-    let scene = Scene::new("frame-tables");
+    let scene = Readers::new("frame-tables");
     let field = |name: &str, value: &str| hpack::field(name.as_bytes(), value.as_bytes());
     let head = |id: u32, flags: u8, before: &[u8], method: Vec<u8>, path: &str| {
         let rest = [field(":scheme", "http"), field(":path", path), field(":authority", "strict")].concat();

@@ -3,60 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use weft_tests::Node;
 use weft_tests::answer::Answer;
-use weft_tests::mesh::SPREAD_LIMIT;
 use weft_tests::mutation::{self, Must, Mutation, Words};
 use weft_tests::peer::{Ended, Raw, Then, raw};
+use weft_tests::readers::{self, APPLICATION_REFUSALS, Findings, Readers};
 use weft_tests::recorder::{Recorder, Seen};
-use weft_tests::wait::until_true;
-use weft_tests::{Mesh, Node};
-
-/// Callers at once.
-const CALLERS: usize = 8;
-/// Statuses by which an application refuses what is HTTP, and not for it.
-const APPLICATION_REFUSALS: [u16; 7] = [400, 404, 405, 414, 431, 501, 505];
-
-/// Two nodes and the four recorders: two behind the second node, two behind the first, which is called.
-struct Scene {
-    near: Node,
-    _far: Node,
-    recorders: Vec<Recorder>,
-    _mesh: Mesh,
-}
-
-impl Scene {
-    fn new(name: &str) -> Self {
-        let mut mesh = Mesh::new(name);
-        let mut near = mesh.init("near");
-        near.configure("[timeouts]\nhead = \"3s\"\nupload = \"3s\"\n");
-        near.start();
-        let far = mesh.join_running("far", &near, &["strict", "lenient"]);
-        let folder = mesh.scratch.path();
-        let recorders = vec![Recorder::strict(), Recorder::lenient(), Recorder::nginx(folder), Recorder::python()];
-        for recorder in &recorders {
-            let at = if ["strict", "lenient"].contains(&recorder.name) { &far } else { &near };
-            at.exposes(recorder.name, recorder.port, &["--health", "none"]);
-            near.knows(recorder.name, 1);
-        }
-        Self { near, _far: far, recorders, _mesh: mesh }
-    }
-
-    /// Waits until a recorder has told of a request that comes after all others.
-    fn settled(&self, recorder: &Recorder, mark: &str) -> Vec<Seen> {
-        let last = format!("GET /{mark} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", recorder.name);
-        let answer = raw(self.near.outbound(), last.as_bytes(), Then::Shut);
-        assert_eq!(answer.status(), 200, "{} answers what is well formed: {}", recorder.name, answer.text());
-        let target = format!("/{mark}");
-        until_true(&format!("the last request at {}", recorder.name), SPREAD_LIMIT, || {
-            recorder.seen().iter().any(|seen| seen.target == target)
-        });
-        recorder.seen()
-    }
-}
 
 /// A request that was sent, and what came of it.
 struct Sent {
@@ -65,29 +19,14 @@ struct Sent {
     answer: Raw,
 }
 
-/// The next one that nobody has taken.
-fn numbered<'a>(next: &AtomicUsize, all: &'a [Mutation]) -> (usize, Option<&'a Mutation>) {
-    let number = next.fetch_add(1, Ordering::Relaxed);
-    (number, all.get(number))
-}
-
-/// Sends all of them to one service, several at once.
+/// Sends all of them to one service.
 fn send_all(near: &Node, host: &str, all: &[Mutation]) -> Vec<Sent> {
-    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let to = near.outbound();
-    let calls = || {
-        while let (mutation, Some(case)) = numbered(&next, all) {
-            let mark = format!("m{mutation}-{host}");
-            let answer = raw(to, &case.bytes(Words { host, mark: &mark }), Then::Shut);
-            done.lock().expect("no caller panics").push(Sent { mutation, mark, answer });
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..CALLERS {
-            scope.spawn(calls);
-        }
-    });
-    done.into_inner().expect("no caller panics")
+    readers::at_once(all, |mutation, case| {
+        let mark = format!("m{mutation}-{host}");
+        let answer = raw(to, &case.bytes(Words { host, mark: &mark }), Then::Shut);
+        Sent { mutation, mark, answer }
+    })
 }
 
 /// What is wrong with what came of a request at one application, if anything is.
@@ -130,7 +69,7 @@ fn fault(case: &Mutation, sent: &Sent, host: &str, arrived: &[&Seen]) -> Option<
 }
 
 /// The faults at one application.
-fn faults(scene: &Scene, recorder: &Recorder, all: &[Mutation]) -> (Vec<String>, BTreeMap<usize, Seen>) {
+fn faults(scene: &Readers, recorder: &Recorder, all: &[Mutation]) -> Findings {
     let host = recorder.name;
     let sent = send_all(&scene.near, host, all);
     let seen = scene.settled(recorder, &format!("last-{host}"));
@@ -159,10 +98,7 @@ fn faults(scene: &Scene, recorder: &Recorder, all: &[Mutation]) -> (Vec<String>,
             faults.push(format!("{host}: {}: {shown:?}: {fault}", case.kind));
         }
         if let [one] = arrived {
-            // Compared between applications: without what names one of them.
-            let plain = |text: &str| text.replace(&sent.mark, "m").replace(host, "h");
-            let body = plain(&String::from_utf8_lossy(&one.body)).into_bytes();
-            arrivals.insert(sent.mutation, Seen { target: plain(&one.target), body, ..(*one).clone() });
+            arrivals.insert(sent.mutation, readers::plain(one, &sent.mark, host));
         }
     }
     (faults, arrivals)
@@ -172,35 +108,14 @@ fn faults(scene: &Scene, recorder: &Recorder, all: &[Mutation]) -> (Vec<String>,
 fn every_request_is_refused_with_a_code_or_arrives_as_one_wherever_it_goes() {
     let all = mutation::all();
     assert!(all.len() >= 300, "{} mutations", all.len());
-    let scene = Scene::new("framing");
-    let mut wrong = Vec::new();
-    let mut arrivals = Vec::new();
-    for recorder in &scene.recorders {
-        let (faults, arrived) = faults(&scene, recorder, &all);
-        wrong.extend(faults);
-        arrivals.push((recorder.name, arrived));
-    }
+    let scene = Readers::new("framing");
     let due = all.iter().filter(|case| matches!(case.must, Must::Arrive(..))).count();
-    for (name, arrived) in &arrivals {
-        // An application may refuse some of what is right, not most of it.
-        if arrived.len() * 10 < due * 9 {
-            wrong.push(format!("{name}: only {} of {due} arrived", arrived.len()));
-        }
-    }
-    let strict = &arrivals[0].1;
-    for (name, arrived) in &arrivals[1..] {
-        for (mutation, seen) in arrived {
-            if strict.get(mutation).is_some_and(|of_strict| of_strict != seen) {
-                wrong.push(format!("{name} read {seen:?}, and strict {:?}", strict.get(mutation)));
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{} faults:\n{}", wrong.len(), wrong.join("\n"));
+    scene.agree(due, |recorder| faults(&scene, recorder, &all));
 }
 
 #[test]
 fn requests_in_a_row_arrive_in_a_row() {
-    let scene = Scene::new("rows");
+    let scene = Readers::new("rows");
     for recorder in &scene.recorders {
         let host = recorder.name;
         let mut bytes = Vec::new();
@@ -235,7 +150,7 @@ fn requests_in_a_row_arrive_in_a_row() {
 
 #[test]
 fn a_row_ends_at_the_first_request_that_is_none() {
-    let scene = Scene::new("ends");
+    let scene = Readers::new("ends");
     for bad in [
         "GET / HTTP/1.1\nhost: strict\r\n\r\n",
         "POST / HTTP/1.1\r\nhost: strict\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
@@ -277,7 +192,7 @@ fn one_by_one(near: &Node, bytes: &[u8]) -> Raw {
 
 #[test]
 fn how_the_bytes_come_makes_no_difference() {
-    let scene = Scene::new("pieces");
+    let scene = Readers::new("pieces");
     let all = mutation::all();
     // Every seventh, so that all kinds are among them.
     for (number, case) in all.iter().enumerate().filter(|(number, case)| number % 7 == 0 && case.text.len() < 2_000) {
@@ -292,7 +207,7 @@ fn how_the_bytes_come_makes_no_difference() {
 
 #[test]
 fn the_whole_server_may_be_asked_for_its_options() {
-    let scene = Scene::new("star");
+    let scene = Readers::new("star");
     let answer =
         raw(scene.near.outbound(), b"OPTIONS * HTTP/1.1\r\nhost: strict\r\nconnection: close\r\n\r\n", Then::Shut);
     assert_eq!(answer.status(), 200, "{}", answer.text());
