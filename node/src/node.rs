@@ -96,8 +96,8 @@ impl RunningNode {
         }
         for binding in &config.bindings {
             let at = self.desk.local(binding.port);
-            let (service, identity) = (binding.service.clone(), binding.identity.clone());
-            let spec = BindSpec { at, service, identity, proxy_protocol: binding.proxy_protocol };
+            let (leads_to, identity) = (binding.leads_to.clone(), binding.identity.clone());
+            let spec = BindSpec { at, leads_to, identity, proxy_protocol: binding.proxy_protocol };
             self.control().bind(spec).await?;
         }
         Ok(())

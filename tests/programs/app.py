@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""An application for the tests: app.py NAME PORT [--slow S] [--status N] [--host NAME] [--tcp | --mute | --deaf].
+"""An application for the tests: app.py NAME PORT [--slow S] [--status N] [--host NAME] [--tls FILE] [--tcp | --mute | --deaf].
 
 GET /            200, the name (padded to eight bytes) and the path
 GET /headers     200, the request's headers as JSON
@@ -13,6 +13,7 @@ POST /echo       200, the body
 --slow S         GET / answers after S seconds
 --status N       GET / answers with status N
 --host NAME      any other host than this one gets 400, as frameworks with a list of hosts answer
+--tls FILE       speaks TLS, with the certificate and key in this file
 --tcp            instead: a TCP server that sends its name and a newline, then echoes
 --mute           instead: a TCP server that takes connections and neither reads nor writes
 --deaf           instead: a TCP server that reads a little and closes
@@ -21,6 +22,7 @@ import base64
 import hashlib
 import json
 import socketserver
+import ssl
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -152,4 +154,9 @@ class HttpServer(ThreadingHTTPServer):
 STREAMS = {"--tcp": Echo, "--mute": Mute, "--deaf": Deaf}
 streams = [handler for word, handler in STREAMS.items() if word in sys.argv]
 server = TcpServer(("127.0.0.1", PORT), streams[0]) if streams else HttpServer(("127.0.0.1", PORT), App)
+if (own := given("--tls", None)) is not None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(own)
+    # Each handshake is made by the thread that serves it.
+    server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
 server.serve_forever()

@@ -17,7 +17,9 @@ pub(crate) mod key {
     pub(crate) const BINDINGS: &str = "bindings";
     /// Those of the first whose streams begin with a PROXY header.
     pub(crate) const EXPOSED_PROXIED: &str = "exposed-proxied";
-    /// Those of the second.
+    /// The local ports that lead to services by server name.
+    pub(crate) const BINDINGS_BY_NAME: &str = "bindings-by-name";
+    /// Those of both whose streams begin with a PROXY header.
     pub(crate) const BINDINGS_PROXIED: &str = "bindings-proxied";
     /// The documents that could be compiled last.
     pub(crate) const POLICY: &str = "policy";

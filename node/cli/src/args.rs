@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use weft_identity::ids::NameError;
 use weft_identity::{CellName, MeshName, NodeId, Protocol, ReplicaName, ServiceName, granted_label};
 use weft_policy::Kind;
 use weft_world::config::{parse_span, protocol_of};
@@ -263,12 +264,20 @@ pub struct ExposeOptions {
 /// `weft bind`.
 #[derive(Debug, Args)]
 pub struct BindOptions {
-    /// The service, and then the local port; with --remove the port alone.
-    #[arg(value_name = "SERVICE", required_unless_present = "remove")]
+    /// The service, and then the local port; with --tls or --remove the port alone.
+    #[arg(value_name = "SERVICE", required_unless_present_any = ["remove", "tls"])]
     pub service: Option<ServiceName>,
     /// The local port.
-    #[arg(required_unless_present = "remove", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(required_unless_present_any = ["remove", "tls"], value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
+    /// Opens a port for clients of TLS, which passes as it is to the service of the server name that the client states (SNI).
+    #[arg(long, value_name = "PORT", requires = "names", conflicts_with_all = ["service", "port"])]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    pub tls: Option<u16>,
+    /// A server name of --tls and its service, once each: orders.example=orders, *.example=web for all names below, *=web for all others.
+    #[arg(long = "name", value_name = "NAME=SERVICE", value_parser = server_name)]
+    #[arg(requires = "tls", conflicts_with_all = ["service", "port"])]
+    pub names: Vec<(String, ServiceName)>,
     /// Which of the node's services the calls come from.
     #[arg(long = "as", value_name = "SERVICE")]
     pub identity: Option<ServiceName>,
@@ -276,7 +285,7 @@ pub struct BindOptions {
     #[arg(long)]
     pub proxy_protocol: bool,
     /// Closes the local port.
-    #[arg(long, value_name = "PORT", conflicts_with_all = ["service", "port", "identity"])]
+    #[arg(long, value_name = "PORT", conflicts_with_all = ["service", "port", "tls", "identity"])]
     pub remove: Option<u16>,
 }
 
@@ -352,6 +361,12 @@ fn app(text: &str) -> Result<SocketAddr, String> {
 fn kind(text: &str) -> Result<Kind, String> {
     let known: Vec<&str> = Kind::ALL.into_iter().map(Kind::word).collect();
     Kind::named(text).ok_or_else(|| format!("the kinds are {}", known.join(", ")))
+}
+
+/// `NAME=SERVICE`.
+fn server_name(text: &str) -> Result<(String, ServiceName), String> {
+    let (name, service) = text.split_once('=').ok_or("write it as orders.example=orders")?;
+    Ok((name.to_owned(), service.parse().map_err(|error: NameError| error.to_string())?))
 }
 
 fn label(text: &str) -> Result<(String, String), String> {

@@ -68,7 +68,7 @@ async fn ports(env: &Env, dir: &Path, config: &NodeConfig, file: &NodeFile) -> V
         ("outbound port".to_owned(), SocketAddr::new(local, ports.outbound), Transport::Tcp),
     ];
     let bound = config.bindings.iter().map(|binding| {
-        let name = format!("port {} of {}", binding.port, binding.service);
+        let name = format!("port {} of {}", binding.port, binding.leads_to);
         (name, SocketAddr::new(local, binding.port), Transport::Tcp)
     });
     for (name, at, transport) in own.into_iter().chain(bound) {

@@ -1,13 +1,16 @@
 //! The commands that ask the running node.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use http::Method;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use weft_identity::{Code, Failure, GrantedLabels, LabelChanges, LabelError, ReplicaName};
+use weft_identity::{Code, Failure, GrantedLabels, LabelChanges, LabelError, ReplicaName, ServiceName};
 use weft_world::admin::{Agreement, BindRequest, ExposeRequest, HealthRequest, JoinRequest, TokenRequest};
+use weft_world::server_names::ServerNames;
+use weft_world::service_spec::LeadsTo;
 
 use super::args::{BindOptions, ExposeOptions, Listing};
 use super::client::{ask, body};
@@ -173,24 +176,45 @@ pub(super) async fn bind(dir: &Path, output: Output, options: BindOptions) -> Re
         output.result(&format!("port {port} is closed"), json!({ "port": port, "bound": false }));
         return Ok(());
     }
-    let (Some(service), Some(port)) = (options.service, options.port) else {
+    let Some(port) = options.port.or(options.tls) else {
         return Err(Failure::new(Code::UsageInvalid, "give a service and a port"));
     };
+    let server_names = options.tls.map(|_| server_names(options.names)).transpose()?;
+    let leads_to = LeadsTo::new(options.service.clone(), server_names.clone());
+    let leads_to = leads_to.map_err(|why| Failure::new(Code::UsageInvalid, why))?;
     let request = BindRequest {
-        service: service.clone(),
+        service: options.service,
+        server_names,
         port,
         identity: options.identity,
         proxy_protocol: options.proxy_protocol,
     };
     ask(dir, Method::POST, "/v1/bindings", Some(body(&request)?)).await?;
     let services = ask(dir, Method::GET, "/v1/services", None).await?;
-    let is_offered = services.as_array().into_iter().flatten().any(|row| row["service"] == service.as_str());
-    if !is_offered {
+    let offered: Vec<&Value> = services.as_array().into_iter().flatten().map(|row| &row["service"]).collect();
+    let is_offered = |service: &ServiceName| offered.iter().any(|offered| **offered == service.as_str());
+    let missing: BTreeSet<&ServiceName> = leads_to.services().into_iter().filter(|one| !is_offered(one)).collect();
+    for service in missing {
         output.note(&format!("no node offers {service} yet; `weft ls services` names those that are offered"));
     }
-    output
-        .result(&format!("port {port} leads to {service}"), json!({ "service": service, "port": port, "bound": true }));
+    let mut result = json!({ "port": port, "bound": true });
+    match &leads_to {
+        LeadsTo::Service(service) => result["service"] = json!(service),
+        LeadsTo::ServerNames(names) => result["server_names"] = json!(names),
+    }
+    output.result(&format!("port {port} leads to {leads_to}"), result);
     Ok(())
+}
+
+/// The services of the names that were given.
+fn server_names(given: Vec<(String, ServiceName)>) -> Result<ServerNames, Failure> {
+    let mut names = BTreeMap::new();
+    for (name, service) in given {
+        if names.insert(name.clone(), service).is_some() {
+            return Err(Failure::new(Code::UsageInvalid, format!("--name gives {name:?} twice")));
+        }
+    }
+    ServerNames::try_from(names).map_err(|why| Failure::new(Code::UsageInvalid, format!("--name {why}")))
 }
 
 /// `weft leave`.

@@ -27,7 +27,7 @@ pub(super) fn text(status: &Value) -> String {
     lines.push(format!("mesh: {}, {}", counted(&status["members"], "member"), counted(&status["services"], "service")));
     lines.extend(rows(&status["exposed"]).iter().map(offered));
     lines.extend(rows(&status["dissents"]).iter().map(dissent));
-    lines.extend(rows(&status["bindings"]).iter().map(bound));
+    lines.extend(rows(&status["bindings"]).iter().flat_map(bound));
     let restarts = status["restarts"].as_object().into_iter().flatten();
     let restarts: Vec<String> = restarts.map(|(actor, count)| format!("{actor} {count}")).collect();
     lines.push(format!("restarts: {}", if restarts.is_empty() { "none".to_owned() } else { restarts.join(", ") }));
@@ -63,10 +63,16 @@ fn dissent(one: &Value) -> String {
     )
 }
 
-/// `local port: 127.0.0.1:5432 leads to ledger-db as web`.
-fn bound(binding: &Value) -> String {
+/// `local port: 127.0.0.1:5432 leads to ledger-db as web`, or a line for each server name.
+fn bound(binding: &Value) -> Vec<String> {
     let identity = binding["identity"].as_str().map(|identity| format!(" as {identity}")).unwrap_or_default();
-    format!("local port: {} leads to {}{identity}", shown(&binding["at"]), shown(&binding["service"]))
+    let line = |name: String, service: &Value| {
+        format!("local port: {}{name} leads to {}{identity}", shown(&binding["at"]), shown(service))
+    };
+    match binding["server_names"].as_object() {
+        Some(names) => names.iter().map(|(name, service)| line(format!(" for {name}"), service)).collect(),
+        None => vec![line(String::new(), &binding["service"])],
+    }
 }
 
 fn counted(number: &Value, what: &str) -> String {
@@ -93,14 +99,18 @@ mod tests {
             "mesh": "bank", "node": "vm-a", "cell": "dc1", "zone": "z1", "advertise": "10.0.0.1:4510",
             "bind": "10.0.0.1:4510", "signer": true, "certificates_current": true, "draining": false, "services": 1,
             "members": 2, "restarts": {}, "revoked": null,
-            "bindings": [{ "at": "127.0.0.1:5432", "service": "db", "identity": "web" }],
+            "bindings": [
+                { "at": "127.0.0.1:5432", "service": "db", "identity": "web" },
+                { "at": "127.0.0.1:8443", "server_names": { "*": "www", "a.example": "a" }, "identity": null },
+            ],
             "exposed": [{ "service": "web", "app": "127.0.0.1:8080", "protocol": "Http", "version": "2", "weight": 100,
                 "labels": { "tier": "gold" }, "health": { "kind": "Tcp", "interval_ms": null } }],
         });
         let expected = "node: vm-a of mesh bank, cell dc1, zone z1\nreached at: 10.0.0.1:4510, listens on 10.0.0.1:4510\n\
             certificates: current\nsigner: yes\nmesh: 2 members, 1 service\n\
             offers: web from 127.0.0.1:8080, http, weight 100, version 2, tier=gold\n\
-            local port: 127.0.0.1:5432 leads to db as web\nrestarts: none";
+            local port: 127.0.0.1:5432 leads to db as web\n\
+            local port: 127.0.0.1:8443 for * leads to www\nlocal port: 127.0.0.1:8443 for a.example leads to a\nrestarts: none";
         assert_eq!(text(&status), expected);
         status["revoked"] = json!("stolen (policies/r.toml:1)");
         status["restarts"] = json!({ "membership": 2 });

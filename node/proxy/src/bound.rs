@@ -1,5 +1,8 @@
 //! A port on this machine that leads to one service, for applications that name none: a stream of TCP, or requests where the service is one
-//! of HTTP. A balancer in front of it may say for whom it calls.
+//! of HTTP; or to several services of TCP, by the server name for which a client's TLS asks. A balancer in front of it may say for whom it
+//! calls.
+
+mod by_name;
 
 use std::io;
 use std::sync::Arc;
@@ -7,6 +10,7 @@ use std::sync::Arc;
 use weft_env::Stream;
 use weft_identity::{Code, Protocol, ServiceName};
 use weft_policy::head::Sender;
+use weft_world::service_spec::{BindSpec, LeadsTo};
 use weft_world::{World, WorldCell};
 
 use crate::http1::{Connection, HeadLimits};
@@ -29,12 +33,8 @@ pub(crate) struct Bound {
     pub(crate) worker: Arc<Worker>,
     /// Read once a stream.
     pub(crate) world: Arc<WorldCell>,
-    /// Where it leads.
-    pub(crate) service: ServiceName,
-    /// As whom.
-    pub(crate) identity: Option<ServiceName>,
-    /// Each stream begins with a PROXY header.
-    pub(crate) proxy_protocol: bool,
+    /// Where it leads, and as whom.
+    pub(crate) spec: BindSpec,
     /// The listener's.
     pub(crate) gate: Arc<Gate>,
 }
@@ -47,22 +47,35 @@ pub(crate) async fn serve(bound: &Bound, mut stream: Stream) {
         Ok(ends) => ends,
         Err(refusal) => {
             if let Some(refusal) = refusal {
-                bound.note_refused(&refusal);
+                bound.note_refused(bound.only_service(), &refusal);
             }
             return stream.reset_on_close();
         }
     };
-    let protocol = bound.world.load().services.get(bound.service.as_str()).map(|table| table.protocol);
-    if protocol.is_some_and(|protocol| protocol != Protocol::Tcp) {
-        let connection = Connection::new(Transport::Plain(stream), HeadLimits::APPLICATION);
-        return server::serve(bound.outbound(ends), connection, watch).await;
+    match &bound.spec.leads_to {
+        LeadsTo::Service(service) if bound.speaks_http(service) => {
+            let connection = Connection::new(Transport::Plain(stream), HeadLimits::APPLICATION);
+            server::serve(bound.outbound(service, ends), connection, watch).await;
+        }
+        LeadsTo::Service(service) => {
+            let connection = Connection::tunnel(Transport::Plain(stream));
+            serve_stream(bound, service, connection, ends, watch).await;
+        }
+        LeadsTo::ServerNames(names) => {
+            let connection = Connection::tunnel(Transport::Plain(stream));
+            by_name::serve(bound, names, connection, ends, watch).await;
+        }
     }
-    let mut side = Side::Http1(Connection::tunnel(Transport::Plain(stream)));
+}
+
+/// Carries a stream to a service, and resets it when that cannot be reached.
+async fn serve_stream(bound: &Bound, service: &ServiceName, connection: Box<Connection>, ends: Ends, mut watch: Watch) {
+    let mut side = Side::Http1(connection);
     let entered = Record::enter(&bound.worker, Direction::Outbound, &mut watch).await;
     let mut record = match entered {
         Ok(record) => record,
         Err(refusal) => {
-            bound.note_refused(&refusal);
+            bound.note_refused(Some(service), &refusal);
             return side.cut(0);
         }
     };
@@ -71,46 +84,68 @@ pub(crate) async fn serve(bound: &Bound, mut stream: Stream) {
     let mut exchange = Exchange::new(&mut side, &mut watch, record, Sender::Application);
     // Only documents and the node's own settings end a stream.
     exchange.total = None;
-    let asked = (bound.identity.as_ref(), bound.service.as_str());
+    let asked = (bound.spec.identity.as_ref(), service.as_str());
     let opened = match proxy::identify(&bound.worker, &world, &mut exchange.record, asked) {
+        Ok(matched) if matched.table.protocol != Protocol::Tcp => {
+            let why = format!("{service} is an HTTP service, and a stream would hide its requests");
+            Err(Refusal::new(Code::ProtocolMismatch, why).into())
+        }
         Ok(matched) => carry(&world, &mut exchange, &matched, ends).await,
         Err(refusal) => Err(refusal.into()),
     };
     if let Err(failure) = opened {
         if let Failure::Refusal(refusal) = failure {
-            bound.refused(&mut exchange.record, &refusal, &world);
+            bound.refused(Some(service), &mut exchange.record, &refusal, &world);
         }
         exchange.side.cut(0);
     }
 }
 
 impl Bound {
+    /// The service, where it leads to one alone.
+    fn only_service(&self) -> Option<&ServiceName> {
+        match &self.spec.leads_to {
+            LeadsTo::Service(service) => Some(service),
+            LeadsTo::ServerNames(_) => None,
+        }
+    }
+
+    fn speaks_http(&self, service: &ServiceName) -> bool {
+        self.world.load().services.get(service.as_str()).is_some_and(|table| table.protocol != Protocol::Tcp)
+    }
+
     /// What serves the requests of a connection with these ends.
-    fn outbound(&self, ends: Ends) -> Arc<Outbound> {
+    fn outbound(&self, service: &ServiceName, ends: Ends) -> Arc<Outbound> {
         Arc::new(Outbound {
             worker: Arc::clone(&self.worker),
             world: Arc::clone(&self.world),
-            identity: self.identity.clone(),
-            service: Some(self.service.clone()),
-            passed_on_for: self.proxy_protocol.then(|| ends.source.ip()),
+            identity: self.spec.identity.clone(),
+            service: Some(service.clone()),
+            passed_on_for: self.spec.proxy_protocol.then(|| ends.source.ip()),
             gate: Arc::clone(&self.gate),
         })
     }
 
-    /// Records a stream that is refused before anything is known of it but where it would lead.
-    fn note_refused(&self, refusal: &Refusal) {
+    /// Records a stream that is refused before anything is known of it but where it would lead, and perhaps not that.
+    fn note_refused(&self, service: Option<&ServiceName>, refusal: &Refusal) {
         let world = self.world.load();
+        let states = &self.worker.states;
         let mut record = Record::of_none(&self.worker, Direction::Outbound);
-        if let Some(caller) = proxy::caller_of(&world, self.identity.as_ref()) {
-            let state = self.worker.states.of(&self.service, &world.facts.node, self.worker.noted_ns());
-            record.counted_by(self.worker.states.meter(&state, Direction::Outbound, caller, &self.service));
+        match (proxy::caller_of(&world, self.spec.identity.as_ref()), service) {
+            (Some(caller), Some(service)) => {
+                let state = states.of(service, &world.facts.node, self.worker.noted_ns());
+                record.counted_by(states.meter(&state, Direction::Outbound, caller, service));
+            }
+            (Some(caller), None) => record.counted_by(states.meter_nowhere(Direction::Outbound, caller)),
+            (None, _) => {}
         }
-        self.refused(&mut record, refusal, &world);
+        self.refused(service, &mut record, refusal, &world);
     }
 
-    fn refused(&self, record: &mut Record, refusal: &Refusal, world: &World) {
-        let id = record.failed_by(refusal, world, proxy::caller_of(world, self.identity.as_ref()), None);
-        tracing::debug!(service = %self.service, code = %refusal.code, id, why = refusal.why, "stream refused");
+    fn refused(&self, service: Option<&ServiceName>, record: &mut Record, refusal: &Refusal, world: &World) {
+        let id = record.failed_by(refusal, world, proxy::caller_of(world, self.spec.identity.as_ref()), None);
+        let service = service.map_or("unknown", ServiceName::as_str);
+        tracing::debug!(service, code = %refusal.code, id, why = refusal.why, "stream refused");
     }
 }
 
@@ -119,7 +154,7 @@ impl Bound {
 async fn ends_told(bound: &Bound, stream: &mut Stream, watch: &mut Watch) -> Result<Ends, Option<Refusal>> {
     let (source, destination) = (stream.peer_addr().map_err(|_| None)?, stream.local_addr().map_err(|_| None)?);
     let ends = Ends { source, destination };
-    if !bound.proxy_protocol {
+    if !bound.spec.proxy_protocol {
         return Ok(ends);
     }
     let span = bound.worker.settings().head_timeout;

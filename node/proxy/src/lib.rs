@@ -1,7 +1,8 @@
 //! The data path: it reads snapshots and moves bytes. It knows neither the actors that make the snapshots nor the command line.
 //!
 //! - [`worker`]: workers and listeners; [`explain`]: what would become of a call
-//! - `proxy`: the life of a request; `tcp`: the life of a stream; `proxy_protocol`: the header before one
+//! - `proxy`: the life of a request; `tcp`: the life of a stream; `proxy_protocol`: the header before one; `client_hello`: the server
+//!   name in one
 //! - `server`: the requests of one connection; `outbound`, `inbound`, `bound`: who may send them, and streams
 //! - `http1`, `http2`: the two versions of HTTP; `head`: their heads; `side`: one end of an exchange; `pump`: bodies between two
 //! - `admission`: who is let in at the limit, and who waits; `memory`: what is not taken on when memory runs short
@@ -16,6 +17,7 @@ mod access_log;
 mod admission;
 mod bell;
 mod bound;
+mod client_hello;
 mod dial;
 pub mod explain;
 mod handshakes;

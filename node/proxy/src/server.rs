@@ -2,7 +2,7 @@
 //! the mesh port. Reads heads, keeps their times, and ends connections as they deserve.
 
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -198,6 +198,25 @@ async fn linger(connection: &mut Connection, watch: &mut Watch) {
             connection.poll_discard(cx)
         })
         .await;
+}
+
+/// Sends the last bytes of a connection that is no more than that, and ends it so that they arrive.
+pub(crate) async fn say_last(connection: &mut Connection, watch: &mut Watch, bytes: &[u8]) {
+    let due = Instant::now() + LINGER_MAX;
+    let mut left = bytes;
+    let footing = Footing::default();
+    let sent = watch.until(Some(due), &footing, |cx| {
+        while !left.is_empty() {
+            match ready!(connection.poll_send(cx, left)) {
+                Ok(count) => left = &left[count..],
+                Err(_) => return Poll::Ready(()),
+            }
+        }
+        connection.poll_flush(cx).map(|_| ())
+    });
+    if sent.await.is_ok() {
+        linger(connection, watch).await;
+    }
 }
 
 /// Serves one connection of HTTP/2: a task for each stream, so that none waits for another.

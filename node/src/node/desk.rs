@@ -15,7 +15,6 @@ use weft_proxy::explain;
 use weft_proxy::worker::DataPath;
 use weft_world::admin::ledger::DraftWish;
 use weft_world::admin::{Agreement, ExposeRequest};
-use weft_world::service_spec::BindSpec;
 use weft_world::service_spec::ServiceSpec;
 use weft_world::settings::local_ip;
 
@@ -55,13 +54,7 @@ impl NodeDesk {
             Question::Unexpose(service, replica) => self.done(self.control.unexpose(service, replica).await),
             Question::Bind(request) => {
                 let at = self.local(request.port);
-                let spec = BindSpec {
-                    at,
-                    service: request.service,
-                    identity: request.identity,
-                    proxy_protocol: request.proxy_protocol,
-                };
-                self.control.bind(spec).await?;
+                self.control.bind(request.spec(at)?).await?;
                 Ok(json!({ "at": at }))
             }
             Question::Unbind(port) => self.done(self.control.unbind(self.local(port)).await),

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use weft_identity::{CellName, GrantedLabels, LabelChanges, Protocol, ReplicaName, ServiceName};
 use weft_ledger::SignedDraft;
 
+use crate::server_names::ServerNames;
 use ledger::Reach;
 
 /// The socket's file in the state directory.
@@ -105,8 +106,12 @@ pub enum HealthRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BindRequest {
-    /// The service.
-    pub service: ServiceName,
+    /// The service; none where server names lead to several.
+    #[serde(default)]
+    pub service: Option<ServiceName>,
+    /// Services by the server name that a client of TLS states.
+    #[serde(default)]
+    pub server_names: Option<ServerNames>,
     /// The local port.
     pub port: u16,
     /// Which of the node's services the calls come from.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use weft_env::Disk;
 use weft_identity::{Code, Failure, Protocol, ReplicaName, ServiceName, ZoneName};
 
+use crate::service_spec::LeadsTo;
 use crate::settings::Settings;
 
 pub use keys::{KEYS, Key, check_reachable, socket_address};
@@ -93,8 +94,8 @@ pub enum HealthKind {
 /// One `[[binding]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BindingConfig {
-    /// The service that the port leads to.
-    pub service: ServiceName,
+    /// What the port leads to.
+    pub leads_to: LeadsTo,
     /// The local port.
     pub port: u16,
     /// Which of the node's services the calls come from.

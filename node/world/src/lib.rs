@@ -6,11 +6,13 @@
 //! - [`config`]: the node's configuration file
 //! - [`opener`]: what the tree asks of the data path
 //! - [`service_spec`]: how an operator wants a replica offered, and a local port bound
+//! - [`server_names`]: the services that one port leads to by server name
 //! - [`admin`]: the bodies of the admin API
 
 pub mod admin;
 pub mod config;
 pub mod opener;
+pub mod server_names;
 pub mod service_spec;
 pub mod settings;
 mod world;

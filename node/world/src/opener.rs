@@ -9,6 +9,7 @@ use weft_gossip::enrol::SignDesk;
 use weft_identity::{Failure, ServiceName};
 
 use crate::WorldCell;
+use crate::service_spec::BindSpec;
 
 /// A listener that the node should have.
 #[derive(Clone)]
@@ -27,24 +28,16 @@ pub enum ListenerSpec {
         /// Which service's identity the calls carry; none lets the node choose.
         identity: Option<ServiceName>,
     },
-    /// Any TCP stream from applications of this machine to one service.
-    Bound {
-        /// Where.
-        at: SocketAddr,
-        /// The service that it leads to.
-        service: ServiceName,
-        /// Which service's identity the streams carry.
-        identity: Option<ServiceName>,
-        /// Each stream begins with a PROXY header of version 2.
-        proxy_protocol: bool,
-    },
+    /// Any TCP stream from applications of this machine to one service, or to several by server name.
+    Bound(BindSpec),
 }
 
 impl ListenerSpec {
     /// Where it listens.
     pub fn at(&self) -> SocketAddr {
         match self {
-            Self::Inbound { at, .. } | Self::OutboundHttp { at, .. } | Self::Bound { at, .. } => *at,
+            Self::Inbound { at, .. } | Self::OutboundHttp { at, .. } => *at,
+            Self::Bound(spec) => spec.at,
         }
     }
 }

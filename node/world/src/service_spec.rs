@@ -1,14 +1,16 @@
 //! How an operator wants a replica offered, and a local port bound. Read from the configuration or the admin API, kept on disk by Health
 //! and Listeners.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
-use weft_identity::{Protocol, ReplicaName, ServiceName};
+use weft_identity::{Code, Failure, Protocol, ReplicaName, ServiceName};
 
-use crate::admin::{ExposeRequest, HealthRequest};
+use crate::admin::{BindRequest, ExposeRequest, HealthRequest};
 use crate::config::{HealthKind, ServiceConfig};
+use crate::server_names::ServerNames;
 
 /// The share of a replica that states none.
 pub const WEIGHT_DEFAULT: u16 = 100;
@@ -40,18 +42,67 @@ pub struct ServiceSpec {
     pub proxy_protocol: bool,
 }
 
-/// A local port that leads to a service.
+/// A local port that leads to a service, or to several.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BindSpec {
     /// Where to listen.
     pub at: SocketAddr,
-    /// The service that it leads to.
-    pub service: ServiceName,
+    /// What it leads to.
+    #[serde(flatten)]
+    pub leads_to: LeadsTo,
     /// The service whose identity the streams carry; none lets the node choose.
     pub identity: Option<ServiceName>,
-    /// Each stream from its callers begins with a PROXY header of version 2. Kept in a row of its own, so that older rows are read.
-    #[serde(skip)]
+    /// Each stream from its callers begins with a PROXY header of version 2.
     pub proxy_protocol: bool,
+}
+
+/// What a local port leads to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeadsTo {
+    /// One service.
+    Service(ServiceName),
+    /// The service that has the server name for which its client's TLS asks. The TLS is the application's, and passes as it is.
+    ServerNames(ServerNames),
+}
+
+impl LeadsTo {
+    /// One or the other, and not both.
+    pub fn new(service: Option<ServiceName>, server_names: Option<ServerNames>) -> Result<Self, &'static str> {
+        match (service, server_names) {
+            (Some(service), None) => Ok(Self::Service(service)),
+            (None, Some(names)) => Ok(Self::ServerNames(names)),
+            _ => Err("a port leads to a service, or to several by `server_names`: give one of the two"),
+        }
+    }
+
+    /// Every service that it leads to.
+    pub fn services(&self) -> Vec<&ServiceName> {
+        match self {
+            Self::Service(service) => vec![service],
+            Self::ServerNames(names) => names.services().collect(),
+        }
+    }
+}
+
+impl fmt::Display for LeadsTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let services: BTreeSet<&str> = self.services().into_iter().map(ServiceName::as_str).collect();
+        let services: Vec<&str> = services.into_iter().collect();
+        match self {
+            Self::Service(service) => f.write_str(service.as_str()),
+            Self::ServerNames(_) => write!(f, "{} by server name", services.join(", ")),
+        }
+    }
+}
+
+impl BindRequest {
+    /// What is to be bound, at this address.
+    pub fn spec(self, at: SocketAddr) -> Result<BindSpec, Failure> {
+        let leads_to = LeadsTo::new(self.service, self.server_names);
+        let leads_to = leads_to.map_err(|why| Failure::new(Code::UsageInvalid, why))?;
+        Ok(BindSpec { at, leads_to, identity: self.identity, proxy_protocol: self.proxy_protocol })
+    }
 }
 
 /// How a replica is probed.

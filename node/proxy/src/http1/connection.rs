@@ -1,5 +1,6 @@
 //! One connection that speaks HTTP/1, in either role, or a plain stream. See [`super`].
 
+use std::io;
 use std::task::{Context, Poll};
 
 use http::Method;
@@ -68,6 +69,16 @@ impl Connection {
     pub(crate) fn becomes_tunnel(&mut self) {
         self.receiving.becomes_bytes();
         self.sending.becomes_bytes();
+    }
+
+    /// Waits for more bytes behind those that are held; 0 is the end, or that there is no room for more.
+    pub(crate) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.receiving.poll_more(cx, &mut self.io)
+    }
+
+    /// All that was received and not consumed.
+    pub(crate) fn held(&self) -> &[u8] {
+        self.receiving.held()
     }
 
     /// The transport, and what was received and not read.

@@ -124,6 +124,16 @@ impl Receiving {
         !self.input.is_empty()
     }
 
+    /// See [`super::Connection::poll_more`].
+    pub(super) fn poll_more(&mut self, cx: &mut Context<'_>, io: &mut Transport) -> Poll<io::Result<usize>> {
+        self.input.poll_fill(cx, io)
+    }
+
+    /// See [`super::Connection::held`].
+    pub(super) fn held(&self) -> &[u8] {
+        self.input.bytes()
+    }
+
     /// What was received and not used.
     pub(super) fn into_bytes(self) -> Vec<u8> {
         self.input.bytes().to_vec()

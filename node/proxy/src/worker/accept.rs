@@ -28,7 +28,7 @@ pub(super) fn label_of(spec: &ListenerSpec) -> &'static str {
     match spec {
         ListenerSpec::Inbound { .. } => "inbound",
         ListenerSpec::OutboundHttp { .. } => "outbound",
-        ListenerSpec::Bound { .. } => "bound",
+        ListenerSpec::Bound(_) => "bound",
     }
 }
 
@@ -117,10 +117,7 @@ impl Server {
                 passed_on_for: None,
                 gate,
             })),
-            ListenerSpec::Bound { service, identity, proxy_protocol, .. } => {
-                let (service, identity) = (service.clone(), identity.clone());
-                Self::Bound(Arc::new(Bound { worker, world, service, identity, proxy_protocol: *proxy_protocol, gate }))
-            }
+            ListenerSpec::Bound(spec) => Self::Bound(Arc::new(Bound { worker, world, spec: spec.clone(), gate })),
         }
     }
 

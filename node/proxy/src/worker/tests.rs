@@ -26,6 +26,7 @@ use weft_env::Timestamp;
 use weft_identity::{GrantedLabels, Protocol};
 
 use weft_world::opener::{ListenerSpec, OpenHandle, OpenListener};
+use weft_world::service_spec::{BindSpec, LeadsTo};
 
 use super::*;
 use crate::testing::{Mesh, Node, policy, revoke};
@@ -236,7 +237,12 @@ async fn a_stream_goes_through_a_bound_port_and_through_connect() {
     // Node 3 does not exist: the stream is tried on node 2 after it.
     let near = mesh.node(1, &[], &[("ledger-db", Protocol::Tcp, &[2, 3])]).await;
     let at = mesh.at(1, 5432);
-    let spec = ListenerSpec::Bound { at, service: "ledger-db".parse().unwrap(), identity: None, proxy_protocol: false };
+    let spec = ListenerSpec::Bound(BindSpec {
+        at,
+        leads_to: LeadsTo::Service("ledger-db".parse().unwrap()),
+        identity: None,
+        proxy_protocol: false,
+    });
     let _bound = near.path.open(spec, Arc::clone(&near.world)).await.unwrap();
     for _ in 0..5 {
         let mut stream = TcpStream::connect(at).await.unwrap();

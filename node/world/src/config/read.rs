@@ -13,6 +13,8 @@ use weft_policy::strict::{Mistake, Mistakes, parse_span, span_text};
 
 use super::keys::{KEYS, Kind};
 use super::{BindingConfig, HealthConfig, HealthKind, NodeConfig, ServiceConfig};
+use crate::server_names::ServerNames;
+use crate::service_spec::LeadsTo;
 
 /// Keys of one `[[service]]`.
 pub(super) const SERVICE_KEYS: &[&str] =
@@ -20,7 +22,7 @@ pub(super) const SERVICE_KEYS: &[&str] =
 /// Keys of a service's `health`.
 pub(super) const HEALTH_KEYS: &[&str] = &["kind", "path", "interval"];
 /// Keys of one `[[binding]]`.
-pub(super) const BINDING_KEYS: &[&str] = &["service", "port", "as", "proxy_protocol"];
+pub(super) const BINDING_KEYS: &[&str] = &["service", "server_names", "port", "as", "proxy_protocol"];
 /// Most of what one replica can weigh against another.
 pub(super) const WEIGHT_MAX: u64 = 1000;
 /// Longest version text: every record repeats it.
@@ -217,8 +219,9 @@ impl Reader<'_> {
 
     fn binding(&mut self, table: &dyn TableLike, at: Option<Range<usize>>) {
         self.known_only(table, BINDING_KEYS);
-        self.missing(table, at, "binding", &["service", "port"]);
+        self.missing(table, at.clone(), "binding", &["port"]);
         let service = self.field(table, "service", named);
+        let server_names = self.field(table, "server_names", server_names_of);
         let port = self.field(table, "port", port_of);
         let identity = self.field(table, "as", named);
         let proxy_protocol = self.field(table, "proxy_protocol", flag_of).unwrap_or(false);
@@ -228,8 +231,11 @@ impl Reader<'_> {
             self.mistakes.add(key_span(table, "port"), format!("`port`: {port} is bound twice"));
         }
         self.bound.extend(port.map(|port| (port, key_span(table, "port"))));
-        if let (Some(service), Some(port)) = (service, port) {
-            self.config.bindings.push(BindingConfig { service, port, identity, proxy_protocol });
+        if table.contains_key("service") == table.contains_key("server_names") {
+            self.mistakes.add(at, "this `[[binding]]` needs one of `service` and `server_names`");
+        }
+        if let (Ok(leads_to), Some(port)) = (LeadsTo::new(service, server_names), port) {
+            self.config.bindings.push(BindingConfig { leads_to, port, identity, proxy_protocol });
         }
     }
 }
@@ -250,6 +256,12 @@ fn labels_of(item: &Item) -> Result<BTreeMap<String, String>, String> {
     let table = item.as_table_like().ok_or("is a table: { tier = \"gold\" }")?;
     let pairs = table.iter().map(|(name, value)| Ok((name.to_owned(), text_of(value)?.to_owned())));
     pairs.collect::<Result<_, String>>().map_err(|error| format!("holds texts: a value {error}"))
+}
+
+fn server_names_of(item: &Item) -> Result<ServerNames, String> {
+    let table = item.as_table_like().ok_or("is a table: { \"orders.example\" = \"orders\" }")?;
+    let pairs = table.iter().map(|(name, value)| Ok((name.to_owned(), named(value)?)));
+    ServerNames::try_from(pairs.collect::<Result<BTreeMap<_, _>, String>>()?)
 }
 
 fn named<T: FromStr<Err = NameError>>(item: &Item) -> Result<T, String> {

@@ -28,6 +28,10 @@ each of the `timeouts` covers.
     service = \"ledger-db\"
     port = 5432
 
+    [[binding]]
+    port = 8443
+    server_names = { \"orders.bank.example\" = \"orders-tls\", \"*.cards.bank.example\" = \"cards-tls\" }
+
 ## Keys
 
 | Key | Default | Meaning |
@@ -58,7 +62,8 @@ The same as `weft bind`, from the start of the node on.
 
 | Key | Default | Meaning |
 |---|---|---|
-| `service` | needed | The service that the port leads to. |
+| `service` | this or `server_names` | The service that the port leads to. |
+| `server_names` | this or `service` | Services of TCP by the server name (SNI) that a client of TLS states in its ClientHello, which must come within `timeouts.head`: a name, `*.` and a name for all names below it, or `*` for all others and for clients that state none; the longest that fits wins. The TLS is between the client and the application: no byte of it is changed, and none can be read here. A name that leads nowhere gets the alert `unrecognized_name`. |
 | `port` | needed | The local port. |
 | `as` | see below | Which of the node's services the calls come from. Without it: the single service that the node offers or is granted, else the node itself. |
 | `proxy_protocol` | `false` | Each stream from a caller must begin with a PROXY header of version 2, within `timeouts.head`: for a balancer in front of the port. Its source is passed on to an application of this machine that asks for one. |

@@ -70,8 +70,12 @@ fn service() -> Value {
 
 fn binding() -> Value {
     let (text, flag) = (json!({ "type": "string" }), json!({ "type": "boolean" }));
-    let properties = json!({ "service": text, "port": port(), "as": text, "proxy_protocol": flag });
-    closed(properties, &["service", "port"])
+    let names = json!({ "type": "object", "additionalProperties": { "type": "string" }, "minProperties": 1 });
+    let properties =
+        json!({ "service": text, "server_names": names, "port": port(), "as": text, "proxy_protocol": flag });
+    let mut binding = closed(properties, &["port"]);
+    binding["oneOf"] = json!([{ "required": ["service"] }, { "required": ["server_names"] }]);
+    binding
 }
 
 #[cfg(test)]

@@ -78,6 +78,29 @@ fn services_and_bindings_are_read() {
 }
 
 #[test]
+fn a_binding_leads_to_one_service_or_to_several_by_name() {
+    let named = "[[binding]]\nport = 8443\nserver_names = { \"A.example\" = \"orders\", \"*\" = \"web\" }\n";
+    let config = parse(named, "node.toml").unwrap();
+    let LeadsTo::ServerNames(names) = &config.bindings[0].leads_to else { panic!("{config:?}") };
+    assert_eq!(names.service_of(Some("a.example")).unwrap().as_str(), "orders");
+    for (wrong, line, told) in [
+        ("[[binding]]\nport = 8443\n", 1, "needs one of `service` and `server_names`"),
+        (&format!("{named}service = \"db\"\n"), 1, "needs one of `service` and `server_names`"),
+        ("[[binding]]\nport = 8443\nserver_names = {}\n", 3, "names no server"),
+        ("[[binding]]\nport = 8443\nserver_names = \"a.example\"\n", 3, "is a table"),
+        ("[[binding]]\nport = 8443\nserver_names = { \"10.0.0.1\" = \"db\" }\n", 3, "10.0.0.1"),
+        ("[[binding]]\nport = 8443\nserver_names = { \"a.example\" = \"DB!\" }\n", 3, "`server_names`"),
+    ] {
+        let mistakes = parse(wrong, "node.toml").unwrap_err();
+        let text = mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        assert!(
+            mistakes.len() == 1 && text.starts_with(&format!("node.toml:{line}:")) && text.contains(told),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn a_binding_does_not_take_a_port_of_the_node() {
     let text = "[[binding]]\nservice = \"db\"\nport = 4512\n[[binding]]\nservice = \"db\"\nport = 4511\n\
         [[binding]]\nservice = \"db\"\nport = 5000\n[ports]\nmesh = 5000\nadmin = 5001\n";

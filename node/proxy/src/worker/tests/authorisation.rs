@@ -118,7 +118,12 @@ async fn a_bound_port_of_an_http_service_serves_requests() {
     let far = mesh.node(2, &[("orders", HTTP)], &[]).await;
     let near = mesh.node(1, &[("web", HTTP)], &[("orders", HTTP, &[2])]).await;
     let at = mesh.at(1, 8000);
-    let spec = ListenerSpec::Bound { at, service: "orders".parse().unwrap(), identity: None, proxy_protocol: false };
+    let spec = ListenerSpec::Bound(BindSpec {
+        at,
+        leads_to: LeadsTo::Service("orders".parse().unwrap()),
+        identity: None,
+        proxy_protocol: false,
+    });
     let _bound = near.path.open(spec, Arc::clone(&near.world)).await.unwrap();
     // Whatever host a request names.
     assert!(get_path(at, "/admin/x").await.starts_with("HTTP/1.1 200"));

@@ -113,7 +113,12 @@ impl Scene {
 }
 
 async fn bind(node: &Node, at: SocketAddr, service: &str) -> Box<dyn OpenHandle> {
-    let spec = ListenerSpec::Bound { at, service: service.parse().unwrap(), identity: None, proxy_protocol: false };
+    let spec = ListenerSpec::Bound(BindSpec {
+        at,
+        leads_to: LeadsTo::Service(service.parse().unwrap()),
+        identity: None,
+        proxy_protocol: false,
+    });
     node.path.open(spec, Arc::clone(&node.world)).await.unwrap()
 }
 
