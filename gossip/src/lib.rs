@@ -10,6 +10,8 @@
 
 pub mod catalog;
 pub mod enrol;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod membership;
 pub mod metrics;
 pub mod quic;

@@ -362,5 +362,14 @@ fn chitchat_config(chitchat_id: ChitchatId, cluster_id: String) -> ChitchatConfi
     }
 }
 
+/// Reads a message of gossip as the guard does, for tests and fuzzing: what it reads is written so that it is read as the same.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz_message(bytes: &[u8]) {
+    if let Ok(message) = message::Message::parse(bytes) {
+        let written = message.encode();
+        assert!(message::Message::parse(&written).is_ok_and(|again| again.encode() == written));
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -29,7 +29,7 @@ pub mod code {
     /// STREAM_CLOSED.
     pub const STREAM_CLOSED: &[u32] = &[0x5, 0x1];
     /// FRAME_SIZE_ERROR.
-    pub const FRAME_SIZE: &[u32] = &[0x6, 0x1];
+    pub const FRAME_SIZE: &[u32] = &[0x6];
     /// COMPRESSION_ERROR.
     pub const COMPRESSION: &[u32] = &[0x9, 0x1];
 }

@@ -32,6 +32,8 @@ pub mod compile;
 pub mod condition;
 pub mod endpoint;
 pub mod fields;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod grpc;
 pub mod head;
 mod index;

@@ -15,6 +15,8 @@ pub mod codes;
 mod der;
 mod enrolment;
 mod founding;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod ids;
 mod key_file;
 mod keys;

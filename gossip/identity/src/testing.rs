@@ -6,11 +6,14 @@
 use std::time::Duration;
 
 use rustls_pki_types::CertificateDer;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use weft_env::{Clock, Random, Timestamp};
 
 use super::{
     GrantedLabels, IssuedCertificate, LEAF_LIFETIME, LeafSubject, SigningKey, SpiffeId, Subject, Trust, TrustBundle,
 };
+use crate::wire::{self, Kind, MESSAGE_LEN_MAX};
 use crate::{Founding, NewMesh, make_mesh};
 
 /// 2026-01-01, a whole second.
@@ -72,5 +75,32 @@ impl TestMesh {
         let subject = LeafSubject { id: &id, key: &key.public(), node: &node, labels };
         let chain = self.seed.issuer.issue(subject, lifetime, NOW, &self.random).unwrap();
         IssuedCertificate::new(chain, key).unwrap()
+    }
+}
+
+/// A parser for fuzzing: its name, and what is done with some bytes.
+pub type FuzzTarget = (&'static str, fn(&[u8]));
+
+/// Gives each target the inputs that are kept for it below `tests/fuzz/corpus`, found above the folder of a package. They stay in the tests:
+/// what was found once is not found again.
+pub fn replay(package: &str, targets: &[FuzzTarget]) {
+    let corpus = std::path::Path::new(package).ancestors().map(|folder| folder.join("tests/fuzz/corpus"));
+    let corpus = corpus.into_iter().find(|folder| folder.is_dir()).unwrap();
+    for (name, target) in targets {
+        let mut count = 0;
+        for entry in std::fs::read_dir(corpus.join(name)).unwrap() {
+            target(&std::fs::read(entry.unwrap().path()).unwrap());
+            count += 1;
+        }
+        assert!(count > 0, "{name} has no inputs");
+    }
+}
+
+/// What decodes is written so that it decodes to the same.
+pub fn fuzz_message<T: Serialize + DeserializeOwned>(kind: Kind, bytes: &[u8]) {
+    if let Ok(value) = wire::decode::<T>(kind, bytes, MESSAGE_LEN_MAX) {
+        let written = wire::encode(kind, &value).unwrap();
+        let again: T = wire::decode(kind, &written, MESSAGE_LEN_MAX * 2).unwrap();
+        assert_eq!(wire::encode(kind, &again).unwrap(), written);
     }
 }

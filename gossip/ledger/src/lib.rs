@@ -14,6 +14,8 @@ mod change_set;
 mod document;
 mod draft;
 mod entry;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod hash;
 mod history;
 pub mod journal;

@@ -59,11 +59,11 @@ pub(crate) async fn serve(bound: &Bound, mut stream: Stream) {
         }
         LeadsTo::Service(service) => {
             let connection = Connection::tunnel(Transport::Plain(stream));
-            serve_stream(bound, service, connection, ends, watch).await;
+            Box::pin(serve_stream(bound, service, connection, ends, watch)).await;
         }
         LeadsTo::ServerNames(names) => {
             let connection = Connection::tunnel(Transport::Plain(stream));
-            by_name::serve(bound, names, connection, ends, watch).await;
+            Box::pin(by_name::serve(bound, names, connection, ends, watch)).await;
         }
     }
 }

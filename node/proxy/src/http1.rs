@@ -15,6 +15,8 @@
 mod buffer;
 mod chunked;
 mod connection;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod parse;
 mod receiving;
 mod scan;

@@ -26,10 +26,12 @@ mod inbox;
 mod observed;
 mod outbox;
 mod pulse;
+mod regroup;
 mod request;
 mod response;
 mod server;
 mod stream;
+mod trailing;
 
 pub(crate) use client::{Client, ClientSettings, Driver};
 pub(crate) use ended::Ended;

@@ -111,7 +111,7 @@ pub(crate) async fn serve(entry: Arc<Inbound>, stream: Stream) {
         Err(_) => return entry.gate.count_refused(),
     };
     match greeted {
-        Greeted::Sign(stream) => sign(&entry, stream).await,
+        Greeted::Sign(stream) => Box::pin(sign(&entry, stream)).await,
         Greeted::Call(stream) => call(&entry, stream).await,
     }
 }
@@ -168,8 +168,8 @@ async fn call(entry: &Inbound, stream: TlsStream<Stream>) {
     let watch = Watch::new(&entry.worker, &entry.world, &entry.gate, Some(chain));
     let transport = Transport::Accepted(Box::new(stream));
     match alpn.as_deref() {
-        Some(ALPN_TCP) => tcp::inbound(&caller, transport, watch).await,
-        Some(ALPN_HTTP2) => server::serve_http2(caller, transport, Bytes::new(), watch).await,
+        Some(ALPN_TCP) => Box::pin(tcp::inbound(&caller, transport, watch)).await,
+        Some(ALPN_HTTP2) => Box::pin(server::serve_http2(caller, transport, Bytes::new(), watch)).await,
         _ => server::serve(caller, Connection::new(transport, HeadLimits::NODE), watch).await,
     }
 }

@@ -20,6 +20,8 @@ mod bound;
 mod client_hello;
 mod dial;
 pub mod explain;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod handshakes;
 mod head;
 mod http1;

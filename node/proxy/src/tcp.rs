@@ -306,3 +306,10 @@ async fn answer(stream: &mut Transport, refused: Option<String>) -> bool {
 
 /// How long a refused caller may take to see the end of its stream.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
+
+/// Reads both messages of a stream, for tests and fuzzing.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz_header(bytes: &[u8]) {
+    weft_identity::testing::fuzz_message::<StreamHeader>(Kind::StreamHeader, bytes);
+    weft_identity::testing::fuzz_message::<StreamReply>(Kind::StreamReply, bytes);
+}

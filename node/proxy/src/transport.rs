@@ -22,7 +22,7 @@ pub(crate) enum Transport {
     /// TLS that this node accepted.
     Accepted(Box<server::TlsStream<Stream>>),
     /// Both ends in one test.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     Memory(tokio::io::DuplexStream),
 }
 
@@ -33,7 +33,7 @@ macro_rules! each {
             Transport::Plain($stream) => $call,
             Transport::Dialled($stream) => $call,
             Transport::Accepted($stream) => $call,
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Transport::Memory($stream) => $call,
         }
     };
@@ -55,7 +55,7 @@ impl Transport {
             Self::Plain(stream) => Some(stream),
             Self::Dialled(stream) => Some(stream.get_ref().0),
             Self::Accepted(stream) => Some(stream.get_ref().0),
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Self::Memory(_) => None,
         }
     }
@@ -95,7 +95,7 @@ impl Transport {
             Self::Plain(_) => Poll::Ready(Ok(())),
             Self::Dialled(stream) => Pin::new(stream).poll_flush(cx),
             Self::Accepted(stream) => Pin::new(stream).poll_flush(cx),
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Self::Memory(stream) => Pin::new(stream).poll_flush(cx),
         }
     }

@@ -11,6 +11,8 @@
 
 pub mod admin;
 pub mod config;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod opener;
 pub mod server_names;
 pub mod service_spec;

@@ -22,8 +22,10 @@ def request_figures(target, counted, cpu):
 
 def small_requests(bench, hops):
     tables = []
+    ours = next((proxy for proxy in bench.proxies if proxy.name == bench.ours), None)
+    compared = [*bench.proxies, *([ours.copier()] if ours else [])]
     for access_log in bench.access_logs:
-        with bench.running(Setup(hops=hops, access_log=access_log, processes=bench.processes)) as targets:
+        with bench.running(Setup(hops=hops, access_log=access_log, processes=bench.processes), compared) as targets:
             for connections in (64, 8):
                 def measure(target):
                     return request_figures(target, *bench.counted(target, lambda seconds: loads.wrk(target, seconds, connections)))

@@ -1,4 +1,5 @@
 """Nodes of a mesh, as a proxy: one node, or two where there are two hops."""
+import dataclasses
 import json
 import os
 import pathlib
@@ -82,6 +83,9 @@ class Weft:
         stage.wait_for(f"http://{address}{setup.ready_path}", {"Host": HOST})
         return Target(self.name, address, [near.pid], [node.pid for node in nodes[1:]])
 
+    def copier(self):
+        return Copier(self.binary, f"{self.name} copying")
+
     def know(self, stage, node, count, secret):
         """So many routes, each for one path; ten a document, because a change set takes a thousand documents."""
         texts = []
@@ -94,3 +98,10 @@ class Weft:
     def supports(self, group, stage):
         """Nodes take X25519MLKEM768 between them, and no setting changes it."""
         return group == "X25519MLKEM768"
+
+
+class Copier(Weft):
+    """Nodes that carry the same connections as streams: they look at no byte. Nothing that reads requests can cost less in this runtime."""
+
+    def start(self, stage, setup, site):
+        return super().start(stage, dataclasses.replace(setup, mode="tcp"), site)

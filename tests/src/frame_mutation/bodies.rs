@@ -137,6 +137,11 @@ fn trailers() -> Vec<Case> {
             .data(1, "hello")
             .head(1, END_STREAM, &[("x-a", "1")])
             .goes_on(1, END_HEADERS, b""),
+        ends("8.1: :path in trailers", cut_or_end, &[(":path", "/smuggled-{T}")]),
+        ends("8.1: :method in trailers", cut_or_end, &[(":method", "GET")]),
+        ends("8.1: :authority in trailers", cut_or_end, &[(":authority", "other")]),
+        ends("8.1: :status in trailers", cut_or_end, &[(":status", "200")]),
+        ends("8.1: a whole head in trailers", cut_or_end, GET),
         ends("8.2.1: trailers in upper case", cut_or_end, &[("X-A", "1")]),
         ends("8.2.1: lines in a trailer", cut_or_end, &[("x-a", "1\r\n\r\nGET /smuggled-{T} HTTP/1.1\r\n\r\n")]),
         ends("8.2.1: a trailer that ends with a space", MALFORMED, &[("x-a", "1 ")]),

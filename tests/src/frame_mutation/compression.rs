@@ -141,6 +141,10 @@ fn sizes() -> Vec<Case> {
         around("6.3: a good size and one beyond the setting", END, &[table_size(0), table_size(5000)].concat(), b""),
         behind("4.2: a size behind the fields", END, &table_size(0)),
         behind("4.2: a size between fields", END, &[table_size(0), field(b"x-a", b"1")].concat()),
+        Case::new("RFC 7541, 4.2: a size at the beginning of the second frame", END)
+            .head(1, END_STREAM, GET)
+            .goes_on(1, END_HEADERS, &table_size(0))
+            .perhaps("GET", ""),
         Case::new("RFC 7541, 4.2: a size behind the trailers", END).upload(&[]).block(
             HEADERS,
             (1, WHOLE),

@@ -30,6 +30,7 @@ pub(super) fn all() -> Vec<Case> {
     all.extend(FIELDS.iter().map(more));
     all.extend(whole(CONNECT));
     all.extend(large());
+    all.extend(CUT.iter().map(cut));
     all.push(Case::new("8.3.1: no field at all", MALFORMED).frame(HEADERS, WHOLE, 1, b""));
     all
 }
@@ -231,6 +232,27 @@ const CONNECT: &[(&str, Fields, Must)] = &[
     ("8.5: CONNECT with a length", &[(":method", "CONNECT"), A, ("content-length", "0")], MALFORMED),
     ("8.3.1: OPTIONS of *x", &[(":method", "OPTIONS"), S, (":path", "*x"), A], MALFORMED),
 ];
+
+/// Fields that make a head malformed, behind those of GET.
+const CUT: &[(&str, Fields)] = &[
+    ("8.2.2", &[("transfer-encoding", "chunked")]),
+    ("8.2.2", &[("connection", "close")]),
+    ("8.2.2", &[("upgrade", "h2c")]),
+    ("8.2.2", &[("te", "gzip")]),
+    ("8.3", &[(":path", "/smuggled-{T}")]),
+    ("8.3", &[(":method", "POST")]),
+    ("8.3", &[(":authority", "other")]),
+    ("8.3", &[("x-a", "1"), (":path", "/smuggled-{T}")]),
+];
+
+/// A head whose first frame holds what is malformed and ends within a good field.
+fn cut((section, fields): &(&str, Fields)) -> Case {
+    let rest = field(b"x-rest", b"1");
+    let (start, end) = rest.split_at(4);
+    Case::new(format!("{section}: {fields:?} before a cut"), OR_END)
+        .block(HEADERS, (1, END_STREAM), b"", &[GET, fields].concat(), start)
+        .goes_on(1, END_HEADERS, end)
+}
 
 /// Heads that are too large to be looked at, or almost.
 fn large() -> Vec<Case> {

@@ -24,7 +24,7 @@ pub(super) async fn serve(
 ) {
     let refused = match stated(bound, &mut connection, &mut watch).await {
         Ok(ServerName(name)) => match names.service_of(name.as_deref()) {
-            Some(service) => return serve_stream(bound, service, connection, ends, watch).await,
+            Some(service) => return Box::pin(serve_stream(bound, service, connection, ends, watch)).await,
             None => {
                 let wanted = name.map_or("a client that states no server name".to_owned(), |name| {
                     format!("the server name {name:?}")

@@ -19,6 +19,12 @@ pub(crate) enum Ended {
     /// The peer broke a rule that h2 does not keep to.
     #[error("HTTP/2: {0}")]
     Broken(&'static str),
+    /// A frame is longer or shorter than it may be.
+    #[error("HTTP/2: {0}")]
+    Size(&'static str),
+    /// The peer compressed a head against the rules.
+    #[error("HTTP/2: {0}")]
+    Compressed(&'static str),
     /// A rule of the protocol was broken, by the end that the text names.
     #[error("HTTP/2: {0}")]
     Protocol(h2::Error),
@@ -33,6 +39,8 @@ impl Ended {
         match self {
             Self::Flood(_) => Reason::ENHANCE_YOUR_CALM,
             Self::NotHttp2 | Self::Broken(_) => Reason::PROTOCOL_ERROR,
+            Self::Size(_) => Reason::FRAME_SIZE_ERROR,
+            Self::Compressed(_) => Reason::COMPRESSION_ERROR,
             Self::Late(_) | Self::Protocol(_) | Self::Io(_) => Reason::NO_ERROR,
         }
     }

@@ -62,10 +62,10 @@ pub(super) fn trailers_of(map: &HeaderMap, limits: HeadLimits) -> Result<Fields,
         check(name, value)?;
         fields.push(name.as_str().as_bytes(), value.as_bytes());
     }
+    fields.retain(|known, _| !is_forbidden_in_trailers(known));
     if fields.len() > limits.fields || fields.wire_len() > limits.bytes {
         return Err(Malformed::too_large("there are too many trailers"));
     }
-    fields.retain(|known, _| !is_forbidden_in_trailers(known));
     Ok(fields)
 }
 

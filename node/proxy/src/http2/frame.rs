@@ -32,18 +32,21 @@ pub(super) struct Frame {
     pub(super) len: usize,
 }
 
-/// END_STREAM of DATA and HEADERS.
-const END_STREAM: u8 = 0x1;
+/// Longest payload that a peer may send: what SETTINGS_MAX_FRAME_SIZE is until it is set, and it is not (section 6.5.2).
+pub(super) const FRAME_LEN_MAX: usize = 1 << 14;
 /// ACK of SETTINGS and PING.
 const ACK: u8 = 0x1;
-/// END_HEADERS of HEADERS, PUSH_PROMISE and CONTINUATION.
-const END_HEADERS: u8 = 0x4;
 /// PADDED of DATA and HEADERS.
 const PADDED: u8 = 0x8;
 /// PRIORITY of HEADERS.
 const PRIORITY: u8 = 0x20;
 
 impl Frame {
+    /// Of DATA and HEADERS.
+    pub(super) const END_STREAM: u8 = 0x1;
+    /// Of HEADERS, PUSH_PROMISE and CONTINUATION.
+    pub(super) const END_HEADERS: u8 = 0x4;
+
     pub(super) fn parse(head: [u8; HEAD_LEN]) -> Self {
         let [len_a, len_b, len_c, kind, flags, stream @ ..] = head;
         let kind = match kind {
@@ -66,7 +69,27 @@ impl Frame {
     }
 
     pub(super) fn ends_stream(self) -> bool {
-        matches!(self.kind, Kind::Data | Kind::Headers) && self.flags & END_STREAM != 0
+        matches!(self.kind, Kind::Data | Kind::Headers) && self.flags & Self::END_STREAM != 0
+    }
+
+    /// As it is written; not for kinds that are ignored.
+    pub(super) fn head(self) -> [u8; HEAD_LEN] {
+        let [_, len_a, len_b, len_c] = u32::try_from(self.len).unwrap_or(u32::MAX).to_be_bytes();
+        let [a, b, c, d] = self.stream.to_be_bytes();
+        [len_a, len_b, len_c, self.kind as u8, self.flags, a, b, c, d]
+    }
+
+    /// Whether no frame of its kind is as long as it says (section 4.2).
+    pub(super) fn is_missized(self) -> bool {
+        self.len > FRAME_LEN_MAX
+            || match self.kind {
+                Kind::Ping => self.len != 8,
+                Kind::Reset | Kind::WindowUpdate => self.len != 4,
+                Kind::Priority => self.len != 5,
+                Kind::Settings => !self.len.is_multiple_of(6) || (self.is_ack() && self.len > 0),
+                Kind::GoAway => self.len < 8,
+                _ => false,
+            }
     }
 
     pub(super) fn is_ack(self) -> bool {
@@ -79,7 +102,7 @@ impl Frame {
     }
 
     pub(super) fn ends_head(self) -> bool {
-        self.is_head() && self.flags & END_HEADERS != 0
+        self.is_head() && self.flags & Self::END_HEADERS != 0
     }
 
     /// Whether it names a stream that it depends on (RFC 9113, section 5.3).

@@ -1,12 +1,12 @@
 //! Stands between h2 and the transport, and looks at the head of each frame in both directions: h2 has no limit on frames that carry
-//! nothing, none on the work of one turn, and does not ask for SETTINGS first.
+//! nothing, none on the work of one turn, and does not ask for SETTINGS first. Header blocks that h2 would misread are put together anew.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Trust;
@@ -14,6 +14,8 @@ use super::budget::{Budget, Excess};
 use super::ended::Ended;
 use super::frame::{Frame, HEAD_LEN, Heads, Kind, PREFACE};
 use super::observed::Observed;
+use super::regroup::{Place, Regroup};
+use super::trailing::Trailing;
 use crate::transport::Transport;
 
 /// Most bytes that h2 gets before others have their turn: h2 reads until there is nothing more, and the streams' tasks, which take what was
@@ -33,8 +35,11 @@ pub(super) struct Guard {
     dependency: Option<Dependency>,
     /// A part of a head that has not come whole: nothing of it is passed on before it is judged.
     held: Held,
-    /// A head that was judged and is to be passed on.
-    passed: Held,
+    /// What was judged, or put together anew, and is to be passed on before all that comes.
+    passed: BytesMut,
+    /// The block that is being put together anew.
+    regroup: Option<Box<Regroup>>,
+    trailing: Trailing,
     sent: Heads,
     budget: Budget,
     excess: Option<Excess>,
@@ -89,7 +94,7 @@ impl Dependency {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Pass,
-    /// It is left out; its payload is empty.
+    /// Its head is left out; of its payload, which may be empty, what is to be seen comes later.
     Drop,
 }
 
@@ -104,7 +109,7 @@ impl Guard {
     /// Guards the server's end: the peer sends the preface.
     pub(super) fn server(io: Transport, received: Bytes, trust: Trust, observed: Arc<Observed>) -> Self {
         let guard = Self::new(io, Budget::server(trust), observed);
-        Self { left: PREFACE.len(), sent: Heads::after(0), received, ..guard }
+        Self { left: PREFACE.len(), sent: Heads::after(0), received, trailing: Trailing::of_requests(), ..guard }
     }
 
     /// Guards the client's end: we send the preface.
@@ -120,7 +125,9 @@ impl Guard {
             block: Block::None,
             dependency: None,
             held: Held::default(),
-            passed: Held::default(),
+            passed: BytesMut::new(),
+            regroup: None,
+            trailing: Trailing::of_answers(),
             sent: Heads::after(PREFACE.len()),
             budget,
             excess: None,
@@ -160,11 +167,12 @@ impl Guard {
         let count = ready!(self.poll_source(cx, &mut buf))?;
         self.held = Held { bytes, len: self.held.len + count };
         if count == 0 {
-            self.passed = std::mem::take(&mut self.held);
+            let held = std::mem::take(&mut self.held);
+            self.passed.extend_from_slice(&held.bytes[..held.len]);
         } else if self.held.len == HEAD_LEN {
             let head = std::mem::take(&mut self.held);
             if self.judge(head.bytes)? == Verdict::Pass {
-                self.passed = head;
+                self.passed.extend_from_slice(&head.bytes);
             }
         }
         Poll::Ready(Ok(()))
@@ -176,9 +184,11 @@ impl Guard {
         while at < bytes.len() {
             let mut pass = self.left.min(bytes.len() - at);
             if pass > 0 {
-                self.look_for_itself(&bytes[at..at + pass])?;
+                let goes_on = self.take_payload(&bytes[at..at + pass])?;
                 self.left -= pass;
-                self.after_payload();
+                at += pass - goes_on;
+                pass = goes_on;
+                self.after_payload()?;
             } else if let Some(head) = bytes[at..].first_chunk::<HEAD_LEN>() {
                 match self.judge(*head)? {
                     Verdict::Pass => pass = HEAD_LEN,
@@ -195,8 +205,21 @@ impl Guard {
             }
             at += pass;
             kept += pass;
+            if !self.passed.is_empty() {
+                // A block comes before what follows it.
+                self.received = [&bytes[at..], &self.received].concat().into();
+                break;
+            }
         }
         Ok(kept)
+    }
+
+    /// Looks at a part of a payload; tells how much of it goes on as it came: all or nothing.
+    fn take_payload(&mut self, payload: &[u8]) -> io::Result<usize> {
+        self.look_for_itself(payload)?;
+        let Some(regroup) = &mut self.regroup else { return Ok(payload.len()) };
+        regroup.take(payload);
+        Ok(0)
     }
 
     /// Ends a connection one of whose streams depends on itself: h2 resets the stream and does not read the head, so that what it knows of
@@ -221,6 +244,9 @@ impl Guard {
             }
             self.has_settings = true;
         }
+        if frame.is_missized() {
+            return Err(self.fault(Ended::Size("a frame is longer or shorter than it may be")));
+        }
         self.budget.received(frame).map_err(|excess| self.fault(Ended::Flood(excess)))?;
         // It carries nothing, and h2 counts it over the life of a connection: after a hundred the connection would end.
         let is_void = frame.kind == Kind::Data && frame.len == 0 && !frame.ends_stream() && !frame.is_padded();
@@ -234,16 +260,30 @@ impl Guard {
             self.block = if frame.ends_head() { Block::Last } else { Block::Open };
             self.observed.begin_head();
         }
+        let place = self.trailing.place_of(frame);
+        if let Some(regroup) = &mut self.regroup {
+            let goes_on = regroup.goes_on(frame);
+            goes_on.map_err(|why| self.fault(why))?;
+        } else if frame.kind == Kind::Headers && (self.block == Block::Open || place == Place::Trailers) {
+            self.regroup = Some(Box::new(Regroup::new(frame, place)));
+        }
         self.left = frame.len;
         self.dependency = Dependency::named_in(frame);
-        self.after_payload();
-        Ok(Verdict::Pass)
+        let verdict = if self.regroup.is_some() { Verdict::Drop } else { Verdict::Pass };
+        self.after_payload()?;
+        Ok(verdict)
     }
 
     /// Notes what the end of a payload means, if this is one.
-    fn after_payload(&mut self) {
+    fn after_payload(&mut self) -> io::Result<()> {
         if self.left > 0 {
-            return;
+            return Ok(());
+        }
+        if let Some(regroup) = &mut self.regroup {
+            let is_over = regroup.end_frame(&mut self.passed);
+            if is_over.map_err(|why| self.fault(why))? {
+                self.regroup = None;
+            }
         }
         if self.block == Block::Last {
             self.block = Block::None;
@@ -252,6 +292,7 @@ impl Guard {
         if self.has_settings && !self.observed.is_greeted() {
             self.observed.greet();
         }
+        Ok(())
     }
 
     /// What a read fails with when nothing more is taken from the peer. h2 keeps no more than the text of an error.
@@ -263,8 +304,9 @@ impl Guard {
 
     /// Accounts for what was written.
     fn wrote(&mut self, bytes: &[u8]) {
-        let Self { sent, budget, excess, observed, .. } = self;
+        let Self { sent, budget, excess, observed, trailing, .. } = self;
         sent.look(bytes, |frame| {
+            trailing.sent(frame);
             if frame.kind == Kind::Headers {
                 observed.sent_head(frame.stream);
             }
@@ -282,11 +324,10 @@ impl AsyncRead for Guard {
             return Poll::Ready(Err(me.fault(Ended::Flood(excess))));
         }
         loop {
-            if me.passed.len > 0 {
-                let count = me.passed.len.min(buf.remaining());
-                buf.put_slice(&me.passed.bytes[..count]);
-                me.passed.bytes.copy_within(count.., 0);
-                me.passed.len -= count;
+            if !me.passed.is_empty() {
+                let count = me.passed.len().min(buf.remaining());
+                buf.put_slice(&me.passed[..count]);
+                me.passed.advance(count);
                 return Poll::Ready(Ok(()));
             }
             if me.turn_bytes >= TURN_BYTES_MAX {

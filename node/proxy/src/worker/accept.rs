@@ -121,11 +121,12 @@ impl Server {
         }
     }
 
+    /// The task of a connection is as large as the largest of these: what is larger than a connection at rest has a place of its own.
     async fn serve(self, stream: Stream) {
         match self {
-            Self::Inbound(entry) => inbound::serve(entry, stream).await,
+            Self::Inbound(entry) => Box::pin(inbound::serve(entry, stream)).await,
             Self::Outbound(entry) => outbound::serve(entry, stream).await,
-            Self::Bound(entry) => bound::serve(&entry, stream).await,
+            Self::Bound(entry) => Box::pin(bound::serve(&entry, stream)).await,
         }
     }
 }
@@ -170,5 +171,23 @@ pub(super) async fn accept(worker: Arc<Worker>, listener: Listener, server: Serv
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Most bytes of a task that serves a connection at rest; its state and both directions have boxes of their own.
+    const AT_REST_LEN_MAX: usize = 768;
+
+    fn len_of<A, B, F: Future>(_: impl FnOnce(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn what_serves_a_connection_at_rest_is_small() {
+        let lens = [len_of(Server::serve), len_of(outbound::serve), len_of(inbound::serve)];
+        assert!(lens.iter().all(|len| *len <= AT_REST_LEN_MAX), "{lens:?}");
     }
 }

@@ -57,8 +57,15 @@ async fn through(bytes: Vec<u8>, pieces: Vec<usize>, reads: Vec<usize>) -> io::R
 
 fn a_frame() -> impl Strategy<Value = Sent> {
     let data = (Just(0u8), prop_oneof![Just(0u8), Just(1u8), Just(8u8)], 0u32..4, 0usize..3);
-    // Whole heads: between the frames of a block nothing may be left out, and nothing else may come.
-    let other = (1u8..12, Just(5u8), 1u32..4, 0usize..40);
+    // Whole heads, and none behind DATA: others are put together anew.
+    let other = (1u8..12, 0usize..40).prop_map(|(kind, len)| match kind {
+        2 => (kind, 5, 1, 5),
+        3 | 8 => (kind, 5, 1, 4),
+        4 => (kind, 0, 0, len / 6 * 6),
+        6 => (kind, 4, 0, 8),
+        7 => (kind, 5, 0, 8 + len),
+        _ => (kind, 5, 9, len),
+    });
     prop_oneof![data, other].prop_filter("one block in one frame", |frame| frame.0 != 9)
 }
 
@@ -84,10 +91,41 @@ proptest! {
 }
 
 #[tokio::test]
-async fn nothing_is_left_out_of_a_header_block() {
-    let frames = [SETTINGS, (1, 0, 1, 3), (0, 0, 1, 0), (9, 4, 1, 3), (0, 0, 1, 0)];
+async fn a_header_block_of_several_frames_comes_as_one_and_nothing_comes_between() {
+    let frames = [SETTINGS, (1, 0, 1, 3), (9, 0, 1, 0), (9, 4, 1, 3), (0, 0, 1, 0)];
     let out = through(written(&frames), vec![7], vec![5]).await.unwrap();
-    assert_eq!(out, written(&frames[..4]));
+    assert_eq!(out, written(&[SETTINGS, (1, 4, 1, 6)]));
+    for between in [(0, 0, 1, 0), (9, 4, 3, 3), (6, 0, 0, 8), (0x42, 0, 0, 0)] {
+        let broken = [SETTINGS, (1, 0, 1, 3), between, (9, 4, 1, 3)];
+        assert!(through(written(&broken), vec![100], vec![100]).await.is_err(), "{between:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_frame_of_a_wrong_size_ends_the_connection() {
+    for wrong in [
+        (6, 0, 0, 7),
+        (3, 0, 1, 5),
+        (8, 0, 0, 3),
+        (2, 0, 1, 4),
+        (4, 0, 0, 5),
+        (4, 1, 0, 6),
+        (7, 0, 0, 7),
+        (0, 0, 1, 16_385),
+    ] {
+        assert!(through(written(&[SETTINGS, wrong]), vec![100], vec![100]).await.is_err(), "{wrong:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_ends_a_message_begins_with_a_field_that_no_pseudo_field_may_follow() {
+    // `:path` of the static table, alone.
+    let block = |stream: u32| [&written(&[(1, 5, stream, 1)])[..HEAD_LEN], &[0x84]].concat();
+    let changed = |stream: u32| [&written(&[(1, 5, stream, 2)])[..HEAD_LEN], &[0x80 | 38, 0x84]].concat();
+    let begun = written(&[SETTINGS, (0, 0, 3, 5)]);
+    // An answer: behind DATA alone it is known, because heads of interim answers look the same.
+    let out = through([&begun[..], &block(3), &block(5)].concat(), vec![20], vec![20]).await.unwrap();
+    assert_eq!(out, [&begun[..], &changed(3), &block(5)].concat());
 }
 
 #[tokio::test]
@@ -99,7 +137,7 @@ async fn the_first_frame_is_settings() {
 
 #[tokio::test]
 async fn a_turn_is_bounded_and_the_next_follows() {
-    let bytes = written(&[SETTINGS, (0, 0, 1, 300_000)]);
+    let bytes = written(&[vec![SETTINGS], vec![(0, 0, 1, 15_000); 20]].concat());
     let (mut near, far) = duplex(1 << 20);
     let mut guard = Guard::client(Transport::Memory(far), Arc::default());
     near.write_all(&bytes).await.unwrap();
