@@ -70,7 +70,7 @@ fn disagreeing() -> Vec<Case> {
         states("a length that is too small, in two frames", "4", CUT).data(1, "hell").last(1, "o"),
         states("a length of 0 before bytes", "0", CUT).last(1, "hello"),
         states("a length that ends where a request begins", "5", CUT).data(1, "hello").last(1, "{B}"),
-        states("a length of 0 where a request begins", "0", CUT).last(1, "{B}"),
+        states("a length of 0 where a request begins", "0", CUT).perhaps("POST", "").last(1, "{B}"),
         states("a length that trailers cut", "5", CUT).data(1, "hel").head(1, WHOLE, &[("x-a", "1")]),
         states("a length that padding fills", "5", CUT).frame(
             DATA,

@@ -2,6 +2,8 @@
 
 /// Bytes of a frame's head.
 pub(super) const HEAD_LEN: usize = 9;
+/// Bytes of a dependency and a weight (section 6.2).
+pub(super) const DEPENDENCY_LEN: usize = 5;
 /// The client's first bytes (RFC 9113, section 3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -81,7 +83,9 @@ impl Frame {
 
     /// Whether no frame of its kind is as long as it says (section 4.2).
     pub(super) fn is_missized(self) -> bool {
+        let least = usize::from(self.is_padded()) + if self.has_dependency() { DEPENDENCY_LEN } else { 0 };
         self.len > FRAME_LEN_MAX
+            || self.len < least
             || match self.kind {
                 Kind::Ping => self.len != 8,
                 Kind::Reset | Kind::WindowUpdate => self.len != 4,

@@ -9,7 +9,7 @@
 use bytes::BytesMut;
 
 use super::ended::Ended;
-use super::frame::{FRAME_LEN_MAX, Frame, HEAD_LEN, Kind};
+use super::frame::{DEPENDENCY_LEN, FRAME_LEN_MAX, Frame, HEAD_LEN, Kind};
 
 /// Longest field that is waited for: the longest head that is answered by name has half as much.
 const FIELD_LEN_MAX: usize = 64 * 1024;
@@ -17,8 +17,6 @@ const FIELD_LEN_MAX: usize = 64 * 1024;
 const FRAMES_MAX: usize = 16;
 /// `host` with an empty value, of the static table (RFC 7541, appendix A): one byte.
 const HOST: u8 = 0x80 | 38;
-/// Bytes of a dependency and a weight (RFC 9113, section 6.2).
-const PRIORITY_LEN: usize = 5;
 
 /// What a block belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,7 +154,7 @@ fn fields_of(frame: Frame, payload: &[u8]) -> Result<&[u8], Ended> {
         None if frame.is_padded() => return Err(short),
         _ => (0, payload),
     };
-    let skipped = if frame.has_dependency() { PRIORITY_LEN } else { 0 };
+    let skipped = if frame.has_dependency() { DEPENDENCY_LEN } else { 0 };
     let Some((_, rest)) = rest.split_at_checked(skipped) else { return Err(short) };
     let len = rest.len().checked_sub(padding).ok_or(Ended::Broken("HEADERS are shorter than their padding"))?;
     Ok(&rest[..len])
