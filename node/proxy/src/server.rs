@@ -70,9 +70,8 @@ pub(crate) async fn serve<S: Serve>(entry: Arc<S>, connection: Box<Connection>, 
         let Side::Http1(connection) = &mut side else { return };
         match connection.fitness(Role::Server) {
             Fitness::Reusable => connection.renew(),
-            Fitness::Spent => return linger(connection, &mut watch).await,
+            Fitness::Spent | Fitness::Lingers => return Box::pin(linger(connection, &mut watch)).await,
             Fitness::Cut => return,
-            Fitness::Lingers => return linger(connection, &mut watch).await,
         }
         quiet = settings.idle_timeout;
         is_first = false;

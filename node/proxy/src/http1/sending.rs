@@ -1,6 +1,7 @@
 //! The sending half of a connection: frames heads, bodies and trailers, and holds what the transport has no room for yet. Owned by
 //! [`super::Connection`], which lends it the transport.
 
+use std::cell::RefCell;
 use std::task::{Context, Poll, ready};
 
 use http::Method;
@@ -18,6 +19,31 @@ const OUTPUT_MAX: usize = 32 * 1024;
 const COPIED_MAX: usize = 4 * 1024;
 /// The largest chunk that is written.
 const CHUNK_MAX: usize = 16 * 1024;
+
+/// Room that heads and small bodies need at first.
+const OUTPUT_LEN: usize = 1024;
+/// Pieces of room in stock of a thread: as many as exchanges are usually on their way.
+const STOCK_MAX: usize = 128;
+
+thread_local! {
+    static STOCK: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Room for what is to be sent; a connection at rest holds none.
+fn taken() -> Vec<u8> {
+    STOCK.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(OUTPUT_LEN))
+}
+
+fn given_back(mut output: Vec<u8>) {
+    output.clear();
+    if (1..=COPIED_MAX).contains(&output.capacity()) {
+        STOCK.with_borrow_mut(|stock| {
+            if stock.len() < STOCK_MAX {
+                stock.push(output);
+            }
+        });
+    }
+}
 
 /// Whether the sender of a head will use the connection again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,8 +115,13 @@ impl Sending {
     pub(super) fn renew(&mut self) {
         (self.state, self.persistence) = (State::Head, Persistence::Keep);
         self.is_touched = false;
-        if self.output.capacity() > COPIED_MAX {
-            self.output = Vec::new();
+        self.sent = 0;
+        given_back(std::mem::take(&mut self.output));
+    }
+
+    fn make_room(&mut self) {
+        if self.output.capacity() == 0 {
+            self.output = taken();
         }
     }
 
@@ -127,6 +158,7 @@ impl Sending {
     /// See [`super::Connection::send_request`].
     pub(super) fn request(&mut self, head: &RequestHead, overlay: &Overlay, upgrade: Upgrade) {
         let connection = if upgrade == Upgrade::Asked { ConnectionField::Upgrade } else { ConnectionField::None };
+        self.make_room();
         write::request(head, overlay, connection, &mut self.output);
         self.state = match head.length {
             Length::None => State::Done,
@@ -149,6 +181,7 @@ impl Sending {
             _ if asked.version == HttpVersion::Http10 => ConnectionField::KeepAlive,
             _ => ConnectionField::None,
         };
+        self.make_room();
         write::response(head, framing, connection, &mut self.output);
         if !is_final {
             return;
@@ -165,6 +198,7 @@ impl Sending {
     /// See [`super::Connection::send_switch`].
     pub(super) fn switch(&mut self, head: &ResponseHead) {
         let connection = if head.status == 101 { ConnectionField::Upgrade } else { ConnectionField::None };
+        self.make_room();
         write::response(head, AnswerFraming::None, connection, &mut self.output);
     }
 

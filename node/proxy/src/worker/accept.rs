@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn what_serves_a_connection_at_rest_is_small() {
-        let lens = [len_of(Server::serve), len_of(outbound::serve)];
+        let lens = [len_of(Server::serve), len_of(outbound::serve), size_of::<crate::http1::Connection>()];
         assert!(lens.iter().all(|len| *len <= AT_REST_LEN_MAX), "{lens:?}");
     }
 }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod authorisation;
+mod changes;
 mod impostor;
 mod live;
 mod routes;
