@@ -1,6 +1,6 @@
 //! The parsers of this crate for tests and fuzzing. Compiled for those two alone.
 
-use weft_identity::testing::{FuzzTarget, fuzz_message, replay};
+use weft_identity::testing::{FuzzTarget, fuzz_message};
 use weft_identity::wire::Kind;
 
 use crate::catalog::{NodeRecord, decode_value};
@@ -27,5 +27,5 @@ fn enrolment_messages(bytes: &[u8]) {
 
 #[test]
 fn every_input_kept_passes() {
-    replay(env!("CARGO_MANIFEST_DIR"), TARGETS);
+    weft_identity::testing::replay(env!("CARGO_MANIFEST_DIR"), TARGETS);
 }

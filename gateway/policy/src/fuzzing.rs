@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what does not hold must end the run")]
 
-use weft_identity::testing::{FuzzTarget, replay};
+use weft_identity::testing::FuzzTarget;
 
 use crate::authority::{canonical_host, service_of};
 use crate::fields::members;
@@ -62,5 +62,5 @@ fn field_values(bytes: &[u8]) {
 
 #[test]
 fn every_input_kept_passes() {
-    replay(env!("CARGO_MANIFEST_DIR"), TARGETS);
+    weft_identity::testing::replay(env!("CARGO_MANIFEST_DIR"), TARGETS);
 }

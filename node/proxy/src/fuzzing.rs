@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::runtime::{Builder, Runtime};
-use weft_identity::testing::{FuzzTarget, replay};
+use weft_identity::testing::FuzzTarget;
 
 use crate::client_hello::{self, Hello};
 use crate::http2::{Server, ServerSettings, Trust};
@@ -149,5 +149,5 @@ async fn serve(far: DuplexStream) {
 
 #[test]
 fn every_input_kept_passes() {
-    replay(env!("CARGO_MANIFEST_DIR"), TARGETS);
+    weft_identity::testing::replay(env!("CARGO_MANIFEST_DIR"), TARGETS);
 }

@@ -1,6 +1,6 @@
 //! The parsers of this crate for tests and fuzzing. Compiled for those two alone.
 
-use weft_identity::testing::{FuzzTarget, replay};
+use weft_identity::testing::FuzzTarget;
 
 /// Each with its name, which is its corpus' folder.
 pub const TARGETS: &[FuzzTarget] = &[("node_configuration", configuration)];
@@ -14,5 +14,5 @@ fn configuration(bytes: &[u8]) {
 
 #[test]
 fn every_input_kept_passes() {
-    replay(env!("CARGO_MANIFEST_DIR"), TARGETS);
+    weft_identity::testing::replay(env!("CARGO_MANIFEST_DIR"), TARGETS);
 }

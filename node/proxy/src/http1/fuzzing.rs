@@ -3,11 +3,11 @@
 use http::Method;
 
 use super::chunked::{Chunked, Step};
+use super::parse;
 use super::scan::{HeadLimits, Scan};
 use super::write::{self, ConnectionField};
-use super::{parse, write::AnswerFraming};
 use crate::fuzzing::{Body, SeenRequest};
-use crate::head::{Form, Length, Malformed, Overlay, RequestHead, ResponseHead};
+use crate::head::{Form, HttpVersion, Length, Malformed, Overlay, RequestHead, ResponseHead};
 
 const LIMITS: HeadLimits = HeadLimits::APPLICATION;
 
@@ -77,11 +77,7 @@ pub(crate) fn answer(bytes: &[u8], asked: &Method) {
     }
     assert!((100..=999).contains(&head.status) && head.fields.len() <= LIMITS.fields);
     let mut written = Vec::new();
-    let framing = match head.length {
-        Length::None => head.stated.map_or(AnswerFraming::None, AnswerFraming::Stated),
-        Length::Exact(count) => AnswerFraming::Length(count),
-        Length::Unknown => AnswerFraming::Chunked,
-    };
+    let framing = write::framing_of(&head, HttpVersion::Http11, *asked != Method::HEAD);
     write::response(&head, framing, ConnectionField::None, &mut written);
     let mut again = ResponseHead::default();
     if let Err(wrong) = parse::response(&written, HeadLimits::NODE, asked, &mut again) {

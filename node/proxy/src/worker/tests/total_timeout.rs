@@ -51,6 +51,33 @@ async fn an_answer_that_takes_too_long_is_cut_on_the_whole_way() {
     assert_eq!(mesh.sum("weft_request_errors_total", &["direction=\"outbound\"", "code=\"upstream-reset\""]), 0.0);
 }
 
+/// An application that answers without end, and tells when it can write no more.
+async fn endless_app(at: SocketAddr) -> oneshot::Receiver<()> {
+    let listener = TcpListener::bind(at).await.unwrap();
+    let (ended, end) = oneshot::channel();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        while stream.write_all(&[b'x'; 1 << 16]).await.is_ok() {}
+        ended.send(()).unwrap();
+    });
+    end
+}
+
+#[tokio::test]
+async fn a_caller_that_stops_reading_is_cut_on_the_whole_way() {
+    let mut mesh = Mesh::new(63);
+    let app_end = endless_app(mesh.at(2, 8080)).await;
+    let (near, _far) = two_nodes(&mut mesh, HTTP).await;
+    let mut caller = TcpStream::connect(near.outbound).await.unwrap();
+    caller.write_all(b"GET / HTTP/1.1\r\nhost: orders\r\n\r\n").await.unwrap();
+    // It reads nothing, and all buffers between fill up.
+    timeout(HANGS, app_end).await.unwrap().unwrap();
+    assert_eq!(mesh.errors("outbound", "request-timeout").await, 1.0);
+    drop(caller);
+}
+
 #[tokio::test]
 async fn a_request_that_is_not_answered_in_time_is_refused() {
     let mut mesh = Mesh::new(17);
