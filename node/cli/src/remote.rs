@@ -1,6 +1,6 @@
 //! The commands that ask the running node.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use http::Method;
@@ -179,9 +179,11 @@ pub(super) async fn bind(dir: &Path, output: Output, options: BindOptions) -> Re
     let Some(port) = options.port.or(options.tls) else {
         return Err(Failure::new(Code::UsageInvalid, "give a service and a port"));
     };
-    let server_names = options.tls.map(|_| server_names(options.names)).transpose()?;
+    let misused = |why: String| Failure::new(Code::UsageInvalid, why);
+    let names = options.tls.map(|_| ServerNames::new(options.names)).transpose();
+    let server_names = names.map_err(|why| misused(format!("--name {why}")))?;
     let leads_to = LeadsTo::new(options.service.clone(), server_names.clone());
-    let leads_to = leads_to.map_err(|why| Failure::new(Code::UsageInvalid, why))?;
+    let leads_to = leads_to.map_err(|why| misused(why.to_owned()))?;
     let request = BindRequest {
         service: options.service,
         server_names,
@@ -197,24 +199,11 @@ pub(super) async fn bind(dir: &Path, output: Output, options: BindOptions) -> Re
     for service in missing {
         output.note(&format!("no node offers {service} yet; `weft ls services` names those that are offered"));
     }
-    let mut result = json!({ "port": port, "bound": true });
-    match &leads_to {
-        LeadsTo::Service(service) => result["service"] = json!(service),
-        LeadsTo::ServerNames(names) => result["server_names"] = json!(names),
-    }
+    let mut result = json!(leads_to);
+    result["port"] = json!(port);
+    result["bound"] = json!(true);
     output.result(&format!("port {port} leads to {leads_to}"), result);
     Ok(())
-}
-
-/// The services of the names that were given.
-fn server_names(given: Vec<(String, ServiceName)>) -> Result<ServerNames, Failure> {
-    let mut names = BTreeMap::new();
-    for (name, service) in given {
-        if names.insert(name.clone(), service).is_some() {
-            return Err(Failure::new(Code::UsageInvalid, format!("--name gives {name:?} twice")));
-        }
-    }
-    ServerNames::try_from(names).map_err(|why| Failure::new(Code::UsageInvalid, format!("--name {why}")))
 }
 
 /// `weft leave`.

@@ -22,6 +22,23 @@ pub const ANY_NAME: &str = "*";
 pub struct ServerNames(BTreeMap<String, ServiceName>);
 
 impl ServerNames {
+    /// Of these names and services, at least one, each name once.
+    pub fn new(given: impl IntoIterator<Item = (String, ServiceName)>) -> Result<Self, String> {
+        let mut names = BTreeMap::new();
+        for (name, service) in given {
+            check(&name)?;
+            let name = name.to_ascii_lowercase();
+            if names.insert(name.clone(), service).is_some() {
+                return Err(format!("names {name:?} twice"));
+            }
+        }
+        match names.len() {
+            0 => Err("names no server: { \"orders.example\" = \"orders\" }".to_owned()),
+            1..=NAMES_MAX => Ok(Self(names)),
+            _ => Err(format!("names more than {NAMES_MAX} servers")),
+        }
+    }
+
     /// Where a client that states this name is led; the longest name that fits wins.
     pub fn service_of(&self, stated: Option<&str>) -> Option<&ServiceName> {
         let named = stated.and_then(|name| {
@@ -42,21 +59,7 @@ impl TryFrom<BTreeMap<String, ServiceName>> for ServerNames {
     type Error = String;
 
     fn try_from(given: BTreeMap<String, ServiceName>) -> Result<Self, String> {
-        if given.is_empty() {
-            return Err("names no server: { \"orders.example\" = \"orders\" }".to_owned());
-        }
-        if given.len() > NAMES_MAX {
-            return Err(format!("names more than {NAMES_MAX} servers"));
-        }
-        let mut names = BTreeMap::new();
-        for (name, service) in given {
-            check(&name)?;
-            let name = name.to_ascii_lowercase();
-            if names.insert(name.clone(), service).is_some() {
-                return Err(format!("names {name:?} twice"));
-            }
-        }
-        Ok(Self(names))
+        Self::new(given)
     }
 }
 
@@ -95,9 +98,7 @@ mod tests {
     use super::*;
 
     fn names(pairs: &[(&str, &str)]) -> Result<ServerNames, String> {
-        let given: BTreeMap<_, _> =
-            pairs.iter().map(|(name, service)| ((*name).to_owned(), service.parse().unwrap())).collect();
-        ServerNames::try_from(given)
+        ServerNames::new(pairs.iter().map(|(name, service)| ((*name).to_owned(), service.parse().unwrap())))
     }
 
     #[test]

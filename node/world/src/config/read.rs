@@ -261,7 +261,7 @@ fn labels_of(item: &Item) -> Result<BTreeMap<String, String>, String> {
 fn server_names_of(item: &Item) -> Result<ServerNames, String> {
     let table = item.as_table_like().ok_or("is a table: { \"orders.example\" = \"orders\" }")?;
     let pairs = table.iter().map(|(name, value)| Ok((name.to_owned(), named(value)?)));
-    ServerNames::try_from(pairs.collect::<Result<BTreeMap<_, _>, String>>()?)
+    ServerNames::new(pairs.collect::<Result<Vec<_>, String>>()?)
 }
 
 fn named<T: FromStr<Err = NameError>>(item: &Item) -> Result<T, String> {
