@@ -36,8 +36,7 @@ fn paths(bytes: &[u8]) {
     if let Some((pattern, path)) = text.split_once('\n')
         && let (Ok(pattern), Ok(path)) = (Pattern::template(pattern), NormalPath::of(path))
     {
-        let taken = path.readings().filter(|reading| pattern.takes(reading)).count();
-        assert!(taken <= path.readings().count());
+        let _taken = path.readings().filter(|reading| pattern.takes(reading)).count();
     }
 }
 
