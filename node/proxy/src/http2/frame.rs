@@ -3,7 +3,7 @@
 /// Bytes of a frame's head.
 pub(super) const HEAD_LEN: usize = 9;
 /// Bytes of a dependency and a weight (section 6.2).
-pub(super) const DEPENDENCY_LEN: usize = 5;
+const DEPENDENCY_LEN: usize = 5;
 /// The client's first bytes (RFC 9113, section 3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -83,9 +83,8 @@ impl Frame {
 
     /// Whether no frame of its kind is as long as it says (section 4.2).
     pub(super) fn is_missized(self) -> bool {
-        let least = usize::from(self.is_padded()) + if self.has_dependency() { DEPENDENCY_LEN } else { 0 };
         self.len > FRAME_LEN_MAX
-            || self.len < least
+            || self.len < self.content_at()
             || match self.kind {
                 Kind::Ping => self.len != 8,
                 Kind::Reset | Kind::WindowUpdate => self.len != 4,
@@ -94,6 +93,11 @@ impl Frame {
                 Kind::GoAway => self.len < 8,
                 _ => false,
             }
+    }
+
+    /// Bytes of the payload before what it carries: the length of the padding, a dependency and a weight (sections 6.1 and 6.2).
+    pub(super) fn content_at(self) -> usize {
+        usize::from(self.is_padded()) + if self.has_dependency() { DEPENDENCY_LEN } else { 0 }
     }
 
     pub(super) fn is_ack(self) -> bool {

@@ -9,7 +9,7 @@
 use bytes::BytesMut;
 
 use super::ended::Ended;
-use super::frame::{DEPENDENCY_LEN, FRAME_LEN_MAX, Frame, HEAD_LEN, Kind};
+use super::frame::{FRAME_LEN_MAX, Frame, HEAD_LEN, Kind};
 
 /// Longest field that is waited for: the longest head that is answered by name has half as much.
 const FIELD_LEN_MAX: usize = 64 * 1024;
@@ -145,19 +145,9 @@ impl Regroup {
 
 /// The part of a payload that belongs to the block: without padding and priority.
 fn fields_of(frame: Frame, payload: &[u8]) -> Result<&[u8], Ended> {
-    let short = Ended::Size("HEADERS are shorter than their padding and priority");
-    if frame.kind != Kind::Headers {
-        return Ok(payload);
-    }
-    let (padding, rest) = match payload.split_first() {
-        Some((len, rest)) if frame.is_padded() => (usize::from(*len), rest),
-        None if frame.is_padded() => return Err(short),
-        _ => (0, payload),
-    };
-    let skipped = if frame.has_dependency() { DEPENDENCY_LEN } else { 0 };
-    let Some((_, rest)) = rest.split_at_checked(skipped) else { return Err(short) };
-    let len = rest.len().checked_sub(padding).ok_or(Ended::Broken("HEADERS are shorter than their padding"))?;
-    Ok(&rest[..len])
+    let padding = payload.first().filter(|_| frame.is_padded()).map_or(0, |len| usize::from(*len));
+    let fields = payload.len().checked_sub(padding).and_then(|end| payload.get(frame.content_at()..end));
+    fields.ok_or(Ended::Broken("HEADERS are shorter than their padding and priority"))
 }
 
 /// One field of a block, or a change of the table's size (RFC 7541, section 6).
