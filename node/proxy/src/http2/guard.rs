@@ -178,7 +178,7 @@ impl Guard {
         Poll::Ready(Ok(()))
     }
 
-    /// Judges the frames in what was read, moves together what goes on, and tells how much that is.
+    /// Judges the frames in what was read, moves together what goes on at once, and tells how much that is.
     fn sift(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let (mut at, mut kept) = (0, 0);
         while at < bytes.len() {
@@ -200,16 +200,15 @@ impl Guard {
                 self.held.len = rest.len();
                 break;
             }
-            if at != kept {
+            // A block that was put together anew comes before what follows it.
+            let is_behind = !self.passed.is_empty();
+            if is_behind {
+                self.passed.extend_from_slice(&bytes[at..at + pass]);
+            } else if at != kept {
                 bytes.copy_within(at..at + pass, kept);
             }
             at += pass;
-            kept += pass;
-            if !self.passed.is_empty() {
-                // A block comes before what follows it.
-                self.received = [&bytes[at..], &self.received].concat().into();
-                break;
-            }
+            kept += if is_behind { 0 } else { pass };
         }
         Ok(kept)
     }

@@ -131,6 +131,24 @@ async fn what_ends_a_message_begins_with_a_field_that_no_pseudo_field_may_follow
 }
 
 #[tokio::test]
+async fn what_comes_at_once_keeps_its_order() {
+    let mut sent = written(&[SETTINGS]);
+    let mut expected = sent.clone();
+    for stream in [3, 5, 7, 9] {
+        let begun = written(&[(0, 0, stream, 40), (6, 0, 0, 8)]);
+        let trailers = written(&[(1, 5, stream, 1)]);
+        sent.extend([&begun[..], &trailers[..HEAD_LEN], &[0x84], &written(&[(8, 0, stream, 4)])].concat());
+        let changed = written(&[(1, 5, stream, 2)]);
+        expected
+            .extend([&begun[..], &changed[..HEAD_LEN], &[0x80 | 38, 0x84], &written(&[(8, 0, stream, 4)])].concat());
+    }
+    for (piece, read) in [(1000, 1000), (1000, 7), (13, 1000), (1, 1)] {
+        let out = through(sent.clone(), vec![piece], vec![read]).await.unwrap();
+        assert_eq!(out, expected, "in pieces of {piece}, reads of {read}");
+    }
+}
+
+#[tokio::test]
 async fn the_first_frame_is_settings() {
     for first in [(6, 0, 0, 8), (4, 1, 0, 0), (4, 0, 1, 0), (1, 5, 1, 3)] {
         assert!(through(written(&[first]), vec![100], vec![100]).await.is_err(), "{first:?}");
