@@ -1,5 +1,5 @@
-//! What a request needs and the next one needs again: heads, with the room that their texts took. Each thread keeps a few, so that a
-//! request on its way allocates none.
+//! What a request needs and the next one needs again: heads, with the room that their texts took, and room for what is sent. Each thread
+//! keeps a few, so that a request on its way allocates none.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
@@ -106,6 +106,11 @@ recycled!(Overlay, |overlay| {
     overlay.method = None;
     overlay.plus.clear();
     overlay.plus.room()
+});
+
+recycled!(Vec<u8>, |bytes| {
+    bytes.clear();
+    bytes.capacity()
 });
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! The sending half of a connection: frames heads, bodies and trailers, and holds what the transport has no room for yet. Owned by
 //! [`super::Connection`], which lends it the transport.
 
-use std::cell::RefCell;
 use std::task::{Context, Poll, ready};
 
 use http::Method;
@@ -11,6 +10,7 @@ use weft_policy::head::Upgrade;
 use super::write::{self, AnswerFraming, ConnectionField};
 use crate::head::{HttpVersion, Length, Overlay, RequestHead, ResponseHead};
 use crate::side::Broken;
+use crate::stock::Recycled;
 use crate::transport::Transport;
 
 /// Bytes that wait to be sent before no more are taken.
@@ -19,31 +19,6 @@ const OUTPUT_MAX: usize = 32 * 1024;
 const COPIED_MAX: usize = 4 * 1024;
 /// The largest chunk that is written.
 const CHUNK_MAX: usize = 16 * 1024;
-
-/// Room that heads and small bodies need at first.
-const OUTPUT_LEN: usize = 1024;
-/// Pieces of room in stock of a thread: as many as exchanges are usually on their way.
-const STOCK_MAX: usize = 128;
-
-thread_local! {
-    static STOCK: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Room for what is to be sent; a connection at rest holds none.
-fn taken() -> Vec<u8> {
-    STOCK.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(OUTPUT_LEN))
-}
-
-fn given_back(mut output: Vec<u8>) {
-    output.clear();
-    if (1..=COPIED_MAX).contains(&output.capacity()) {
-        STOCK.with_borrow_mut(|stock| {
-            if stock.len() < STOCK_MAX {
-                stock.push(output);
-            }
-        });
-    }
-}
 
 /// Whether the sender of a head will use the connection again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +50,8 @@ enum State {
 
 /// One sending half.
 pub(super) struct Sending {
-    output: Vec<u8>,
+    /// Room that a connection at rest does not hold.
+    output: Option<Recycled<Vec<u8>>>,
     /// Bytes of `output` that were sent.
     sent: usize,
     state: State,
@@ -90,7 +66,7 @@ impl Sending {
     /// Before the first head.
     pub(super) fn new() -> Self {
         Self {
-            output: Vec::new(),
+            output: None,
             sent: 0,
             state: State::Head,
             persistence: Persistence::Keep,
@@ -116,20 +92,23 @@ impl Sending {
         (self.state, self.persistence) = (State::Head, Persistence::Keep);
         self.is_touched = false;
         self.sent = 0;
-        given_back(std::mem::take(&mut self.output));
+        self.output = None;
     }
 
-    fn make_room(&mut self) {
-        if self.output.capacity() == 0 {
-            self.output = taken();
-        }
+    /// Where what is to be sent is written.
+    fn output(&mut self) -> &mut Vec<u8> {
+        self.output.get_or_insert_default()
+    }
+
+    /// What was written and is not sent.
+    fn unsent(&self) -> &[u8] {
+        self.output.as_deref().map_or(&[], |output| &output[self.sent..])
     }
 
     /// Takes back the head that was given and not begun to be sent, and what followed it; whether there was one.
     pub(super) fn retract(&mut self) -> bool {
         let is_held = !self.is_touched && self.waiting() > 0;
         if is_held {
-            self.output.clear();
             self.renew();
         }
         is_held
@@ -158,8 +137,7 @@ impl Sending {
     /// See [`super::Connection::send_request`].
     pub(super) fn request(&mut self, head: &RequestHead, overlay: &Overlay, upgrade: Upgrade) {
         let connection = if upgrade == Upgrade::Asked { ConnectionField::Upgrade } else { ConnectionField::None };
-        self.make_room();
-        write::request(head, overlay, connection, &mut self.output);
+        write::request(head, overlay, connection, self.output());
         self.state = match head.length {
             Length::None => State::Done,
             Length::Exact(count) => State::Length(count),
@@ -181,8 +159,7 @@ impl Sending {
             _ if asked.version == HttpVersion::Http10 => ConnectionField::KeepAlive,
             _ => ConnectionField::None,
         };
-        self.make_room();
-        write::response(head, framing, connection, &mut self.output);
+        write::response(head, framing, connection, self.output());
         if !is_final {
             return;
         }
@@ -198,8 +175,7 @@ impl Sending {
     /// See [`super::Connection::send_switch`].
     pub(super) fn switch(&mut self, head: &ResponseHead) {
         let connection = if head.status == 101 { ConnectionField::Upgrade } else { ConnectionField::None };
-        self.make_room();
-        write::response(head, AnswerFraming::None, connection, &mut self.output);
+        write::response(head, AnswerFraming::None, connection, self.output());
     }
 
     /// See [`crate::side::Side::poll_send`].
@@ -219,9 +195,9 @@ impl Sending {
         let count = match self.state {
             State::Chunked => {
                 let count = data.len().min(CHUNK_MAX);
-                write::chunk_size(count, &mut self.output);
-                self.output.extend_from_slice(&data[..count]);
-                self.output.extend_from_slice(b"\r\n");
+                write::chunk_size(count, self.output());
+                self.output().extend_from_slice(&data[..count]);
+                self.output().extend_from_slice(b"\r\n");
                 count
             }
             State::Length(left) if (data.len() as u64) > left => {
@@ -229,7 +205,7 @@ impl Sending {
                 return Poll::Ready(Err(Broken::Overrun));
             }
             State::Length(_) | State::UntilClose if data.len() <= COPIED_MAX => {
-                self.output.extend_from_slice(data);
+                self.output().extend_from_slice(data);
                 data.len()
             }
             State::Length(_) | State::UntilClose => ready!(self.poll_write(cx, io, data))?,
@@ -250,11 +226,11 @@ impl Sending {
     ) -> Poll<Result<(), Broken>> {
         match self.state {
             State::Chunked => {
-                self.output.extend_from_slice(b"0\r\n");
+                self.output().extend_from_slice(b"0\r\n");
                 if let Some(trailers) = trailers {
-                    write::fields(trailers, &mut self.output);
+                    write::fields(trailers, self.output());
                 }
-                self.output.extend_from_slice(b"\r\n");
+                self.output().extend_from_slice(b"\r\n");
                 self.state = State::Done;
             }
             State::Length(0) => self.state = State::Done,
@@ -275,13 +251,13 @@ impl Sending {
     }
 
     fn waiting(&self) -> usize {
-        self.output.len() - self.sent
+        self.unsent().len()
     }
 
     /// Writes what waits and then `data`, until a byte of `data` went, or all that waits where there is none; how much of `data` went.
     fn poll_write(&mut self, cx: &mut Context<'_>, io: &mut Transport, data: &[u8]) -> Poll<Result<usize, Broken>> {
         while self.waiting() > 0 || !data.is_empty() {
-            let written = ready!(io.poll_write_both(cx, [&self.output[self.sent..], data]));
+            let written = ready!(io.poll_write_both(cx, [self.unsent(), data]));
             let count = match written {
                 Ok(count) => count,
                 Err(error) => {
@@ -293,7 +269,7 @@ impl Sending {
             let of_output = count.min(self.waiting());
             self.sent += of_output;
             if self.waiting() == 0 {
-                self.output.clear();
+                self.output().clear();
                 self.sent = 0;
             }
             if count > of_output {
