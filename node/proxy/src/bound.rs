@@ -86,10 +86,6 @@ async fn serve_stream(bound: &Bound, service: &ServiceName, connection: Box<Conn
     exchange.total = None;
     let asked = (bound.spec.identity.as_ref(), service.as_str());
     let opened = match proxy::identify(&bound.worker, &world, &mut exchange.record, asked) {
-        Ok(matched) if matched.table.protocol != Protocol::Tcp => {
-            let why = format!("{service} is an HTTP service, and a stream would hide its requests");
-            Err(Refusal::new(Code::ProtocolMismatch, why).into())
-        }
         Ok(matched) => carry(&world, &mut exchange, &matched, ends).await,
         Err(refusal) => Err(refusal.into()),
     };
@@ -173,6 +169,7 @@ async fn ends_told(bound: &Bound, stream: &mut Stream, watch: &mut Watch) -> Res
 }
 
 async fn carry(world: &World, exchange: &mut Exchange<'_>, matched: &Matched<'_>, ends: Ends) -> Result<(), Failure> {
+    proxy::transparent(&matched.table.service, matched.table.protocol)?;
     let (lease, footing) = tcp::open(world, exchange, matched, Some(ends)).await?;
     exchange.record.status = 200;
     let idle = exchange.record.worker().settings().stream_timeout;

@@ -55,7 +55,7 @@ pub(crate) use settle::carried_by;
 use settle::{goes_round_once, settled};
 use tries::Call;
 
-pub(crate) use arrival::{Arrival, name_host, normal_path};
+pub(crate) use arrival::{Arrival, name_host, normal_path, transparent};
 pub(crate) use attempt::{Ending, Failed, Unanswered};
 pub(crate) use carriage::{Carriage, hash_way};
 pub(crate) use connect::Source;

@@ -51,7 +51,7 @@ impl<'a> Arrival<'a> {
     /// Lets a stream pass or refuses it.
     pub(crate) fn stream(&self, record: &mut Record, protocol: Protocol) -> Result<(), Refusal> {
         record.judged.decided_by(self.policy.revision());
-        self.transparent(protocol)?;
+        transparent(self.called, protocol)?;
         if self.policy.is_empty() {
             return Ok(());
         }
@@ -60,7 +60,7 @@ impl<'a> Arrival<'a> {
 
     /// Whether a stream that was let pass still may; nothing is counted.
     pub(crate) fn stream_goes_on(&self, protocol: Protocol) -> Result<(), Refusal> {
-        self.transparent(protocol)?;
+        transparent(self.called, protocol)?;
         self.goes_on(Call::Tcp)
     }
 
@@ -68,15 +68,6 @@ impl<'a> Arrival<'a> {
     pub(crate) fn goes_on(&self, call: Call<'_>) -> Result<(), Refusal> {
         let verdict = self.policy.authorise(self.caller, self.called, call);
         if verdict.is_allowed() { Ok(()) } else { Err(self.refusal(&verdict, call)) }
-    }
-
-    /// A stream to an HTTP service would carry requests past rules and limits, and claims of its caller past those who take them out.
-    fn transparent(&self, protocol: Protocol) -> Result<(), Refusal> {
-        if protocol == Protocol::Tcp {
-            return Ok(());
-        }
-        let why = format!("{} is an HTTP service, and a stream would hide its requests", self.called);
-        Err(Refusal::new(Code::ProtocolMismatch, why))
     }
 
     fn judged(&self, record: &mut Record, call: Call<'_>) -> Result<(), Refusal> {
@@ -132,6 +123,15 @@ impl<'a> Arrival<'a> {
         };
         Refusal { steps, ..Refusal::new(Code::NotAllowed, why) }
     }
+}
+
+/// A stream to an HTTP service would carry requests past rules and limits, and claims of its caller past those who take them out.
+pub(crate) fn transparent(called: &ServiceName, protocol: Protocol) -> Result<(), Refusal> {
+    if protocol == Protocol::Tcp {
+        return Ok(());
+    }
+    let why = format!("{called} is an HTTP service, and a stream would hide its requests");
+    Err(Refusal::new(Code::ProtocolMismatch, why))
 }
 
 /// The path as rules look at it.
