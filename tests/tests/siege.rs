@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use weft_tests::frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PREFACE, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE,
-    frame, setting,
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PREFACE, PRIORITY, RST_STREAM, SETTINGS,
+    WINDOW_UPDATE, frame, setting,
 };
 use weft_tests::hpack::field;
 use weft_tests::load::{Load, Plan};
@@ -25,16 +25,6 @@ const MEMORY_KIB_MAX: u64 = 2 * 1024;
 const SEND_BUFFER_BYTES: usize = 32 * 1024;
 /// Given up where a node does not cut at all.
 const GIVE_UP: Duration = Duration::from_secs(20);
-
-/// Processor time of all threads of a node.
-fn cpu(node: &Node) -> Duration {
-    let tasks = std::fs::read_dir(format!("/proc/{}/task", node.process().id())).expect("the node runs");
-    let spent = tasks.flatten().filter_map(|task| {
-        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
-        text.split(' ').next()?.parse::<u64>().ok()
-    });
-    Duration::from_nanos(spent.sum())
-}
 
 /// A connection of HTTP/2 that has been greeted.
 fn greeted(to: SocketAddr) -> TcpStream {
@@ -89,7 +79,7 @@ struct Siege {
 
 /// Sends `next` without end until the node cuts the connection.
 fn siege(node: &Node, first: &[u8], mut next: impl FnMut() -> Vec<u8>) -> Siege {
-    let (before, resident) = (cpu(node), node.process().resident_kib());
+    let (before, resident) = (node.process().cpu(), node.process().resident_kib());
     let mut stream = greeted(node.outbound());
     let began = Instant::now();
     let mut sent = 0;
@@ -104,14 +94,17 @@ fn siege(node: &Node, first: &[u8], mut next: impl FnMut() -> Vec<u8>) -> Siege 
     let took = began.elapsed();
     drop(stream);
     let grown_kib = node.process().resident_kib().saturating_sub(resident);
-    Siege { took, spent: cpu(node).saturating_sub(before), grown_kib, sent }
+    Siege { took, spent: node.process().cpu().saturating_sub(before), grown_kib, sent }
 }
 
 #[test]
 fn each_flood_is_cut_soon_and_costs_little() {
     let mut mesh = Mesh::new("floods");
     let app = Server::app("orders");
-    let node = mesh.init_running("one");
+    let mut node = mesh.init("one");
+    // Each worker makes room of its own, and which of them takes a connection is chance.
+    node.configure("workers = 1\n");
+    node.start();
     node.offers("orders", &app, &["--protocol", "http"]);
     node.reaches("orders", "/");
     let mut sieges: Vec<(&str, Siege)> = floods()
@@ -140,6 +133,64 @@ fn each_flood_is_cut_soon_and_costs_little() {
         assert!(*grown_kib <= MEMORY_KIB_MAX, "{name}: {grown_kib} KiB");
     }
     assert_eq!(node.get("orders", "/").status, 200);
+}
+
+/// An application to which connecting takes for ever: as many wait there to be taken as may, and nobody takes them.
+struct Deaf {
+    port: u16,
+    _listener: Socket,
+    _waiting: Vec<TcpStream>,
+}
+
+impl Deaf {
+    fn new() -> Self {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).expect("a socket");
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port is free");
+        listener.listen(0).expect("it can listen");
+        let to = listener.local_addr().ok().and_then(|addr| addr.as_socket()).expect("an address");
+        let connect = || TcpStream::connect_timeout(&to, Duration::from_millis(200)).ok();
+        let waiting = std::iter::repeat_with(connect).map_while(|stream| stream).take(100).collect();
+        Self { port: to.port(), _listener: listener, _waiting: waiting }
+    }
+}
+
+#[test]
+fn small_messages_for_calls_that_wait_are_held_as_bytes_and_end_no_connection() {
+    const STREAMS: usize = 10;
+    /// What the window of one lets come, in messages as small as those of gRPC.
+    const MESSAGES: usize = 256 * 1024 / 5;
+    /// Four times what they carry: a buffer grows by doubling, and what it was before is still there.
+    const MOST_KIB: u64 = 4 * (STREAMS * MESSAGES * 5) as u64 / 1024;
+    let mut mesh = Mesh::new("waiting");
+    let app = Deaf::new();
+    let mut node = mesh.init("one");
+    node.configure("workers = 1\n[timeouts]\nconnect = \"20s\"\n");
+    node.start();
+    node.exposes("orders", app.port, &["--health", "none", "--protocol", "http"]);
+    node.knows("orders", 1);
+    let resident = node.process().resident_kib();
+    let mut stream = greeted(node.outbound());
+    let post = [field(b":method", b"POST"), get()[field(b":method", b"GET").len()..].to_vec()].concat();
+    let ids = || (1..).step_by(2).take(STREAMS);
+    stream.read_exact(&mut [0; 9]).expect("SETTINGS come");
+    // The windows are as large as they say once that is acknowledged.
+    let mut all = frame(SETTINGS, ACK, 0, b"");
+    all.extend(ids().flat_map(|id| frame(HEADERS, END_HEADERS, id, &post)));
+    all.extend(ids().flat_map(|id| frame(DATA, 0, id, b"abcde").repeat(MESSAGES)));
+    // Behind them all, so that its answer tells that they were read.
+    all.extend(frame(PING, 0, 0, b"read all"));
+    stream.write_all(&all).expect("the node reads");
+    stream.set_read_timeout(Some(GIVE_UP)).expect("a timeout");
+    let mut told = Vec::new();
+    while !told.windows(8).any(|part| part == b"read all") {
+        let mut part = [0; 16 * 1024];
+        let count = stream.read(&mut part).expect("the node answers");
+        assert!(count > 0, "the connection ended");
+        told.extend_from_slice(&part[..count]);
+    }
+    let grown = node.process().resident_kib().saturating_sub(resident);
+    println!("{STREAMS} calls that wait hold {grown} KiB");
+    assert!(grown <= MOST_KIB, "{grown} KiB, and not {MOST_KIB}");
 }
 
 #[test]
@@ -234,8 +285,7 @@ async fn connected(to: SocketAddr) -> h2::client::SendRequest<bytes::Bytes> {
 fn slow_readers_between_nodes_slow_nobody_else() {
     const ASKED: usize = 1_000;
     let mut mesh = Mesh::new("readers");
-    let far = mesh.init("far");
-    let mut far = far;
+    let mut far = mesh.init("far");
     far.configure("workers = 1\n");
     far.start();
     let folder = far.file("site");

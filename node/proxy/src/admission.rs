@@ -16,6 +16,7 @@ use weft_identity::Code;
 use crate::memory::{Memory, Step};
 use crate::metrics::{self as names, Direction, SharedRecorder};
 use crate::problem::Refusal;
+use crate::side::Side;
 use crate::vigil::{Cut, Footing, Watch};
 use queue::{Class, Joined, Queue};
 
@@ -181,7 +182,13 @@ impl Admission {
     }
 
     /// Waits for a place, which is counted when it is there. A caller that is refused has waited 5 ms in a standing overload, at most 100.
-    pub(crate) async fn wait(&self, worker: usize, direction: Direction, watch: &mut Watch) -> Result<(), Refusal> {
+    pub(crate) async fn wait(
+        &self,
+        worker: usize,
+        direction: Direction,
+        watch: &mut Watch,
+        mut side: Option<&mut Side>,
+    ) -> Result<(), Refusal> {
         let class = class_of(direction);
         if !self.is_welcome(class) {
             self.told.memory.increment(1);
@@ -194,7 +201,13 @@ impl Admission {
         self.hand_on();
         loop {
             let due = self.queue().due(waiter.number).unwrap_or_else(Instant::now);
-            match watch.until(Some(due), &Footing::default(), |cx| waiter.place.poll(cx)).await {
+            let footing = Footing::default();
+            let placed = watch.until(Some(due), &footing, |cx| {
+                // What comes of a body meanwhile is taken in; that its caller is gone shows soon enough.
+                let _gone = side.as_mut().map(|side| side.poll_gone(cx));
+                waiter.place.poll(cx)
+            });
+            match placed.await {
                 Ok(Verdict::Admitted) => {
                     self.told.admitted.increment(1);
                     // Settled, so that dropping it would count the place out.

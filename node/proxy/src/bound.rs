@@ -71,7 +71,7 @@ pub(crate) async fn serve(bound: &Bound, mut stream: Stream) {
 /// Carries a stream to a service, and resets it when that cannot be reached.
 async fn serve_stream(bound: &Bound, service: &ServiceName, connection: Box<Connection>, ends: Ends, mut watch: Watch) {
     let mut side = Side::Http1(connection);
-    let entered = Record::enter(&bound.worker, Direction::Outbound, &mut watch).await;
+    let entered = Record::enter(&bound.worker, Direction::Outbound, &mut watch, None).await;
     let mut record = match entered {
         Ok(record) => record,
         Err(refusal) => {

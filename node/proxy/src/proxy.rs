@@ -105,7 +105,7 @@ pub(crate) async fn inbound(caller: &Caller, side: &mut Side, watch: &mut Watch,
 
 /// Takes a request in, or turns it away where the node has no place for it.
 async fn entered<S: Serve>(entry: &S, side: &mut Side, watch: &mut Watch, head: &RequestHead) -> Option<Record> {
-    match Record::enter(entry.worker(), S::DIRECTION, watch).await {
+    match Record::enter(entry.worker(), S::DIRECTION, watch, Some(&mut *side)).await {
         Ok(record) => Some(record),
         Err(refusal) => {
             Box::pin(turn_away(entry, (side, watch), (head, &refusal))).await;

@@ -216,7 +216,7 @@ pub(crate) async fn inbound(caller: &Caller, mut transport: Transport, mut watch
         }
         Err(_) => return,
     };
-    let mut record = match Record::enter(&caller.worker, Direction::Inbound, &mut watch).await {
+    let mut record = match Record::enter(&caller.worker, Direction::Inbound, &mut watch, None).await {
         Ok(record) => record,
         Err(refusal) => {
             let mut record = Record::of_none(&caller.worker, Direction::Inbound);

@@ -157,12 +157,17 @@ impl Stream {
         }
     }
 
-    /// Waits until the peer resets the stream or the connection ends; not after its whole answer, which makes a reset say nothing.
+    /// Waits until the peer resets the stream or the connection ends; not after its whole answer, which makes a reset say nothing. Takes in
+    /// what comes of the body meanwhile.
     pub(crate) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
         if let Some(code) = self.code {
             return Poll::Ready(Broken::Reset(code));
         }
         self.waker.clone_from(cx.waker());
+        // Whoever waits for something else reads nothing meanwhile, and h2 is not to keep frame by frame what comes.
+        if let Some(inbox) = &mut self.inbox {
+            inbox.fill(cx);
+        }
         let reset = match (&mut self.role, &mut self.outbox) {
             (_, Some(outbox)) => outbox.stream().poll_reset(cx),
             (Role::Server(Some(respond)), None) => respond.poll_reset(cx),

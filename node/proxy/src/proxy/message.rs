@@ -17,7 +17,7 @@ use super::exchange::Exchange;
 use super::judged::Other;
 use super::record::Record;
 use crate::head::{HttpVersion, Length, RequestHead, ResponseHead};
-use crate::http1::Persistence;
+use crate::http1::{Hangup, Persistence};
 use crate::metrics::Direction;
 use crate::problem::{self, Delivery, Refusal};
 use crate::server::Serve;
@@ -96,6 +96,9 @@ async fn send(side: &mut Side, watch: &mut Watch, own: Own, asked: &Method, pers
     let due = tokio::time::Instant::now() + REPLY_MAX;
     let footing = Footing::default();
     let sent = watch.until(Some(due), &footing, |cx| {
+        if matches!(side.poll_gone(cx), Poll::Ready(Hangup::Failed)) {
+            return Poll::Ready(None);
+        }
         while at < body.len() {
             match side.poll_send(cx, &body[at..]) {
                 Poll::Ready(Ok(count)) => at += count,

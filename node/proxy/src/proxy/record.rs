@@ -18,6 +18,7 @@ use crate::head::RequestHead;
 use crate::metrics::{Direction, Meter, Slot};
 use crate::problem::Refusal;
 use crate::refusals::RefusalRecord;
+use crate::side::Side;
 use crate::trace::Trace;
 use crate::vigil::Watch;
 use crate::worker::Worker;
@@ -69,12 +70,17 @@ impl Record {
     }
 
     /// Takes an exchange in that begins now; when the node is at its limit, once there is a place for it.
-    pub(crate) async fn enter(worker: &Arc<Worker>, direction: Direction, watch: &mut Watch) -> Result<Self, Refusal> {
+    pub(crate) async fn enter(
+        worker: &Arc<Worker>,
+        direction: Direction,
+        watch: &mut Watch,
+        side: Option<&mut Side>,
+    ) -> Result<Self, Refusal> {
         let started = worker.noted();
         if let Some(record) = Self::start(worker, direction, started) {
             return Ok(record);
         }
-        Box::pin(worker.admission().wait(worker.number(), direction, watch)).await?;
+        Box::pin(worker.admission().wait(worker.number(), direction, watch, side)).await?;
         Ok(Self::new(worker, direction, started, true))
     }
 
