@@ -105,10 +105,18 @@ pub(crate) async fn inbound(caller: &Caller, side: &mut Side, watch: &mut Watch,
 
 /// Takes a request in, or turns it away where the node has no place for it.
 async fn entered<S: Serve>(entry: &S, side: &mut Side, watch: &mut Watch, head: &RequestHead) -> Option<Record> {
+    match Record::start(entry.worker(), S::DIRECTION, entry.worker().noted()) {
+        Some(record) => Some(record),
+        None => Box::pin(entered_late(entry, side, watch, head)).await,
+    }
+}
+
+/// The same for a request that has to wait for its place.
+async fn entered_late<S: Serve>(entry: &S, side: &mut Side, watch: &mut Watch, head: &RequestHead) -> Option<Record> {
     match Record::enter(entry.worker(), S::DIRECTION, watch, Some(&mut *side)).await {
         Ok(record) => Some(record),
         Err(refusal) => {
-            Box::pin(turn_away(entry, (side, watch), (head, &refusal))).await;
+            turn_away(entry, (side, watch), (head, &refusal)).await;
             None
         }
     }
