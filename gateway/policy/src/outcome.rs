@@ -47,10 +47,12 @@ pub enum Outcome {
 pub enum Refused {
     /// No connection came to be, from here to the node or from there to the application.
     Connect,
-    /// The other side did not look at the stream: `REFUSED_STREAM`, or a `GOAWAY` with a lower last stream id.
+    /// The other side did not look at the stream: `REFUSED_STREAM`, or a `GOAWAY` that takes no stream at all.
     Stream,
     /// A connection from the pool turned out to be closed. Says nothing of the endpoint.
     Stale,
+    /// A connection that many share ended after it had taken others: a `GOAWAY` with a lower last stream id. Says nothing of the endpoint.
+    Unread,
 }
 
 impl Outcome {

@@ -41,7 +41,10 @@ impl Cause {
             Outcome::Undelivered(Refused::Stream) => Some(Self::RefusedStream),
             Outcome::Overloaded => Some(Self::Overloaded),
             Outcome::Late => Some(Self::Timeout),
-            Outcome::Undelivered(Refused::Stale) | Outcome::Opened | Outcome::Cancelled | Outcome::Withheld => None,
+            Outcome::Undelivered(Refused::Stale | Refused::Unread)
+            | Outcome::Opened
+            | Outcome::Cancelled
+            | Outcome::Withheld => None,
         }
     }
 }
@@ -169,6 +172,10 @@ pub fn next_step(wanted: &Wanted<'_>, failure: &Failure) -> Step {
         let may = failure.retried < RETRIES_MAX.max(wanted.attempts) && is_safe(failure.stage, wanted.repeat);
         return if may { Step::Anywhere } else { Step::Stop };
     }
+    if failure.outcome == Outcome::Undelivered(Refused::Unread) {
+        // The same, and its connection has served another call first: it comes to an end, however many had to share one.
+        return if is_safe(failure.stage, wanted.repeat) { Step::Anywhere } else { Step::Stop };
+    }
     let Some(cause) = Cause::of(failure.outcome) else { return Step::Stop };
     if failure.retried >= wanted.attempts || !is_safe(stage_of(failure), wanted.repeat) {
         return Step::Stop;
@@ -274,6 +281,8 @@ mod tests {
             // Nobody's failure, and nobody there.
             (&timeout, POST, Outcome::Undelivered(Refused::Stale), Stage::Unsent, Step::Anywhere),
             (&timeout, POST, Outcome::Undelivered(Refused::Stale), Stage::Sent, Step::Stop),
+            (&timeout, POST, Outcome::Undelivered(Refused::Unread), Stage::Unsent, Step::Anywhere),
+            (&timeout, LARGE, Outcome::Undelivered(Refused::Unread), Stage::Unsent, Step::Stop),
             (&[], GET, Outcome::Cancelled, Stage::Sent, Step::Stop),
         ] {
             assert_eq!(next_step(&wanted(on, repeat), &failure(outcome, stage)), step, "{on:?} {repeat:?} {outcome:?}");
@@ -295,6 +304,9 @@ mod tests {
         let stale = failure(Outcome::Undelivered(Refused::Stale), Stage::Unsent);
         assert_eq!(next_step(&off, &stale), Step::Anywhere, "a closed connection of the pool is no try");
         assert_eq!(next_step(&off, &Failure { retried: RETRIES_MAX, ..stale }), Step::Stop);
+        let unread = failure(Outcome::Undelivered(Refused::Unread), Stage::Unsent);
+        assert_eq!(next_step(&off, &Failure { retried: RETRIES_MAX, ..unread }), Step::Anywhere);
+        assert_eq!(next_step(&off, &Failure { left: Duration::ZERO, ..unread }), Step::Stop);
     }
 
     #[test]

@@ -32,8 +32,10 @@ pub(crate) enum Broken {
     Overrun,
     /// The stream was reset with this code (RFC 9113, section 7).
     Reset(u32),
-    /// The request was not processed and may be sent again (REFUSED_STREAM, or beyond a GOAWAY).
+    /// The request was not processed and may be sent again (REFUSED_STREAM).
     Refused,
+    /// The same, because its connection ends after it has taken others: the request is beyond a GOAWAY, or was never written.
+    Unread,
     /// The transport failed.
     Io(io::Error),
 }

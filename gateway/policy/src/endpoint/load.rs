@@ -168,7 +168,7 @@ impl EndpointLoad {
             Outcome::Answered { status } if status >= 500 => self.answered(Success::No, taken),
             Outcome::Answered { status: TOO_MANY } => self.answered(Success::Neither, taken),
             Outcome::Answered { .. } | Outcome::Opened => self.answered(Success::Yes, taken),
-            Outcome::Undelivered(Refused::Stale) | Outcome::Withheld => None,
+            Outcome::Undelivered(Refused::Stale | Refused::Unread) | Outcome::Withheld => None,
             _ if !self.ejection.is_news(taken.began_ns) => None,
             Outcome::GatewayError { .. } => {
                 self.flight.answer(taken.ended_ns);

@@ -98,7 +98,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Broken::Refused`] where the connection takes no more requests: nothing was sent. [`Broken::Malformed`] where the head cannot be
+    /// [`Broken::Unread`] where the connection takes no more requests, or [`Broken::Refused`] where it never took any: nothing was sent. [`Broken::Malformed`] where the head cannot be
     /// said in HTTP/2, or asks for a tunnel of a protocol that the peer does not take.
     pub(crate) async fn send(&mut self, head: &RequestHead) -> Result<Stream, Broken> {
         let request = request::of(head)?;
@@ -117,7 +117,7 @@ impl Client {
     /// No more requests here; the next connection takes this one.
     fn refused(&self) -> Broken {
         self.terms.observed.goes_away();
-        Broken::Refused
+        if self.terms.observed.has_taken_any() { Broken::Unread } else { Broken::Refused }
     }
 
     /// Whether another stream may be opened at once: the connection takes requests and has fewer streams than the peer allows.

@@ -17,7 +17,7 @@ impl From<h2::Error> for Broken {
             (true, false, true) => Self::Malformed(broken_rule(code)),
             (true, _, _) => of_reset(code),
             // A stream of which a GOAWAY of the peer is the error is beyond the last that the peer looked at (RFC 9113, section 6.8).
-            (false, true, _) => Self::Refused,
+            (false, true, _) => Self::Unread,
             // The connection ended by what another stream did.
             (false, false, _) => Self::Io(io::Error::new(io::ErrorKind::ConnectionAborted, error.to_string())),
         }

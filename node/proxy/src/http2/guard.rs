@@ -13,7 +13,9 @@ use super::Trust;
 use super::budget::{Budget, Excess};
 use super::ended::Ended;
 use super::frame::{Frame, HEAD_LEN, Heads, Kind, PREFACE};
+use super::named::Named;
 use super::observed::Observed;
+use super::read_out::ReadOut;
 use super::regroup::{Place, Regroup};
 use super::trailing::Trailing;
 use crate::transport::Transport;
@@ -25,14 +27,14 @@ const TURN_BYTES_MAX: usize = 16 * 1024;
 
 /// A transport whose frames are watched.
 pub(super) struct Guard {
-    io: Transport,
+    io: ReadOut,
     /// What was read of the transport before it came here.
     received: Bytes,
     /// Of the frame whose head was seen last, what is still to come.
     left: usize,
     block: Block,
-    /// What of a head of HEADERS is still to be looked at.
-    dependency: Option<Dependency>,
+    /// What at the start of a payload is still to be looked at.
+    named: Option<Named>,
     /// A part of a head that has not come whole: nothing of it is passed on before it is judged.
     held: Held,
     /// What was judged, or put together anew, and is to be passed on before all that comes.
@@ -58,38 +60,6 @@ enum Block {
     Last,
 }
 
-/// The stream that another one says it depends on, as it comes.
-#[derive(Debug, Clone, Copy)]
-struct Dependency {
-    of: u32,
-    /// Bytes before it: the length of the padding.
-    skip: usize,
-    bytes: [u8; 4],
-    len: usize,
-}
-
-impl Dependency {
-    fn named_in(frame: Frame) -> Option<Self> {
-        let begun = Self { of: frame.stream, skip: usize::from(frame.is_padded()), bytes: [0; 4], len: 0 };
-        frame.has_dependency().then_some(begun)
-    }
-
-    /// Takes the next bytes of the payload; whether it has come whole.
-    fn take(&mut self, payload: &[u8]) -> bool {
-        let payload = &payload[self.skip.min(payload.len())..];
-        self.skip = 0;
-        let count = payload.len().min(self.bytes.len() - self.len);
-        self.bytes[self.len..self.len + count].copy_from_slice(&payload[..count]);
-        self.len += count;
-        self.len == self.bytes.len()
-    }
-
-    fn is_of_itself(self) -> bool {
-        // The first bit says whether it is exclusive.
-        u32::from_be_bytes(self.bytes) & (u32::MAX >> 1) == self.of && self.of != 0
-    }
-}
-
 /// Whether h2 is to see a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
@@ -108,22 +78,22 @@ struct Held {
 impl Guard {
     /// Guards the server's end: the peer sends the preface.
     pub(super) fn server(io: Transport, received: Bytes, trust: Trust, observed: Arc<Observed>) -> Self {
-        let guard = Self::new(io, Budget::server(trust), observed);
+        let guard = Self::new(ReadOut::server(io), Budget::server(trust), observed);
         Self { left: PREFACE.len(), sent: Heads::after(0), received, trailing: Trailing::of_requests(), ..guard }
     }
 
     /// Guards the client's end: we send the preface.
     pub(super) fn client(io: Transport, observed: Arc<Observed>) -> Self {
-        Self::new(io, Budget::client(), observed)
+        Self::new(ReadOut::client(io), Budget::client(), observed)
     }
 
-    fn new(io: Transport, budget: Budget, observed: Arc<Observed>) -> Self {
+    fn new(io: ReadOut, budget: Budget, observed: Arc<Observed>) -> Self {
         Self {
             io,
             received: Bytes::new(),
             left: 0,
             block: Block::None,
-            dependency: None,
+            named: None,
             held: Held::default(),
             passed: BytesMut::new(),
             regroup: None,
@@ -215,22 +185,29 @@ impl Guard {
 
     /// Looks at a part of a payload; tells how much of it goes on as it came: all or nothing.
     fn take_payload(&mut self, payload: &[u8]) -> io::Result<usize> {
-        self.look_for_itself(payload)?;
+        self.look_at_named(payload)?;
         let Some(regroup) = &mut self.regroup else { return Ok(payload.len()) };
         regroup.take(payload);
         Ok(0)
     }
 
     /// Ends a connection one of whose streams depends on itself: h2 resets the stream and does not read the head, so that what it knows of
-    /// fields that are named again is no longer what its peer means by them (RFC 9113, section 4.3).
-    fn look_for_itself(&mut self, payload: &[u8]) -> io::Result<()> {
-        let Some(dependency) = &mut self.dependency else { return Ok(()) };
-        if !dependency.take(payload) {
+    /// fields that are named again is no longer what its peer means by them (RFC 9113, section 4.3). Notes a GOAWAY that excludes every stream.
+    fn look_at_named(&mut self, payload: &[u8]) -> io::Result<()> {
+        let Some(named) = &mut self.named else { return Ok(()) };
+        if !named.take(payload) {
             return Ok(());
         }
-        let is_of_itself = dependency.is_of_itself();
-        self.dependency = None;
-        if is_of_itself { Err(self.fault(Ended::Broken("a stream depends on itself"))) } else { Ok(()) }
+        let (by, stream) = (named.by, named.stream());
+        self.named = None;
+        match by.kind {
+            Kind::GoAway if stream == 0 => self.observed.takes_none(),
+            Kind::Headers if stream == by.stream && stream != 0 => {
+                return Err(self.fault(Ended::Broken("a stream depends on itself")));
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Decides about a frame by its head.
@@ -267,7 +244,7 @@ impl Guard {
             self.regroup = Some(Box::new(Regroup::new(frame, place)));
         }
         self.left = frame.len;
-        self.dependency = Dependency::named_in(frame);
+        self.named = Named::of(frame);
         let verdict = if self.regroup.is_some() { Verdict::Drop } else { Verdict::Pass };
         self.after_payload()?;
         Ok(verdict)
@@ -303,6 +280,10 @@ impl Guard {
 
     /// Accounts for what was written.
     fn wrote(&mut self, bytes: &[u8]) {
+        if self.io.is_lost() {
+            self.observed.goes_away();
+            return;
+        }
         let Self { sent, budget, excess, observed, trailing, .. } = self;
         sent.look(bytes, |frame| {
             trailing.sent(frame);

@@ -178,6 +178,7 @@ impl Inbox {
             Broken::Overrun => Broken::Overrun,
             Broken::Reset(code) => Broken::Reset(*code),
             Broken::Refused => Broken::Refused,
+            Broken::Unread => Broken::Unread,
             Broken::Io(error) => Broken::Io(io::Error::new(error.kind(), error.to_string())),
         })
     }

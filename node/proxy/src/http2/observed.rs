@@ -11,6 +11,7 @@ pub(super) struct Observed {
     greeted: AtomicBool,
     in_head: AtomicBool,
     going_away: AtomicBool,
+    barren: AtomicBool,
     closed: AtomicBool,
     reads: AtomicU64,
     newest_sent: AtomicU32,
@@ -46,6 +47,18 @@ impl Observed {
     /// The peer has sent GOAWAY.
     pub(super) fn goes_away(&self) {
         self.going_away.store(true, Relaxed);
+    }
+
+    /// The peer has sent GOAWAY, and takes none of the requests that it was sent.
+    pub(super) fn takes_none(&self) {
+        self.barren.store(true, Relaxed);
+    }
+
+    /// Whether the peer, as far as it has said, took any request of this connection.
+    pub(super) fn has_taken_any(&self) -> bool {
+        /// A client's first (RFC 9113, section 5.1.1).
+        const FIRST_STREAM: u32 = 1;
+        self.has_sent(FIRST_STREAM) && !self.barren.load(Relaxed)
     }
 
     /// Whether the connection takes no more requests.

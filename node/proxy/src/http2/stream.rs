@@ -275,12 +275,20 @@ impl Stream {
         }
     }
 
-    /// What the end of the connection means: a request of which nothing was written may be sent again.
+    /// What the end of the connection means: a request of which nothing was written may be sent again. Where none was taken at all, it is not
+    /// this request that came too late.
     fn lost(&mut self, broken: Broken) -> Broken {
-        let is_io = matches!(broken, Broken::Io(_));
-        let (true, Role::Client(_), Some(outbox)) = (is_io, &self.role, &mut self.outbox) else { return broken };
+        let (Role::Client(_), Some(outbox)) = (&self.role, &mut self.outbox) else { return broken };
         let id = outbox.stream().stream_id().as_u32();
-        if self.terms.observed.has_sent(id) { broken } else { Broken::Refused }
+        let is_unread = match broken {
+            Broken::Io(_) => !self.terms.observed.has_sent(id),
+            _ => matches!(broken, Broken::Unread),
+        };
+        match (is_unread, self.terms.observed.has_taken_any()) {
+            (true, true) => Broken::Unread,
+            (true, false) => Broken::Refused,
+            (false, _) => broken,
+        }
     }
 
     /// What a reset means. Only the receiving half knows whether it was one, or a GOAWAY, and whether the answer was whole before it.
@@ -302,7 +310,8 @@ impl Stream {
     fn look_for_answer(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
         let Role::Client(Call { answer: Answer::Awaited(response), .. }) = &mut self.role else { return Ok(()) };
         let Poll::Ready(response) = Pin::new(response).poll(cx) else { return Ok(()) };
-        let head = self.answered(Ok(response?));
+        let response = response.map_err(|error| self.lost(error.into()))?;
+        let head = self.answered(Ok(response));
         if let Role::Client(call) = &mut self.role {
             call.answer = Answer::Early(Box::new(head));
         }

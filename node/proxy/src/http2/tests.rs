@@ -334,7 +334,7 @@ async fn a_graceful_end_lets_streams_finish_and_takes_no_more() {
         tokio::task::yield_now().await;
     }
     assert!(!client.has_room());
-    assert!(matches!(client.send(&request(Method::GET, Length::None)).await, Err(Broken::Refused)));
+    assert!(matches!(client.send(&request(Method::GET, Length::None)).await, Err(Broken::Unread)));
     served.send_response(&answer(Length::None)).unwrap();
     assert_eq!(response(&mut call).await.unwrap().status, 200);
     drop((call, served));

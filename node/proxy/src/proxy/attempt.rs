@@ -54,6 +54,8 @@ pub(crate) struct Failed {
     pub(crate) is_refused: bool,
     /// The connection came from the pool, so that the failure says little of the endpoint.
     pub(crate) reused: bool,
+    /// The connection ended after it had taken other requests, and not this one: nobody failed.
+    pub(crate) is_unread: bool,
     /// No connection to the node came to be: none of its replicas can be reached.
     pub(crate) is_of_node: bool,
 }
@@ -61,7 +63,7 @@ pub(crate) struct Failed {
 impl Failed {
     /// On a new connection, not refused by the other side's own word, and not of all the node.
     pub(crate) fn new(code: Code, why: String, stage: Stage) -> Self {
-        Self { code, why, stage, is_refused: false, reused: false, is_of_node: false }
+        Self { code, why, stage, is_refused: false, reused: false, is_unread: false, is_of_node: false }
     }
 }
 
@@ -350,6 +352,9 @@ pub(super) fn failed(broken: &Broken, stage: Stage, reused: bool) -> Failed {
         Broken::Refused => {
             (Code::UpstreamReset, "the other side refused the stream before it looked at it".to_owned(), true)
         }
+        Broken::Unread => {
+            (Code::UpstreamReset, "the connection ended before the other side looked at the stream".to_owned(), true)
+        }
         Broken::Io(error) => {
             let code = dial::code_of(error).unwrap_or(Code::UpstreamReset);
             (code, format!("the connection broke before an answer: {error}"), false)
@@ -358,5 +363,6 @@ pub(super) fn failed(broken: &Broken, stage: Stage, reused: bool) -> Failed {
     let stage = if is_refused { Stage::Unsent } else { stage };
     // Only a connection that ended without a word of this request can have been dead, or about to go, before.
     let reused = reused && matches!(broken, Broken::Truncated | Broken::Io(_) | Broken::Refused);
-    Failed { is_refused, reused, ..Failed::new(code, why, stage) }
+    let is_unread = matches!(broken, Broken::Unread);
+    Failed { is_refused, reused, is_unread, ..Failed::new(code, why, stage) }
 }

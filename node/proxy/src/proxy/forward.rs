@@ -89,11 +89,10 @@ pub(crate) async fn answer(
             lease.broke();
             if exchange.side.retract_response() {
                 exchange.record.sent = 0;
-                let why = "its answer broke off before any of it went on";
-                return Err(Refusal::new(Code::UpstreamReset, why).delivered(Delivery::Possible));
+                return Err(unsent(&broken));
             }
             exchange.side.cut(code_of(&broken));
-            exchange.record.broken(Code::UpstreamReset);
+            exchange.record.broken(fault_of(&broken));
         }
         End::Late => {
             exchange.side.cut(reset::CANCEL);
@@ -122,11 +121,25 @@ pub(crate) fn closed(exchange: &mut Exchange<'_>, cut: Cut) {
     }
 }
 
+/// What a service's side did that broke off within its answer.
+fn fault_of(broken: &Broken) -> Code {
+    if matches!(broken, Broken::Malformed(_)) { Code::AnswerMalformed } else { Code::UpstreamReset }
+}
+
+/// The answer in the place of one that broke off before its caller had any of it.
+fn unsent(broken: &Broken) -> Refusal {
+    let why = match broken {
+        Broken::Malformed(malformed) => format!("its answer is not HTTP: {}", malformed.why),
+        _ => "its answer broke off before any of it went on".to_owned(),
+    };
+    Refusal::new(fault_of(broken), why).delivered(Delivery::Possible)
+}
+
 /// The code by which a caller of HTTP/2 learns why its stream ended.
 fn code_of(broken: &Broken) -> u32 {
     match broken {
         Broken::Reset(code) => *code,
-        Broken::Refused => reset::REFUSED_STREAM,
+        Broken::Refused | Broken::Unread => reset::REFUSED_STREAM,
         _ => reset::INTERNAL_ERROR,
     }
 }
@@ -259,7 +272,7 @@ pub(crate) async fn tunnel(
     match end {
         End::Whole => exchange.record.complete(),
         End::Caller => {}
-        End::Service(_) => exchange.record.broken(Code::UpstreamReset),
+        End::Service(broken) => exchange.record.broken(fault_of(&broken)),
         End::Late => exchange.record.broken(Code::RequestTimeout),
         End::Cut(cut) => closed(exchange, cut),
     }

@@ -1,5 +1,5 @@
 //! The last stretch of a call that came over the mesh: to the application on this machine, once more on a new connection when a pooled one
-//! turned out to be dead.
+//! turned out to be dead, and on the next one whenever a shared one ended before it took the request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use weft_policy::head::{self, Upgrade};
 use weft_policy::retry::{Repeat, is_safe};
 use weft_world::{LocalService, World};
 
-use super::attempt::{self, Awaited, Times, Unanswered};
+use super::attempt::{self, Awaited, Failed, Times, Unanswered};
 use super::connect::{self, Destination, Source, Way, Wire};
 use super::exchange::Exchange;
 use super::lease::{Held, Lease, ReplicaFlight};
@@ -24,6 +24,7 @@ use crate::pool::Host;
 use crate::problem::{Delivery, Refusal};
 use crate::stock::Recycled;
 use crate::vigil::Footing;
+use crate::worker::Worker;
 
 /// Longest that a called node waits for its application because the caller does.
 const PATIENCE_MAX: Duration = Duration::from_secs(24 * 3_600);
@@ -67,15 +68,7 @@ pub(super) async fn answer(
     let replica = local.for_call(named.as_deref()).ok_or_else(|| {
         Refusal::new(Code::NoHealthyReplica, format!("no application is exposed as {}, or not as asked", local.service))
     })?;
-    let mut overlay = Recycled::<Overlay>::default();
-    overlay.path = path;
-    for known in [Known::WeftTraceRevision, Known::WeftPatience, Known::WeftReplica] {
-        overlay.without.insert(known);
-    }
-    local::introduce(&mut overlay, head, &caller.introduced);
-    if wire == Wire::Http1 {
-        local::as_http1(&mut overlay, head, || worker.random());
-    }
+    let overlay = overlay_of(head, path, caller, wire, &worker);
     let way = Way {
         host: Host::App(Arc::clone(replica)),
         wire,
@@ -92,6 +85,7 @@ pub(super) async fn answer(
     };
     let idempotent = head::is_idempotent(&head.method) && upgrade == Upgrade::None;
     let mut source = Source::Pooled;
+    let until = Instant::now() + times.answer;
     loop {
         let mut response = Recycled::<ResponseHead>::default();
         let flight = ReplicaFlight::enter(replica);
@@ -117,13 +111,43 @@ pub(super) async fn answer(
             Err(Unanswered::Ending(ending)) => return Err(Failure::Ending(ending)),
             Err(Unanswered::Failed(failed)) => {
                 let repeat = Repeat { idempotent, repeatable: exchange.upload.can_restart() };
-                if failed.reused && source == Source::Pooled && is_safe(failed.stage, repeat) {
-                    source = Source::Fresh(Instant::now());
-                    exchange.upload.restart();
-                    continue;
-                }
-                return Err(Refusal::new(failed.code, failed.why).delivered(Delivery::after(failed.stage)).into());
+                let next = next_source(&failed, source, until).filter(|_| is_safe(failed.stage, repeat));
+                let Some(next) = next else {
+                    return Err(Refusal::new(failed.code, failed.why).delivered(Delivery::after(failed.stage)).into());
+                };
+                exchange.upload.restart();
+                source = next;
             }
         }
     }
+}
+
+/// Over which connection a request may go once more; none where its application failed it.
+fn next_source(failed: &Failed, source: Source, until: Instant) -> Option<Source> {
+    let now = Instant::now();
+    // Each such connection has taken at least one other request, so that this comes to an end.
+    if failed.is_unread && now < until {
+        return Some(source);
+    }
+    (failed.reused && source == Source::Pooled).then_some(Source::Fresh(now))
+}
+
+/// What is changed of a head on its way to the application.
+fn overlay_of(
+    head: &RequestHead,
+    path: Option<String>,
+    caller: &Caller,
+    wire: Wire,
+    worker: &Worker,
+) -> Recycled<Overlay> {
+    let mut overlay = Recycled::<Overlay>::default();
+    overlay.path = path;
+    for known in [Known::WeftTraceRevision, Known::WeftPatience, Known::WeftReplica] {
+        overlay.without.insert(known);
+    }
+    local::introduce(&mut overlay, head, &caller.introduced);
+    if wire == Wire::Http1 {
+        local::as_http1(&mut overlay, head, || worker.random());
+    }
+    overlay
 }

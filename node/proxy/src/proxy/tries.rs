@@ -112,11 +112,10 @@ pub(crate) async fn endpoints(
         let wanted = Wanted { attempts: carriage.attempts, on: carriage.on, repeat: attempt.repeat(exchange) };
         let is_final = refusal.as_ref().is_some_and(|refusal| is_final(refusal.code)) || exchange.is_given_up;
         let step = if is_final { Step::Stop } else { next_step(&wanted, &failed) };
-        let is_stale = outcome == Outcome::Undelivered(Refused::Stale);
+        let from = after_stale(outcome);
         let next = step.again().and_then(|again| {
-            if is_stale {
-                // Its own connection was at fault, so that it has not been tried yet.
-                return Some((endpoint, Source::Fresh(Instant::now())));
+            if let Some(from) = from {
+                return Some((endpoint, from));
             }
             tried.push(Arc::clone(endpoint));
             if of_node {
@@ -128,8 +127,8 @@ pub(crate) async fn endpoints(
             let is_in_doubt = is_tried && lease.is_none();
             Some((other, if is_in_doubt { Source::Fresh(Instant::now()) } else { Source::Pooled }))
         });
-        let may = |_: &_| is_stale || matched.state.budget.spend(worker.noted_ns(), carriage.rates);
-        let Some((other, from)) = next.filter(may) else {
+        let may = |_: &_| from.is_some() || matched.state.budget.spend(worker.noted_ns(), carriage.rates);
+        let Some((other, other_from)) = next.filter(may) else {
             let none = || carriage.nowhere_to_go(matched.table, Nowhere::NoReplica);
             let Some(mut lease) = lease else { return Err(refusal.unwrap_or_else(none).into()) };
             lease.held = Some(Held::Endpoint(held));
@@ -138,12 +137,12 @@ pub(crate) async fn endpoints(
         if let Some(lease) = lease {
             lease.forgo(&worker).await;
         }
-        if !is_stale {
+        if from.is_none() {
             matched.meter.retries.increment(1);
         }
-        retried += 1;
+        retried += usize::from(outcome != Outcome::Undelivered(Refused::Unread));
         exchange.upload.restart();
-        (endpoint, source) = (other, from);
+        (endpoint, source) = (other, other_from);
     }
 }
 
@@ -202,9 +201,20 @@ fn tried_with(
     }
 }
 
+/// Over which connection an endpoint is tried that has not been, because a connection from before was at fault. One that says that it ends
+/// is in no pool any more.
+fn after_stale(outcome: Outcome) -> Option<Source> {
+    match outcome {
+        Outcome::Undelivered(Refused::Stale) => Some(Source::Fresh(Instant::now())),
+        Outcome::Undelivered(Refused::Unread) => Some(Source::Pooled),
+        _ => None,
+    }
+}
+
 fn outcome_of(failed: &Failed) -> Outcome {
     match (failed.code, failed.stage) {
         // The end of a connection that many use is not its endpoint's.
+        _ if failed.is_unread => Outcome::Undelivered(Refused::Unread),
         _ if failed.is_refused && failed.reused => Outcome::Undelivered(Refused::Stale),
         _ if failed.is_refused => Outcome::Undelivered(Refused::Stream),
         // A limit of this node's own.

@@ -2,6 +2,7 @@
 
 mod answers;
 mod authorisation;
+mod by_frames;
 mod changes;
 mod impostor;
 mod live;

@@ -158,8 +158,8 @@ async fn a_request_beyond_the_last_stream_of_a_goaway_is_refused() {
     far.write_all(&frame(7, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0])).await.unwrap();
     far.write_all(&frame(1, 5, 1, b"\x88")).await.unwrap();
     // Both ways of noticing.
-    assert!(matches!(poll_fn(|cx| second.poll_reset(cx)).await, Broken::Refused));
-    assert!(matches!(send_all(&mut second, &[0; 20_000]).await, Err(Broken::Refused)));
+    assert!(matches!(poll_fn(|cx| second.poll_reset(cx)).await, Broken::Unread));
+    assert!(matches!(send_all(&mut second, &[0; 20_000]).await, Err(Broken::Unread)));
     assert_eq!(response(&mut first).await.unwrap().status, 200);
     assert!(client.is_going_away());
 }
@@ -177,9 +177,9 @@ async fn a_request_that_was_not_written_may_be_sent_again() {
     drop(driver);
     assert!(matches!(response(&mut written).await, Err(Broken::Io(_))));
     let broken = response(&mut unwritten).await.unwrap_err();
-    assert!(matches!(broken, Broken::Refused), "{broken:?}");
-    assert!(matches!(send_all(&mut posted, b"a").await, Err(Broken::Refused)));
-    assert!(matches!(client.send(&request(Method::GET, Length::None)).await, Err(Broken::Refused)));
+    assert!(matches!(broken, Broken::Unread), "{broken:?}");
+    assert!(matches!(send_all(&mut posted, b"a").await, Err(Broken::Unread)));
+    assert!(matches!(client.send(&request(Method::GET, Length::None)).await, Err(Broken::Unread)));
 }
 
 #[tokio::test]

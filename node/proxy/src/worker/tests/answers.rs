@@ -86,21 +86,22 @@ async fn an_answer_with_two_meanings_is_refused() {
 
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_never_ended_as_if_it_were_whole() {
-    for (net, answer) in (106..).zip([
-        "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf",
-        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n",
-        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\nno size\r\n",
+    const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n";
+    for (net, (answer, code)) in (106..).zip([
+        ("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf".to_owned(), "upstream-reset"),
+        (CHUNKED.to_owned(), "upstream-reset"),
+        (format!("{CHUNKED}no size\r\n"), "answer-malformed"),
     ]) {
         let mesh = Mesh::new(net);
-        says(mesh.at(2, 8080), answer, Then::Closes).await;
+        says(mesh.at(2, 8080), answer.clone(), Then::Closes).await;
         let [near, _far] = two(&mesh).await;
         // Nothing of it went on yet, so that its caller is told.
         let refused = timeout(HANGS, get(near.outbound, "orders")).await.unwrap();
-        assert!(refused.starts_with("HTTP/1.1 502") && refused.contains("details=\"upstream-reset\""), "{refused}");
+        assert!(refused.starts_with("HTTP/1.1 502") && refused.contains(&format!("details=\"{code}\"")), "{refused}");
         let mut sender = http2(near.outbound).await;
         assert_eq!(sender.send_request(asked()).await.unwrap().status(), 502, "{answer:?}");
-        let labels = ["direction=\"inbound\"", "code=\"upstream-reset\""];
-        mesh.counts("weft_request_errors_total", &labels, 2.0).await;
+        let code = format!("code=\"{code}\"");
+        mesh.counts("weft_request_errors_total", &["direction=\"inbound\"", &code], 2.0).await;
     }
 }
 
