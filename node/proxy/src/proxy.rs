@@ -85,7 +85,11 @@ impl From<Refusal> for Failure {
 
 /// Serves one request of an application of this machine.
 pub(crate) async fn outbound(entry: &Outbound, side: &mut Side, watch: &mut Watch, head: &mut RequestHead) {
-    let Some(record) = entered(entry, side, watch, head).await else { return };
+    let placed = match Record::start(entry.worker(), Direction::Outbound, entry.worker().noted()) {
+        None => Box::pin(waited(entry, side, watch, head)).await,
+        placed => placed,
+    };
+    let Some(record) = placed else { return };
     let world = entry.world.load();
     let mut exchange = Exchange::new(side, watch, record, Sender::Application);
     if let Err(failure) = call(entry, &world, &mut exchange, head).await {
@@ -95,7 +99,11 @@ pub(crate) async fn outbound(entry: &Outbound, side: &mut Side, watch: &mut Watc
 
 /// Serves one request that came in over mutual TLS.
 pub(crate) async fn inbound(caller: &Caller, side: &mut Side, watch: &mut Watch, head: &mut RequestHead) {
-    let Some(record) = entered(caller, side, watch, head).await else { return };
+    let placed = match Record::start(caller.worker(), Direction::Inbound, caller.worker().noted()) {
+        None => Box::pin(waited(caller, side, watch, head)).await,
+        placed => placed,
+    };
+    let Some(record) = placed else { return };
     let world = caller.world.load();
     let mut exchange = Exchange::new(side, watch, record, Sender::Node);
     if let Err(failure) = deliver(caller, &world, &mut exchange, head).await {
@@ -103,16 +111,8 @@ pub(crate) async fn inbound(caller: &Caller, side: &mut Side, watch: &mut Watch,
     }
 }
 
-/// Takes a request in, or turns it away where the node has no place for it.
-async fn entered<S: Serve>(entry: &S, side: &mut Side, watch: &mut Watch, head: &RequestHead) -> Option<Record> {
-    match Record::start(entry.worker(), S::DIRECTION, entry.worker().noted()) {
-        Some(record) => Some(record),
-        None => Box::pin(entered_late(entry, side, watch, head)).await,
-    }
-}
-
-/// The same for a request that has to wait for its place.
-async fn entered_late<S: Serve>(entry: &S, side: &mut Side, watch: &mut Watch, head: &RequestHead) -> Option<Record> {
+/// Takes a request in that has to wait for its place, or turns it away.
+async fn waited<S: Serve>(entry: &S, side: &mut Side, watch: &mut Watch, head: &RequestHead) -> Option<Record> {
     match Record::enter(entry.worker(), S::DIRECTION, watch, Some(&mut *side)).await {
         Ok(record) => Some(record),
         Err(refusal) => {
