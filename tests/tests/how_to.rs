@@ -43,10 +43,11 @@ fn blocks() -> Vec<Block> {
 
 /// The machine on which the page's reader works, and what its commands talk of.
 struct Reader {
-    mesh: Mesh,
     nodes: Vec<Node>,
     folder: PathBuf,
     ran: usize,
+    /// Last, so that its folder is there for as long as the nodes are.
+    mesh: Mesh,
 }
 
 impl Reader {
