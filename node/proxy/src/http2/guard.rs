@@ -183,6 +183,16 @@ impl Guard {
         Ok(kept)
     }
 
+    /// Gives on what was judged before. A connection may rest for hours, and holds no room for it then.
+    fn hand_on(&mut self, buf: &mut ReadBuf<'_>) {
+        let count = self.passed.len().min(buf.remaining());
+        buf.put_slice(&self.passed[..count]);
+        self.passed.advance(count);
+        if self.passed.is_empty() {
+            self.passed = BytesMut::new();
+        }
+    }
+
     /// Looks at a part of a payload; tells how much of it goes on as it came: all or nothing.
     fn take_payload(&mut self, payload: &[u8]) -> io::Result<usize> {
         self.look_at_named(payload)?;
@@ -224,6 +234,8 @@ impl Guard {
             return Err(self.fault(Ended::Size("a frame is longer or shorter than it may be")));
         }
         self.budget.received(frame).map_err(|excess| self.fault(Ended::Flood(excess)))?;
+        // Asked of every frame, whatever becomes of it.
+        let place = self.trailing.place_of(frame);
         // It carries nothing, and h2 counts it over the life of a connection: after a hundred the connection would end.
         let is_void = frame.kind == Kind::Data && frame.len == 0 && !frame.ends_stream() && !frame.is_padded();
         if is_void && frame.stream != 0 && self.block == Block::None {
@@ -234,9 +246,10 @@ impl Guard {
         }
         if frame.is_head() {
             self.block = if frame.ends_head() { Block::Last } else { Block::Open };
-            self.observed.begin_head();
+            if frame.kind != Kind::Continuation {
+                self.observed.begin_head();
+            }
         }
-        let place = self.trailing.place_of(frame);
         if let Some(regroup) = &mut self.regroup {
             let goes_on = regroup.goes_on(frame);
             goes_on.map_err(|why| self.fault(why))?;
@@ -305,9 +318,7 @@ impl AsyncRead for Guard {
         }
         loop {
             if !me.passed.is_empty() {
-                let count = me.passed.len().min(buf.remaining());
-                buf.put_slice(&me.passed[..count]);
-                me.passed.advance(count);
+                me.hand_on(buf);
                 return Poll::Ready(Ok(()));
             }
             if me.turn_bytes >= TURN_BYTES_MAX {

@@ -9,6 +9,7 @@ use super::ended::Ended;
 #[derive(Debug, Default)]
 pub(super) struct Observed {
     greeted: AtomicBool,
+    heads: AtomicU64,
     in_head: AtomicBool,
     going_away: AtomicBool,
     barren: AtomicBool,
@@ -31,6 +32,7 @@ impl Observed {
 
     /// A header block has begun.
     pub(super) fn begin_head(&self) {
+        self.heads.fetch_add(1, Relaxed);
         self.in_head.store(true, Relaxed);
     }
 
@@ -39,9 +41,9 @@ impl Observed {
         self.in_head.store(false, Relaxed);
     }
 
-    /// Whether a header block has begun and not ended.
-    pub(super) fn is_in_head(&self) -> bool {
-        self.in_head.load(Relaxed)
+    /// The number of the header block that has begun and not ended; none between two.
+    pub(super) fn open_head(&self) -> Option<u64> {
+        self.in_head.load(Relaxed).then(|| self.heads.load(Relaxed))
     }
 
     /// The peer has sent GOAWAY.

@@ -57,11 +57,15 @@ pub(super) enum Use {
     Idle,
 }
 
+/// The number of the greeting among header blocks, which are counted from 1.
+const GREETING: u64 = 0;
+
 /// The deadlines that run.
 pub(super) struct Pulse {
     deadlines: Deadlines,
     timer: Pin<Box<Sleep>>,
-    head_due: Option<Instant>,
+    /// Of which header block, 0 of the greeting, and until when.
+    head_due: Option<(u64, Instant)>,
     idle_due: Option<Instant>,
     close_due: Option<Instant>,
     /// Streams do not put the end off.
@@ -92,7 +96,15 @@ impl Pulse {
             is_asked: false,
         });
         let timer = Box::pin(sleep_until(head_due));
-        Self { deadlines, timer, head_due: Some(head_due), idle_due: None, close_due: None, is_final: false, asking }
+        Self {
+            deadlines,
+            timer,
+            head_due: Some((GREETING, head_due)),
+            idle_due: None,
+            close_due: None,
+            is_final: false,
+            asking,
+        }
     }
 
     /// From here on the connection has this long to end.
@@ -109,11 +121,10 @@ impl Pulse {
 
     /// Notes where the connection stands.
     pub(super) fn look(&mut self, observed: &Observed, usage: Use) {
-        let is_in_head = !observed.is_greeted() || observed.is_in_head();
-        match (is_in_head, self.head_due) {
-            (true, None) => self.head_due = Some(Instant::now() + self.deadlines.head_timeout),
-            (false, Some(_)) => self.head_due = None,
-            _ => {}
+        // Each has a time of its own, however the reads fall that it is seen by.
+        let open = if observed.is_greeted() { observed.open_head() } else { Some(GREETING) };
+        if open != self.head_due.map(|(head, _)| head) {
+            self.head_due = open.map(|head| (head, Instant::now() + self.deadlines.head_timeout));
         }
         match (usage, self.idle_due, self.deadlines.idle_timeout) {
             (Use::Busy, _, _) => {
@@ -133,7 +144,10 @@ impl Pulse {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, observed: &Observed) -> Poll<Beat> {
         loop {
             let asking_due = self.asking.as_ref().map(|asking| asking.due);
-            let Some(due) = [self.head_due, self.idle_due, self.close_due, asking_due].into_iter().flatten().min()
+            let Some(due) = [self.head_due.map(|(_, due)| due), self.idle_due, self.close_due, asking_due]
+                .into_iter()
+                .flatten()
+                .min()
             else {
                 return Poll::Pending;
             };
@@ -154,7 +168,7 @@ impl Pulse {
         if is_due(self.close_due) {
             return Some(Beat::Closed);
         }
-        if is_due(self.head_due) {
+        if is_due(self.head_due.map(|(_, due)| due)) {
             self.head_due = None;
             let is_greeted = observed.is_greeted();
             return Some(Beat::Late(if is_greeted { "the rest of a head" } else { "the preface and SETTINGS" }));

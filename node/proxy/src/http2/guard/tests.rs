@@ -31,6 +31,9 @@ fn is_void((kind, flags, stream, len): &Sent) -> bool {
 async fn through(bytes: Vec<u8>, pieces: Vec<usize>, reads: Vec<usize>) -> io::Result<Vec<u8>> {
     let (mut near, far) = duplex(1 << 20);
     let mut guard = Guard::client(Transport::Memory(far), Arc::default());
+    // What comes answers these.
+    let asked = [1, 3, 5, 7, 9].map(|stream| (1, 5, stream, 3));
+    guard.write_all(&[PREFACE, &written(&asked)].concat()).await?;
     let mut out = Vec::new();
     let mut rest = &bytes[..];
     let mut reads = reads.iter().cycle();
@@ -193,13 +196,29 @@ async fn what_is_seen_is_told() {
     assert!(observed.is_greeted());
     near.write_all(&written(&[(1, 0, 1, 3), (9, 0, 1, 3), (9, 4, 1, 3)])[..35]).await.unwrap();
     assert_eq!(poll_fn(|cx| Poll::Ready(turn(&mut guard, cx))).await, 0, "the block is held until it is whole");
-    assert!(observed.is_in_head());
+    assert_eq!(observed.open_head(), Some(1));
     near.write_all(&[0]).await.unwrap();
     assert_ne!(guard.read(&mut [0; 1024]).await.unwrap(), 0);
-    assert!(!observed.is_in_head() && !observed.is_going_away());
+    assert!(observed.open_head().is_none() && !observed.is_going_away());
     near.write_all(&written(&[(7, 0, 0, 8)])).await.unwrap();
     assert_ne!(guard.read(&mut [0; 1024]).await.unwrap(), 0);
     assert!(observed.is_going_away());
     guard.write_all(&[PREFACE, &written(&[(1, 5, 3, 4)])].concat()).await.unwrap();
     assert!(observed.has_sent(3) && !observed.has_sent(5));
+}
+
+#[tokio::test]
+async fn trailers_behind_data_that_carries_nothing_are_trailers() {
+    let (mut near, far) = duplex(1 << 20);
+    let mut guard = Guard::client(Transport::Memory(far), Arc::default());
+    guard.write_all(&[PREFACE, &written(&[(1, 5, 1, 3)])].concat()).await.unwrap();
+    let status = |flags| [&written(&[(1, flags, 1, 1)])[..9], b"\x88"].concat();
+    near.write_all(&[written(&[SETTINGS]), status(4), written(&[(0, 0, 1, 0)]), status(5)].concat()).await.unwrap();
+    drop(near);
+    let mut out = Vec::new();
+    guard.read_to_end(&mut out).await.unwrap();
+    // Marked as trailers, in which a pseudo-field is refused.
+    let marked = out.strip_prefix(&[written(&[SETTINGS]), status(4)].concat()[..]).unwrap();
+    assert_eq!(marked.last_chunk::<1>(), Some(b"\x88"));
+    assert_eq!(marked.len(), status(5).len() + 1, "{marked:?}");
 }

@@ -241,6 +241,27 @@ async fn a_greeting_or_head_that_does_not_come_ends_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_head_has_a_time_of_its_own_however_the_reads_fall() {
+    let (mut near, mut serving) = by_hand(server_settings(Trust::Stranger)).await;
+    let mut rest = Vec::new();
+    for stream in (1..40).step_by(2) {
+        // Every read ends within a head.
+        let head = frame(1, 5, stream, GET);
+        let (start, end) = head.split_at(12);
+        near.write_all(&[&rest, start].concat()).await.unwrap();
+        rest = end.to_vec();
+        if stream > 1 {
+            let (head, _served) = serving.request().await;
+            assert_eq!(head.method, Method::GET);
+        }
+        tokio::time::sleep(HEAD_TIMEOUT / 4).await;
+    }
+    assert!(!serving.ended.is_finished());
+    // And no more than that.
+    assert!(matches!(serving.ended.await.unwrap(), Err(Ended::Late("the rest of a head"))));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_connection_without_streams_ends_and_a_silent_peer_is_given_up() {
     let settings = ServerSettings { pings: Some(Pings::default()), ..server_settings(Trust::Stranger) };
     let (near, far) = duplex(64 * 1024);
