@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use weft_world::server_names::is_host_name;
+
 /// Longest first message that is read, its records' heads counted: those of browsers have two kilobytes.
 pub(crate) const HELLO_LEN_MAX: usize = 16 * 1024;
 /// Type, version, length (RFC 8446, section 5.1).
@@ -184,9 +186,8 @@ fn host_name(mut content: Reader<'_>) -> Result<String, HelloFault> {
     }
     // A dot at the end changes nothing of what is meant, and some clients send it.
     let name = name.strip_suffix(b".").unwrap_or(name);
-    let is_host = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     match std::str::from_utf8(name) {
-        Ok(name) if !name.is_empty() && name.bytes().all(|byte| is_host(&byte)) => Ok(name.to_owned()),
+        Ok(name) if is_host_name(name) => Ok(name.to_owned()),
         _ => Err(HelloFault::Malformed("its server name is no host name")),
     }
 }

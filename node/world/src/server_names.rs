@@ -69,17 +69,22 @@ impl From<ServerNames> for BTreeMap<String, ServiceName> {
     }
 }
 
+/// Whether this is a host name as a client may state it (RFC 1035, section 2.3.4), without a dot at its end; `_` is met in practice.
+pub fn is_host_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        let is_known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        !label.is_empty() && label.len() <= LABEL_LEN_MAX && label.bytes().all(is_known)
+    };
+    name.len() <= NAME_LEN_MAX && name.split('.').all(is_label)
+}
+
 /// Whether a name can stand in a client's greeting, or for such names.
 fn check(name: &str) -> Result<(), String> {
     if name == ANY_NAME {
         return Ok(());
     }
     let host = name.strip_prefix("*.").unwrap_or(name);
-    let is_label = |label: &str| {
-        let is_known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        !label.is_empty() && label.len() <= LABEL_LEN_MAX && label.bytes().all(is_known)
-    };
-    if host.len() > NAME_LEN_MAX || !host.split('.').all(is_label) {
+    if !is_host_name(host) {
         return Err(format!(
             "{name:?} is no server name: write a host without a dot at its end, \"*.\" and a host, or \"*\" alone"
         ));

@@ -81,9 +81,10 @@ fn what_two_readers_could_read_differently_is_refused() {
     let other = extension(0, &vector(2, &[&[1][..], &vector(2, b"a.example")].concat()));
     let trailing = extension(0, &[&vector(2, &[&[0][..], &vector(2, b"a.example")].concat())[..], b"x"].concat());
     let empty = extension(0, &[]);
-    for extensions in
-        [twice, two, other, trailing, empty, stated(b""), stated(b"."), stated(b"a\0b"), stated("é".as_bytes())]
-    {
+    let names = [b"", &b"."[..], b"..", b"a..b", b".a", b"a\0b", "é".as_bytes()].map(stated);
+    // Longer than a label, or a name, may be.
+    let long = [vec![b'a'; 64], b"a.".repeat(127), b"a.".repeat(2_000)].map(|name| stated(&[&name[..], b"b"].concat()));
+    for extensions in [twice, two, other, trailing, empty].into_iter().chain(names).chain(long) {
         assert!(matches!(read_extensions(&extensions), Err(HelloFault::Malformed(_))), "{extensions:?}");
     }
     let hello = message(Some(&stated(b"a.example")));
