@@ -47,8 +47,8 @@ pub(crate) struct Refusals(Mutex<VecDeque<Arc<RefusalRecord>>>);
 impl Refusals {
     /// Keeps a refusal; the oldest makes room.
     pub(crate) fn keep(&self, mut record: RefusalRecord) {
-        record.path = record.path.map(shortened);
-        record.why = shortened(record.why);
+        record.path = record.path.as_deref().map(shortened);
+        record.why = shortened(&record.why);
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() == KEPT_MAX {
             kept.pop_front();
@@ -63,10 +63,10 @@ impl Refusals {
     }
 }
 
-fn shortened(mut text: String) -> String {
+/// The start of a text, with no more room than it takes.
+fn shortened(text: &str) -> String {
     let end = (0..=TEXT_BYTES_MAX.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
-    text.truncate(end.unwrap_or(0));
-    text
+    text[..end.unwrap_or(0)].to_owned()
 }
 
 #[cfg(test)]
@@ -97,6 +97,6 @@ mod tests {
         }
         assert_eq!(refusals.find("vm-a.0"), None, "the oldest made room");
         let last = refusals.find(&format!("vm-a.{KEPT_MAX}")).unwrap();
-        assert_eq!(last.path.as_ref().unwrap().len(), TEXT_BYTES_MAX);
+        assert_eq!(last.path.as_ref().unwrap().capacity(), TEXT_BYTES_MAX);
     }
 }
