@@ -27,8 +27,9 @@ fn given_back(room: Box<[u8]>) {
     if room.is_empty() {
         return;
     }
-    STOCK.with_borrow_mut(|stock| {
-        let stock = &mut stock[usize::from(room.len() == LARGE)];
+    // At the end of a thread there is no stock any more.
+    let _gone = STOCK.try_with(|stock| {
+        let stock = &mut stock.borrow_mut()[usize::from(room.len() == LARGE)];
         if stock.len() < STOCK_MAX {
             stock.push(room);
         }
