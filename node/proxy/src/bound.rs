@@ -41,9 +41,10 @@ pub(crate) struct Bound {
 
 /// Serves one connection of an application of this machine: carries its stream, and resets it when the service cannot be reached; or serves
 /// its requests, where the service is one of HTTP, whose callers, rules and limits are those of requests.
-pub(crate) async fn serve(bound: &Bound, mut stream: Stream) {
+pub(crate) async fn serve(bound: Arc<Bound>, mut stream: Stream) {
+    let bound = &*bound;
     let mut watch = Watch::new(&bound.worker, &bound.world, &bound.gate, None);
-    let ends = match ends_told(bound, &mut stream, &mut watch).await {
+    let ends = match Box::pin(ends_told(bound, &mut stream, &mut watch)).await {
         Ok(ends) => ends,
         Err(refusal) => {
             if let Some(refusal) = refusal {

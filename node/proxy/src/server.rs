@@ -221,20 +221,9 @@ pub(crate) async fn say_last(connection: &mut Connection, watch: &mut Watch, byt
 /// Serves one connection of HTTP/2: a task for each stream, so that none waits for another.
 pub(crate) async fn serve_http2<S: Serve>(entry: Arc<S>, transport: Transport, received: Bytes, mut watch: Watch) {
     let worker = Arc::clone(entry.worker());
-    let settings = worker.settings();
-    let settings = ServerSettings {
-        trust: S::TRUST,
-        head_timeout: settings.head_timeout,
-        idle_timeout: settings.idle_timeout,
-        pings: Some(Pings::default()),
-    };
-    let started = Server::start(transport, received, settings);
-    let mut started = std::pin::pin!(started);
-    let mut server = match watch.until(None, &Footing::default(), |cx| started.as_mut().poll(cx)).await {
-        Ok(Ok(server)) => server,
-        Ok(Err(ended)) => return tracing::debug!(%ended, "HTTP/2 did not begin"),
-        Err(_) => return,
-    };
+    // What greets is large, and over before the first request.
+    let greeted = Box::pin(greeted(entry.as_ref(), transport, received, &mut watch)).await;
+    let Some(mut server) = greeted else { return };
     let age_over = worker.settings().connection_age.map(|age| Instant::now() + age);
     let mut drains = false;
     loop {
@@ -251,7 +240,7 @@ pub(crate) async fn serve_http2<S: Serve>(entry: Arc<S>, transport: Transport, r
         match next.await {
             Ok(Ok(Some(arrival))) => {
                 let (entry, watch) = (Arc::clone(&entry), watch.another(&worker));
-                worker.spawn(stream(entry, arrival, watch));
+                worker.spawn(Box::pin(stream(entry, arrival, watch)));
             }
             Ok(Ok(None)) => return,
             Ok(Err(ended)) => return tracing::debug!(%ended, "connection of HTTP/2 ended"),
@@ -265,6 +254,26 @@ pub(crate) async fn serve_http2<S: Serve>(entry: Arc<S>, transport: Transport, r
                 return aborted(server).await;
             }
         }
+    }
+}
+
+/// Greets a client of HTTP/2; none where nothing comes of it.
+async fn greeted<S: Serve>(entry: &S, transport: Transport, received: Bytes, watch: &mut Watch) -> Option<Server> {
+    let settings = entry.worker().settings();
+    let settings = ServerSettings {
+        trust: S::TRUST,
+        head_timeout: settings.head_timeout,
+        idle_timeout: settings.idle_timeout,
+        pings: Some(Pings::default()),
+    };
+    let mut started = std::pin::pin!(Server::start(transport, received, settings));
+    match watch.until(None, &Footing::default(), |cx| started.as_mut().poll(cx)).await {
+        Ok(Ok(server)) => Some(server),
+        Ok(Err(ended)) => {
+            tracing::debug!(%ended, "HTTP/2 did not begin");
+            None
+        }
+        Err(_) => None,
     }
 }
 

@@ -75,7 +75,8 @@ pub(crate) async fn open<'w>(
     }
     let call = TriesCall { world, matched, carriage: &carriage };
     let mut attempt = StreamTries { call, ends, admitted: None, over_at: Instant::now() + carriage.answer };
-    let lease = proxy::endpoints(exchange, call, &mut attempt).await?;
+    // Large, and over before the first byte of a stream that may rest for hours.
+    let lease = Box::pin(proxy::endpoints(exchange, call, &mut attempt)).await?;
     let caller = matched.credential.caller();
     let called = &matched.table.service;
     let protocol = attempt.admitted.filter(|_| lease.is_application());

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
+use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -116,18 +117,20 @@ impl Worker {
         &self.bell
     }
 
-    /// Runs a task on this worker.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    /// Runs a task on this worker. Takes what is as large as it is, and no larger: a task of the runtime would hold what is moved into it twice.
+    pub(crate) fn spawn(&self, task: BoxFuture<'static, ()>) {
+        self.spawn_with((), task);
+    }
+
+    /// The same, keeping something for as long as the task runs.
+    pub(crate) fn spawn_with(&self, kept: impl Send + 'static, mut task: BoxFuture<'static, ()>) {
         let moment = Arc::clone(&self.moment);
-        drop(self.handle.spawn(async move {
-            let mut task = std::pin::pin!(task);
+        drop(self.handle.spawn(std::future::poll_fn(move |cx| {
+            let _kept = &kept;
             // Each turn of a task begins with a look at the clock: what happens in it happens then.
-            std::future::poll_fn(|cx| {
-                moment.note();
-                task.as_mut().poll(cx)
-            })
-            .await;
-        }));
+            moment.note();
+            task.as_mut().poll(cx)
+        })));
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -290,7 +293,7 @@ impl DataPath {
         // Nodes that share a process share its memory, too: none of them is to blame for it.
         let bound = memory_bytes_max.or_else(memory::usual_bound).filter(|_| placement == Placement::Threads);
         if let (Some(bound), Some(first)) = (bound, path.workers.first()) {
-            first.spawn(watch_memory(Arc::downgrade(&path.shared), bound));
+            first.spawn(Box::pin(watch_memory(Arc::downgrade(&path.shared), bound)));
         }
         Ok(path)
     }
@@ -330,7 +333,7 @@ impl DataPath {
         });
         self.shared.pools.lock().unwrap_or_else(PoisonError::into_inner).push(pool);
         let idle_timeout = settings.idle_timeout;
-        worker.spawn(sweep(Arc::downgrade(&worker), idle_timeout));
+        worker.spawn(Box::pin(sweep(Arc::downgrade(&worker), idle_timeout)));
         self.workers.push(worker);
     }
 

@@ -269,8 +269,8 @@ impl Sending {
             let of_output = count.min(self.waiting());
             self.sent += of_output;
             if self.waiting() == 0 {
-                self.output().clear();
-                self.sent = 0;
+                // A stream may rest for hours.
+                (self.output, self.sent) = (None, 0);
             }
             if count > of_output {
                 return Poll::Ready(Ok(count - of_output));

@@ -326,7 +326,7 @@ async fn open_http2(worker: &Arc<Worker>, world: &Arc<WorldCell>, way: &Way<'_>)
         ended => DialError { code: Code::UpstreamReset, why: format!("start HTTP/2: {ended}") },
     })?;
     let shared = Shared { client, chain: chain.clone(), opened_at };
-    worker.spawn(driven(driver, Watch::of_upstream(worker, world), chain, slot));
+    worker.spawn(Box::pin(driven(driver, Watch::of_upstream(worker, world), chain, slot)));
     worker.pool.share(&way.host, shared.clone(), Instant::now());
     Ok(shared)
 }

@@ -65,7 +65,7 @@ pub(super) fn send(
         watch: exchange.watch.another(&worker),
         losing,
     };
-    worker.spawn(carried(copy, record));
+    worker.spawn(Box::pin(carried(copy, record)));
 }
 
 /// A copy and all that its way needs.

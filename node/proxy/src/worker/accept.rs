@@ -71,7 +71,8 @@ impl OpenListener for DataPath {
         world: Arc<WorldCell>,
     ) -> BoxFuture<'static, Result<Box<dyn OpenHandle>, Failure>> {
         if self.shared.world.set(Arc::clone(&world)).is_ok() {
-            self.workers.iter().for_each(|worker| worker.spawn(ring(Arc::downgrade(worker), Arc::clone(&world))));
+            let ring = |worker| Box::pin(ring(Arc::downgrade(worker), Arc::clone(&world)));
+            self.workers.iter().for_each(|worker| worker.spawn(ring(worker)));
         }
         let (workers, shared) = (self.workers.clone(), Arc::clone(&self.shared));
         let bells = workers.iter().map(|worker| Arc::clone(&worker.bell)).collect();
@@ -86,7 +87,7 @@ impl OpenListener for DataPath {
             for worker in &workers {
                 let listener = listen(worker, at).await?;
                 let server = Server::new(&spec, worker, &world, &gate);
-                worker.spawn(accept(Arc::clone(worker), listener, server, Arc::clone(&gate)));
+                worker.spawn(Box::pin(accept(Arc::clone(worker), listener, server, Arc::clone(&gate))));
             }
             let open: Box<dyn OpenHandle> = Box::new(GateHandle(gate));
             Ok(open)
@@ -121,12 +122,12 @@ impl Server {
         }
     }
 
-    /// The task of a connection is as large as the largest of these: what is larger than a connection at rest has a place of its own.
-    async fn serve(self, stream: Stream) {
+    /// What serves a connection.
+    fn serve(self, stream: Stream) -> BoxFuture<'static, ()> {
         match self {
-            Self::Inbound(entry) => Box::pin(inbound::serve(entry, stream)).await,
-            Self::Outbound(entry) => outbound::serve(entry, stream).await,
-            Self::Bound(entry) => Box::pin(bound::serve(&entry, stream)).await,
+            Self::Inbound(entry) => Box::pin(inbound::serve(entry, stream)),
+            Self::Outbound(entry) => Box::pin(outbound::serve(entry, stream)),
+            Self::Bound(entry) => Box::pin(bound::serve(entry, stream)),
         }
     }
 }
@@ -154,11 +155,7 @@ pub(super) async fn accept(worker: Arc<Worker>, listener: Listener, server: Serv
                     continue;
                 }
                 let Some(pass) = gate.pass() else { continue };
-                let server = server.clone();
-                worker.spawn(async move {
-                    let _pass = pass;
-                    server.serve(stream).await;
-                });
+                worker.spawn_with(pass, server.clone().serve(stream));
             }
             // The connection was gone before it was accepted.
             Some(Err(error)) if !is_shortage(&error) => {}
@@ -187,7 +184,7 @@ mod tests {
 
     #[test]
     fn what_serves_a_connection_at_rest_is_small() {
-        let lens = [len_of(Server::serve), len_of(outbound::serve), size_of::<crate::http1::Connection>()];
+        let lens = [len_of(outbound::serve), len_of(bound::serve), size_of::<crate::http1::Connection>()];
         assert!(lens.iter().all(|len| *len <= AT_REST_LEN_MAX), "{lens:?}");
     }
 }
